@@ -1,0 +1,55 @@
+"""Writes what a benchmark measured, with everything needed to judge it and to measure it again.
+
+The commit is read when this module is imported, before anything is measured.
+"""
+
+import json
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(
+        ["git", *arguments], cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+COMMIT = _git("rev-parse", "HEAD")
+CHANGED = bool(_git("status", "--porcelain", "--", "kdcourse", "benchmarks/*.py"))
+
+
+def write(name: str, *, settings: dict, seeds: list[int], results: dict) -> Path:
+    """Write `results/<name>.json` and return its path."""
+    path = RESULTS / f"{name}.json"
+    content = {
+        "settings": settings,
+        "seeds": seeds,
+        "results": results,
+        "command": " ".join(["python", *sys.argv]),
+        "commit": COMMIT,
+        "uncommitted_changes": CHANGED,
+        "versions": {"python": platform.python_version()}
+        | {package: version(package) for package in ("torch", "torchvision", "kdcourse")},
+        "hardware": {
+            "cpu": _cpu(),
+            "threads": torch.get_num_threads(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
+    }
+    path.write_text(json.dumps(content, indent=1) + "\n")
+    return path
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,93 @@
+"""The few words every other module speaks: a batch, a term of a loss, a seed, a choice by name.
+
+Nothing here knows about networks, data sets or methods.
+"""
+
+import difflib
+import hashlib
+import os
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """A batch of images and everything needed to find recorded answers about them again."""
+
+    x: Tensor               # (B, C, H, W) float32 in [0, 1], augmented
+    y: Tensor               # (B,) int64
+    index: Tensor           # (B,) int64, row in the split
+    epoch: int = 0          # with index, the key of everything recorded
+    progress: float = 0.0   # (epoch + step / steps) / epochs, in [0, 1): schedules read this, never an epoch count
+    origin: str = ""        # split and augmentation by name: a bank refuses a batch that is not its own
+
+
+class Term(NamedTuple):
+    """One summand of a loss. The raw value is kept apart from its weight, so that curves of two methods compare."""
+
+    weight: float
+    value: Tensor           # scalar
+
+
+def total(terms: Mapping[str, Term]) -> Tensor:
+    """The loss: the sum of weight times value. A term that is switched off is absent, not weighted 0.
+
+    >>> total({"ce": Term(0.1, torch.tensor(2.0)), "kd": Term(0.9, torch.tensor(1.0))})
+    tensor(1.1000)
+    """
+    if not terms:
+        raise ValueError("a loss needs at least one term; the distiller returned none")
+    return sum(term.weight * term.value for term in terms.values())
+
+
+class Choices(dict):
+    """A dict literal whose missing key is an error that names the choices.
+
+    >>> Choices("model", {"mlp": 1, "cnn": 2})["mpl"]
+    Traceback (most recent call last):
+    ValueError: unknown model 'mpl'; choose one of: cnn, mlp (did you mean 'mlp'?)
+    """
+
+    def __init__(self, kind: str, choices: Mapping):
+        super().__init__(choices)
+        self.kind = kind
+
+    def __missing__(self, name):
+        close = difflib.get_close_matches(str(name), self, n=1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        raise ValueError(f"unknown {self.kind} {name!r}; choose one of: {', '.join(sorted(self))}{hint}")
+
+
+def generator(*key: int) -> torch.Generator:
+    """A fresh random generator on the CPU that depends on every integer of `key` and on nothing else.
+
+    The same key gives the same draws on every machine; keys that differ in one place give unrelated draws.
+    """
+    state = np.random.SeedSequence(key).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
+
+
+def fingerprint(*tensors: Tensor) -> str:
+    """Twelve hexadecimal digits of the SHA-256 of the tensors' types, shapes and bytes."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        tensor = tensor.detach().cpu().contiguous()
+        digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:12]
+
+
+def check_output(z, network: object) -> Tensor:
+    """`z` if it is a tensor of logits (B, K); else TypeError, which says what the network returned instead."""
+    if isinstance(z, Tensor) and z.ndim == 2:
+        return z
+    what = f"a tensor of shape {tuple(z.shape)}" if isinstance(z, Tensor) else f"a {type(z).__name__}"
+    raise TypeError(f"{type(network).__name__} returned {what}, not logits (images, classes); see kdcourse.models.wrap")
+
+
+def quiet() -> bool:
+    """Whether nobody is watching: `KDCOURSE_QUIET` is set, as the tests and the graders do, so no bar is drawn."""
+    return os.environ.get("KDCOURSE_QUIET", "") not in ("", "0")

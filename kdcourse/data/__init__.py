@@ -1,0 +1,21 @@
+"""Data in memory. `load(name)` gives one of the `SOURCES`; `from_arrays` makes a source of anything else."""
+
+from kdcourse.core import Choices
+from kdcourse.data.augment import Augment as Augment
+from kdcourse.data.base import Source as Source
+from kdcourse.data.base import Split as Split
+from kdcourse.data.base import from_arrays as from_arrays
+from kdcourse.data.digits import digits, fetch_mnist, mnist
+from kdcourse.files import DataError as DataError
+
+SOURCES = Choices("source", {"digits": digits, "mnist": mnist})
+FETCHERS = Choices("source to fetch", {"mnist": fetch_mnist})
+
+
+def load(name: str, **settings) -> Source:
+    """The source of that name. Nothing is downloaded and nothing is substituted.
+
+    `settings` go to its function: `load("mnist", root="a/folder")` reads the files there.
+    Raises ValueError for an unknown name, naming the choices, and DataError with a recipe when its files are missing.
+    """
+    return SOURCES[name](**settings)

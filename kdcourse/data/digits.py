@@ -1,0 +1,61 @@
+"""Two sources of handwritten digits: `digits`, which comes with scikit-learn, and `mnist`, which is fetched."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+from torchvision.datasets import MNIST
+
+from kdcourse.data.base import Source, Split, from_arrays
+from kdcourse.files import fetch, folder, verified
+
+CLASSES = tuple("0123456789")
+CHECKSUMS = dict(MNIST.resources)
+
+
+def digits() -> Source:
+    """1,797 real handwritten digits of 8x8 pixels, embedded in scikit-learn: 1,000 train, 200 valid, 597 test.
+
+    They are the test part of the UCI "Optical Recognition of Handwritten Digits" (E. Alpaydin, C. Kaynak, 1998,
+    CC BY 4.0): 13 people wrote them, and writers are not kept apart between the splits here.
+    """
+    bunch = load_digits()
+    x = (bunch.images / 16).astype(np.float32)  # pixels count from 0 to 16
+    return from_arrays("digits", x, bunch.target, classes=CLASSES, valid=200 / 1797, test=597 / 1797)
+
+
+def mnist(root: Path | str | None = None) -> Source:
+    """MNIST (Y. LeCun, C. Cortes; CC BY-SA 3.0): 55,000 train, 5,000 valid (the last of the 60,000), 10,000 test.
+
+    Read from the four original files `*-ubyte.gz` in `root` (by default `files.folder()`), in its subfolder `mnist`,
+    or in torchvision's `MNIST/raw`. Raises DataError when a file is missing or its checksum is wrong.
+    """
+    arrays = {}
+    for name, path in verified("mnist", _mnist_folder(root), CHECKSUMS).items():
+        images = "images" in name
+        content = bytearray(gzip.decompress(path.read_bytes()))
+        array = torch.frombuffer(content, dtype=torch.uint8, offset=16 if images else 8)
+        arrays[name.removesuffix(".gz")] = array.reshape(-1, 1, 28, 28) if images else array.long()
+    x, y = arrays["train-images-idx3-ubyte"], arrays["train-labels-idx1-ubyte"]
+    return Source(
+        "mnist",
+        Split("mnist/train", x[:55_000], y[:55_000]),
+        Split("mnist/valid", x[55_000:], y[55_000:]),
+        Split("mnist/test", arrays["t10k-images-idx3-ubyte"], arrays["t10k-labels-idx1-ubyte"]),
+        CLASSES,
+    )
+
+
+def fetch_mnist() -> Path:
+    """Download what is missing of MNIST (12 MB) from torchvision's mirrors, verified; returns its folder."""
+    return fetch("mnist", _mnist_folder(None), MNIST.mirrors, CHECKSUMS)
+
+
+def _mnist_folder(root: Path | str | None) -> Path:
+    root = Path(root or folder())
+    for place in (root, root / "MNIST" / "raw"):
+        if any((place / name).exists() for name in CHECKSUMS):
+            return place
+    return root / "mnist"

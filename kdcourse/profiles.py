@@ -1,0 +1,50 @@
+"""Where the course runs: `quick` on any laptop, offline, in seconds; `full` on the real data, on a GPU if there is one.
+
+The profile is read from the environment variable `KDCOURSE_PROFILE`. A notebook asks once, in its setup cell.
+"""
+
+import os
+from types import SimpleNamespace
+
+import torch
+
+PROFILES = ("quick", "full")
+
+
+def current() -> str:
+    """The profile by name: `quick` unless `KDCOURSE_PROFILE` says otherwise."""
+    name = os.environ.get("KDCOURSE_PROFILE") or "quick"
+    if name not in PROFILES:
+        raise ValueError(f"KDCOURSE_PROFILE is {name!r}; choose one of: {', '.join(PROFILES)}")
+    return name
+
+
+def device() -> torch.device:
+    """Where networks are trained: `KDCOURSE_DEVICE` if set, else the GPU in the full profile, else the CPU."""
+    chosen = os.environ.get("KDCOURSE_DEVICE")
+    if not chosen:
+        return torch.device("cuda" if current() == "full" and torch.cuda.is_available() else "cpu")
+    try:
+        torch.zeros(1, device=chosen)
+    except Exception as error:  # torch raises RuntimeError, AssertionError or NotImplementedError, by backend
+        raise ValueError(f"KDCOURSE_DEVICE is {chosen!r}, which torch cannot use here: {error}") from error
+    return torch.device(chosen)
+
+
+def start(*, quick: dict, full: dict) -> SimpleNamespace:
+    """The settings of the current profile; prints both side by side, the chosen one marked.
+
+    In `quick` torch is held to one thread: the networks are so small that a second one costs more than it brings,
+    and the number of threads changes the last digits of a sum.
+    """
+    if quick.keys() != full.keys():
+        raise ValueError(f"both profiles need the same settings; only one has {sorted(quick.keys() ^ full.keys())}")
+    chosen = current()
+    if chosen == "quick":
+        torch.set_num_threads(1)
+    heads = [f"{name} (this run)" if name == chosen else name for name in PROFILES]
+    rows = [("setting", *heads), *((key, str(quick[key]), str(full[key])) for key in quick)]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    return SimpleNamespace(**{"quick": quick, "full": full}[chosen])

@@ -1,0 +1,132 @@
+"""Teachers: a network that only answers, and the same answers recorded.
+
+`Teacher` and `LogitBank` are interchangeable: both are called with a `Batch` and give logits (B, K) in float32. The
+recording is what makes distillation as cheap as training the student alone.
+"""
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from kdcourse.core import Batch, check_output, fingerprint
+
+
+class Teacher(nn.Module):
+    """A network frozen once, here: in eval mode for ever, without gradients, its answers in float32.
+
+    The network itself is kept, not a copy: its parameters stop requiring gradients.
+    """
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network.requires_grad_(False)
+        self.train(False)
+
+    def train(self, mode: bool = True) -> "Teacher":
+        """Stays in eval mode whatever is asked: a teacher with dropout or moving statistics is another teacher."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits (B, K) about the images of the batch, as the student sees them."""
+        return check_output(self.network(batch.x), self.network).float()
+
+    @torch.no_grad()
+    def features(self, batch: Batch) -> list[Tensor]:
+        """The network's feature maps after each stage."""
+        return [f.float() for f in self.network.features(batch.x)]
+
+    def head(self, f: Tensor) -> Tensor:
+        """Logits from a last feature map; differentiable in `f`, with frozen weights."""
+        return self.network.head(f)
+
+    def key(self) -> str:
+        """A fingerprint of the weights: recordings are kept under it."""
+        return fingerprint(*self.network.state_dict().values())
+
+
+class LogitBank(nn.Module):
+    """A teacher's answers about every image of a split, recorded: 20 bytes an image for ten classes.
+
+    The table has shape (E, N, K): E views of N images. The answer to a batch is `table[epoch % E][index]`. A batch of
+    another split, or augmented in another way, is refused: the student would be marked against the answers to other
+    pictures. The table is data, not state: it is in no `state_dict`. Half precision moves a logit by less than 0.01.
+    """
+
+    def __init__(self, table: Tensor, *, origin: str, teacher: str):
+        super().__init__()
+        if table.ndim != 3 or not table.isfinite().all():
+            raise ValueError(
+                f"a table of finite logits (views, images, classes) is needed; this one has shape {tuple(table.shape)} "
+                f"and {(~table.isfinite()).sum()} entries that are not finite (half precision ends at 65,504)"
+            )
+        self.table, self.origin, self.teacher = table, origin, teacher
+
+    @classmethod
+    @torch.no_grad()
+    def record(cls, teacher, split, *, augment=None, dtype=torch.float16, batch_size=500) -> "LogitBank":
+        """Ask `teacher` (a `Teacher` or a network) once about every image of `split` and keep its logits.
+
+        With `augment`, which must have a number of views, once about each view. Raises ValueError when it has none.
+        """
+        teacher = as_teacher(teacher)
+        if augment is not None and augment.views is None:
+            raise ValueError("endless views cannot be recorded; give the augmentation a number: Augment(views=4)")
+        views = 1 if augment is None else augment.views
+        table = torch.stack([
+            torch.cat([teacher(batch).to(dtype) for batch in split.batches(batch_size, epoch=view, augment=augment)])
+            for view in range(views)
+        ])
+        return cls(table, origin=split.origin(augment), teacher=teacher.key())
+
+    @classmethod
+    def load(cls, path, *, teacher, split, augment=None) -> "LogitBank":
+        """The recording at `path`. Raises ValueError, saying what differs, if it is of another teacher or images."""
+        try:
+            with safe_open(path, framework="pt") as file:
+                table, made = file.get_tensor("table"), file.metadata()
+        except SafetensorError as error:
+            raise ValueError(f"{path} is no recording, or was cut off ({error}); delete it and record again") from error
+        bank = cls(table, **made)
+        bank.check(teacher, split.origin(augment))
+        return bank
+
+    def save(self, path) -> None:
+        """Write the recording to `path` (safetensors), whole or not at all."""
+        part = Path(f"{path}.part")
+        save_file({"table": self.table.cpu().contiguous()}, part, {"origin": self.origin, "teacher": self.teacher})
+        part.replace(path)
+
+    def check(self, teacher, origin: str) -> None:
+        """Raise ValueError unless this is what `teacher` said about the images of `origin`."""
+        key = as_teacher(teacher).key()
+        if key != self.teacher:
+            raise ValueError(f"this bank recorded another teacher (weights {self.teacher}, not {key}); record it again")
+        self._check_origin(origin)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The recorded logits (B, K) about the images of the batch, in float32."""
+        self._check_origin(batch.origin)
+        if self.table.device != batch.index.device:
+            self.table = self.table.to(batch.index.device)
+        return self.table[batch.epoch % len(self.table)][batch.index].float()
+
+    def _check_origin(self, origin: str) -> None:
+        if origin != self.origin:
+            raise ValueError(
+                f"this bank holds answers about [{self.origin}] and was asked about [{origin or 'unknown images'}]: "
+                "the student would be marked against the answers to other pictures. Record a bank with "
+                "LogitBank.record(teacher, split, augment=...) for exactly these images, or pass the network itself"
+            )
+
+
+def as_teacher(teacher: nn.Module) -> nn.Module:
+    """`teacher` itself if it answers batches (a `Teacher`, a `LogitBank`), else the network frozen as a `Teacher`."""
+    if isinstance(teacher, Teacher | LogitBank):
+        return teacher
+    if not isinstance(teacher, nn.Module):
+        raise TypeError(f"a teacher is a network, a Teacher or a LogitBank, not a {type(teacher).__name__}")
+    return Teacher(teacher)

@@ -1,0 +1,93 @@
+"""`fit`: the one loop that trains everything, from the first teacher to the last student. It knows no method.
+
+Notebook 01 writes it by hand before it imports it. It never sees test images.
+"""
+
+import math
+
+import torch
+from tqdm.auto import tqdm
+
+from kdcourse import metrics, profiles
+from kdcourse.core import Choices, check_output, quiet, total
+
+SCHEDULES = Choices("schedule", {  # the learning rate's factor as a function of progress in [0, 1)
+    "constant": lambda progress: 1.0,
+    "cosine": lambda progress: (1 + math.cos(math.pi * progress)) / 2,
+})
+
+
+class NotFinite(RuntimeError):
+    """The loss became NaN or infinite. `rows` holds the epochs before; the student is as it was one step earlier."""
+
+    def __init__(self, message: str, rows: list[dict]):
+        super().__init__(message)
+        self.rows = rows
+
+
+def fit(distiller, source, *, epochs, lr, batch_size=128, seed=0, optimizer=torch.optim.Adam, schedule="constant",
+        augment=None, device=None, on_epoch=None) -> list[dict]:
+    """Train a distiller on `source.train` and return one row per epoch, ready for `pandas.DataFrame(rows)`.
+
+    A row holds `epoch` (from 1), each term's mean and weight over the epoch (`ce`, `ce_weight`, ...), and of the
+    deployable network `valid_accuracy` in [0, 1] and `valid_nll` in nats. `seed` draws the order of the images and
+    what layers such as dropout draw: the same seed gives the same rows. `on_epoch(rows)` is called after each epoch.
+
+    Raises TypeError or ValueError when the network does not return a logit per class, `NotFinite` when the loss does
+    not stay finite. On an interrupt the student keeps what it learnt, and the exception has the `rows` so far.
+    """
+    device = device or profiles.device()
+    distiller, source = distiller.to(device, memory_format=torch.channels_last), source.to(device)
+    factor, optimiser = SCHEDULES[schedule], optimizer(distiller.parameter_groups(), lr=lr)
+    rows = []
+    _check_network(distiller.deployable(), source)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        try:
+            for epoch in tqdm(range(epochs), unit="epoch", leave=False, disable=quiet()):
+                sums, seen = {}, 0
+                distiller.train()
+                for step, batch in enumerate(source.train.batches(
+                    batch_size, seed=seed, epoch=epoch, epochs=epochs, augment=augment
+                )):
+                    terms = distiller(batch)
+                    loss = total(terms)
+                    if not loss.isfinite():
+                        raise NotFinite(_explain(terms, epoch, step, lr), rows)
+                    for group in optimiser.param_groups:
+                        group["lr"] = lr * factor(batch.progress)
+                    optimiser.zero_grad()
+                    loss.backward()
+                    optimiser.step()
+                    seen += len(batch.y)
+                    for name, term in terms.items():
+                        for key, value in ((name, term.value.detach()), (f"{name}_weight", term.weight)):
+                            sums[key] = sums.get(key, 0) + len(batch.y) * value
+                z, y = metrics.predict(distiller.deployable(), source.valid), source.valid.y.cpu()
+                rows.append({"epoch": epoch + 1} | {key: float(value) / seen for key, value in sums.items()}
+                            | {"valid_accuracy": metrics.accuracy(z, y), "valid_nll": metrics.nll(z, y)})
+                if on_epoch is not None:
+                    on_epoch(rows)
+        except KeyboardInterrupt as interrupt:
+            interrupt.rows = rows
+            interrupt.add_note(f"stopped in epoch {len(rows) + 1} of {epochs}: the student keeps what it learnt")
+            raise
+    return rows
+
+
+def _check_network(network, source) -> None:
+    """Two images through the network, before anything is trained."""
+    network.eval()
+    with torch.no_grad():
+        z = check_output(network(source.train.x[:2].float() / 255), network)
+    if z.shape[1] != len(source.classes):
+        classes = len(source.classes)
+        raise ValueError(f"the network returns {z.shape[1]} logits, but {source.name} has {classes} classes")
+
+
+def _explain(terms, epoch: int, step: int, lr: float) -> str:
+    values = ", ".join(f"{name} = {term.value.item():g}" for name, term in terms.items())
+    return (
+        f"the loss is not finite in epoch {epoch + 1}, batch {step + 1}: {values}. Nothing was updated with it. "
+        f"Most often the learning rate is too high (it is {lr:g}); try a tenth of it"
+    )
