@@ -109,7 +109,8 @@ def without_class(source, bank, seed, training) -> dict:
 
 
 def judged(z, y) -> dict:
-    return {"test_errors": int((z.argmax(dim=1) != y).sum()), "test_nll": metrics.nll(z, y), "test_ece": metrics.ece(z, y)}
+    errors = int((z.argmax(dim=1) != y).sum())
+    return {"test_errors": errors, "test_nll": metrics.nll(z, y), "test_ece": metrics.ece(z, y)}
 
 
 def _without(split):

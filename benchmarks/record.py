@@ -43,6 +43,7 @@ def write(name: str, *, settings: dict, seeds: list[int], results: dict) -> Path
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         },
     }
+    path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(content, indent=1) + "\n")
     return path
 
