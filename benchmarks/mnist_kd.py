@@ -1,4 +1,4 @@
-"""The ECE1512 assignment's own pair on real MNIST: does the light student gain, at which temperature, from which teacher?
+"""The ECE1512 assignment's own pair on real MNIST: does the light student gain, at which T, and from which teacher?
 
     python benchmarks/mnist_kd.py                  # about 45 minutes on two cores
     python benchmarks/mnist_kd.py --seeds 1 --epochs 1 --name trial
@@ -62,10 +62,12 @@ def main() -> None:
             results["students"][plan].append({"seed": seed, "valid_accuracy": row["valid_accuracy"]}
                                              | judged(z, source.test.y) | {"agreement": metrics.agreement(z, z_t)})
             print(seed, plan, results["students"][plan][-1], flush=True)
-        results["omitted"].append({"seed": seed} | without_class(source, banks[chosen.epochs, "omitted"], seed, training))
+        omitted = without_class(source, banks[chosen.epochs, "omitted"], seed, training)
+        results["omitted"].append({"seed": seed} | omitted)
         print(seed, "omitted", results["omitted"][-1], flush=True)
         results["seconds"] = seconds
-        path = write(chosen.name, settings={"optimizer": "Adam", "schedule": "constant", **training}, seeds=seeds[: seed + 1], results=results)
+        settings = {"optimizer": "Adam", "schedule": "constant", **training}
+        path = write(chosen.name, settings=settings, seeds=seeds[: seed + 1], results=results)
     print(f"written: {path}")
 
 
