@@ -1,6 +1,7 @@
-"""Settings of every pytest run, `pytest --nbval notebooks/` included: nobody is watching, and the profile is quick."""
+"""Settings of every pytest run, `pytest --nbval notebooks/` included, and of the kernels that it starts."""
 
 import os
 
-os.environ["KDCOURSE_QUIET"] = "1"
-os.environ["KDCOURSE_PROFILE"] = "quick"
+os.environ["KDCOURSE_QUIET"] = "1"        # nobody is watching: no progress bars
+os.environ["KDCOURSE_PROFILE"] = "quick"  # what the stored outputs were made with
+os.environ["PYTHONWARNINGS"] = "error"    # a warning in a notebook is a defect

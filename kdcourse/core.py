@@ -66,7 +66,7 @@ def generator(*key: int) -> torch.Generator:
 
     The same key gives the same draws on every machine; keys that differ in one place give unrelated draws.
     """
-    state = np.random.SeedSequence(key).generate_state(1, np.uint64)[0]
+    state = np.random.SeedSequence((len(key), *key)).generate_state(1, np.uint64)[0]  # it pads short keys with zeros
     return torch.Generator().manual_seed(int(state >> np.uint64(1)))
 
 
@@ -86,6 +86,11 @@ def check_output(z, network: object) -> Tensor:
         return z
     what = f"a tensor of shape {tuple(z.shape)}" if isinstance(z, Tensor) else f"a {type(z).__name__}"
     raise TypeError(f"{type(network).__name__} returned {what}, not logits (images, classes); see kdcourse.models.wrap")
+
+
+def device_of(network: torch.nn.Module) -> torch.device:
+    """Where the network's parameters are; the CPU if it has none."""
+    return next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
 
 
 def quiet() -> bool:

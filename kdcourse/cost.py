@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from kdcourse.core import device_of
+
 
 def parameters(network: nn.Module) -> int:
     """The number of weights and biases."""
@@ -43,5 +45,4 @@ def latency(network: nn.Module, shape: tuple[int, int, int], *, batch_size: int 
 
 
 def _images(network: nn.Module, shape: tuple[int, int, int], n: int) -> torch.Tensor:
-    parameter = next(network.parameters(), torch.empty(0))
-    return torch.zeros(n, *shape, device=parameter.device)
+    return torch.zeros(n, *shape, device=device_of(network))

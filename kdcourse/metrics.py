@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from scipy import stats
 from torch import Tensor, nn
 
-from kdcourse.core import check_output
+from kdcourse.core import check_output, device_of
 
 
 @torch.no_grad()
@@ -22,9 +22,8 @@ def predict(network: nn.Module, split, *, batch_size: int = 500) -> Tensor:
     Puts the network in eval mode and leaves it there. Raises TypeError when what it returns are no logits.
     """
     network.eval()
-    parameter = next(network.parameters(), None)
-    split = split if parameter is None else split.to(parameter.device)
-    return torch.cat([check_output(network(batch.x), network).float().cpu() for batch in split.batches(batch_size)])
+    batches = split.to(device_of(network)).batches(batch_size)
+    return torch.cat([check_output(network(batch.x), network).float().cpu() for batch in batches])
 
 
 def accuracy(z: Tensor, y: Tensor) -> float:
@@ -122,4 +121,4 @@ def _labels(z: Tensor, y: Tensor) -> Tensor:
         raise ValueError(f"logits (N, K) and labels (N,) are needed, not {tuple(z.shape)} and {tuple(y.shape)}")
     if len(y) and not (0 <= y.min() and y.max() < z.shape[1]):
         raise ValueError(f"labels run from {y.min()} to {y.max()}, but {z.shape[1]} logits allow 0 to {z.shape[1] - 1}")
-    return y
+    return y.to(z.device)

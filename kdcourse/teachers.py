@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from kdcourse.core import Batch, check_output, fingerprint
+from kdcourse.core import Batch, check_output, device_of, fingerprint
 
 
 class Teacher(nn.Module):
@@ -45,7 +45,7 @@ class Teacher(nn.Module):
 
     def key(self) -> str:
         """A fingerprint of the weights: recordings are kept under it."""
-        return fingerprint(*self.network.state_dict().values())
+        return _key(self.network)
 
 
 class LogitBank(nn.Module):
@@ -71,16 +71,20 @@ class LogitBank(nn.Module):
         """Ask `teacher` (a `Teacher` or a network) once about every image of `split` and keep its logits.
 
         With `augment`, which must have a number of views, once about each view. Raises ValueError when it has none.
+        A network that is still being trained is not frozen by this, only asked, in eval mode.
         """
-        teacher = as_teacher(teacher)
         if augment is not None and augment.views is None:
             raise ValueError("endless views cannot be recorded; give the augmentation a number: Augment(views=4)")
-        views = 1 if augment is None else augment.views
+        network = _network(teacher).eval()
+        split = split.to(device_of(network))
         table = torch.stack([
-            torch.cat([teacher(batch).to(dtype) for batch in split.batches(batch_size, epoch=view, augment=augment)])
-            for view in range(views)
+            torch.cat([
+                check_output(network(batch.x), network).to(dtype)
+                for batch in split.batches(batch_size, epoch=view, augment=augment)
+            ])
+            for view in range(1 if augment is None else augment.views)
         ])
-        return cls(table, origin=split.origin(augment), teacher=teacher.key())
+        return cls(table, origin=split.origin(augment), teacher=_key(network))
 
     @classmethod
     def load(cls, path, *, teacher, split, augment=None) -> "LogitBank":
@@ -102,7 +106,7 @@ class LogitBank(nn.Module):
 
     def check(self, teacher, origin: str) -> None:
         """Raise ValueError unless this is what `teacher` said about the images of `origin`."""
-        key = as_teacher(teacher).key()
+        key = _key(_network(teacher))
         if key != self.teacher:
             raise ValueError(f"this bank recorded another teacher (weights {self.teacher}, not {key}); record it again")
         self._check_origin(origin)
@@ -130,3 +134,11 @@ def as_teacher(teacher: nn.Module) -> nn.Module:
     if not isinstance(teacher, nn.Module):
         raise TypeError(f"a teacher is a network, a Teacher or a LogitBank, not a {type(teacher).__name__}")
     return Teacher(teacher)
+
+
+def _network(teacher: nn.Module) -> nn.Module:
+    return teacher.network if isinstance(teacher, Teacher) else teacher
+
+
+def _key(network: nn.Module) -> str:
+    return fingerprint(*network.state_dict().values())

@@ -36,7 +36,7 @@ def fit(distiller, source, *, epochs, lr, batch_size=128, seed=0, optimizer=torc
     Raises TypeError or ValueError when the network does not return a logit per class, `NotFinite` when the loss does
     not stay finite. On an interrupt the student keeps what it learnt, and the exception has the `rows` so far.
     """
-    device = device or profiles.device()
+    device = torch.device(device or profiles.device())
     distiller, source = distiller.to(device, memory_format=torch.channels_last), source.to(device)
     factor, optimiser = SCHEDULES[schedule], optimizer(distiller.parameter_groups(), lr=lr)
     rows = []
@@ -61,10 +61,10 @@ def fit(distiller, source, *, epochs, lr, batch_size=128, seed=0, optimizer=torc
                     optimiser.step()
                     seen += len(batch.y)
                     for name, term in terms.items():
-                        for key, value in ((name, term.value.detach()), (f"{name}_weight", term.weight)):
-                            sums[key] = sums.get(key, 0) + len(batch.y) * value
+                        for key, value in ((name, term.value.item()), (f"{name}_weight", float(term.weight))):
+                            sums[key] = sums.get(key, 0.0) + len(batch.y) * value
                 z, y = metrics.predict(distiller.deployable(), source.valid), source.valid.y.cpu()
-                rows.append({"epoch": epoch + 1} | {key: float(value) / seen for key, value in sums.items()}
+                rows.append({"epoch": epoch + 1} | {key: value / seen for key, value in sums.items()}
                             | {"valid_accuracy": metrics.accuracy(z, y), "valid_nll": metrics.nll(z, y)})
                 if on_epoch is not None:
                     on_epoch(rows)

@@ -45,7 +45,8 @@ class Split:
 
     def to(self, device) -> "Split":
         """The same split with its tensors on a device."""
-        return replace(self, x=self.x.to(device), y=self.y.to(device))
+        x = self.x.to(device)
+        return self if x is self.x else replace(self, x=x, y=self.y.to(device))
 
     def batches(
         self, batch_size: int, *, seed: int | None = None, epoch: int = 0, epochs: int = 1, augment=None

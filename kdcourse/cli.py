@@ -1,0 +1,109 @@
+"""The command `kdcourse`: `doctor` says what this machine can run, `fetch` gets a data set before class.
+
+It computes nothing that a lesson needs.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import shutil
+import sys
+import textwrap
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import psutil
+import torch
+from jupyter_core.paths import jupyter_path
+
+from kdcourse import data, files, profiles
+
+PACKAGES = ("kdcourse", "torch", "torchvision", "transformers", "timm", "scikit-learn", "jupyterlab", "ipywidgets")
+OPTIONAL = ("transformers", "timm")
+FRONT_END = "5"  # major version of @jupyter-widgets/jupyterlab-manager that belongs to ipywidgets 8
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command with `arguments` (those of the shell by default); returns the exit status."""
+    parser = argparse.ArgumentParser(prog="kdcourse", description="Checks this machine and fetches data.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("doctor", help="versions, profile, device, widgets, and which data sets are here")
+    fetching = commands.add_parser("fetch", help="download a data set and verify it, before class")
+    fetching.add_argument("source", help=f"one of: {', '.join(sorted(data.FETCHERS))}")
+    chosen = parser.parse_args(arguments)
+    try:
+        if chosen.command == "fetch":
+            print(f"{chosen.source} is complete in {data.FETCHERS[chosen.source]()}")
+            return 0
+        return 1 if doctor() else 0
+    except (ValueError, data.DataError) as error:
+        print(f"kdcourse {chosen.command}: {error}", file=sys.stderr)
+        return 2
+
+
+def doctor() -> list[str]:
+    """Print what this machine can run; returns the problems found, each with what to do."""
+    problems = []
+    print(f"python        {platform.python_version()} on {platform.system()} {platform.machine()}")
+    for package in PACKAGES:
+        try:
+            print(f"{package:<13} {version(package)}")
+        except PackageNotFoundError:
+            print(f"{package:<13} not installed")
+            if package not in OPTIONAL:
+                problems.append(f'{package} is missing; run: pip install -e "."')
+    try:
+        print(f"profile       {profiles.current()} (KDCOURSE_PROFILE)")
+        print(f"device        {profiles.device()}, {torch.get_num_threads()} threads")
+    except ValueError as error:
+        problems.append(str(error))
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none that torch can use"
+    print(f"GPU           {gpu}")
+    problem = widgets()
+    print(f"widgets       {'do not match: see below' if problem else 'front end and kernel match'}")
+    problems += [problem] if problem else []
+    print(f"data folder   {_without_home(files.folder())}")
+    for name in data.SOURCES:
+        try:
+            print(f"  {name:<11} {data.load(name)!r}")
+        except data.DataError as error:
+            print(f"  {name:<11} {textwrap.shorten(_without_home(error), 100, placeholder=' ...')}")
+    for problem in problems:
+        print(f"problem: {problem}")
+    if not problems:
+        print("no problem found")
+    return problems
+
+
+def widgets() -> str:
+    """Empty if the widget front end that JupyterLab loads speaks to this kernel's ipywidgets; else what is wrong.
+
+    They live in different environments more often than one thinks, and then widgets stay blank.
+    """
+    server = _server_prefix()
+    for folder in (server / "share" / "jupyter" / "labextensions", *map(Path, jupyter_path("labextensions"))):
+        manifest = folder / "@jupyter-widgets" / "jupyterlab-manager" / "package.json"
+        if manifest.is_file():
+            number = json.loads(manifest.read_text())["version"]
+            if number.split(".")[0] == FRONT_END:
+                return ""
+            return (
+                f"JupyterLab in {server} has the widget front end {number}, but ipywidgets {version('ipywidgets')} "
+                f"speaks to {FRONT_END}.x; run there: pip install -U 'jupyterlab_widgets>=3,<4'"
+            )
+    return f"JupyterLab in {server} has no widget front end; run there: pip install 'jupyterlab_widgets>=3,<4'"
+
+
+def _without_home(text: object) -> str:
+    return str(text).replace(str(Path.home()), "~")
+
+
+def _server_prefix() -> Path:
+    """The environment of the Jupyter server that started this kernel; outside a kernel, of `jupyter-lab`."""
+    if parent := os.environ.get("JPY_PARENT_PID"):
+        with contextlib.suppress(psutil.Error, IndexError):
+            return Path(psutil.Process(int(parent)).cmdline()[0]).parent.parent
+    command = shutil.which("jupyter-lab")
+    return Path(command).parent.parent if command else Path(sys.prefix)

@@ -1,0 +1,7 @@
+"""Pictures: functions of arrays that return what they drew. `show(alt=...)` puts the last one into the notebook."""
+
+from kdcourse.viz.base import show as show
+from kdcourse.viz.images import images as images
+from kdcourse.viz.results import curves as curves
+from kdcourse.viz.results import distributions as distributions
+from kdcourse.viz.results import sweep as sweep

@@ -1,0 +1,27 @@
+"""What every picture of the course shares: colours that colour-blind readers can tell apart, and a way to show it.
+
+A drawing function takes arrays and an axis (or makes one) and returns the axis. It never shows, computes or trains.
+"""
+
+import io
+
+import matplotlib.pyplot as plt
+from IPython.display import Image, display
+
+# Okabe & Ito 2008, "Color Universal Design"; in the order in which the course uses them
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+MARKERS = "osD^vP*X"
+
+
+def axis(ax, *, size: tuple[float, float] = (6.0, 3.4)):
+    """`ax`, or the axis of a new figure of `size` inches."""
+    return plt.subplots(figsize=size, layout="constrained")[1] if ax is None else ax
+
+
+def show(figure=None, *, alt: str) -> None:
+    """Show the figure (the current one, if none is given) once, with a text for readers who cannot see it."""
+    figure = figure or plt.gcf()
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=100)
+    plt.close(figure)
+    display(Image(data=png.getvalue(), alt=alt))

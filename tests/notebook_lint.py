@@ -1,0 +1,75 @@
+"""What a committed notebook must be, checked without running it: `defects(path)` lists what is wrong, in words."""
+
+import json
+import re
+from pathlib import Path
+
+import nbformat.v4
+
+TAGS = {
+    "setup",                # imports, profile, settings
+    "by-hand",              # code that a test runs against the package's
+    "nbval-ignore-output",  # numbers that differ in their last digits from machine to machine
+}
+LARGEST_OUTPUT = 200_000    # bytes
+LARGEST_NOTEBOOK = 600_000
+PRIVATE = re.compile(r"/home/\w|/Users/\w|/root\b|/tmp/|[A-Z]:\\\\Users")
+SWALLOWED = re.compile(r";\s*$", re.MULTILINE)
+
+
+def defects(path: Path) -> list[str]:
+    """Everything that makes the notebook unfit to be committed; empty if it is fit."""
+    text = path.read_text(encoding="utf-8")
+    notebook = nbformat.v4.reads(text)  # joins the lines and, unlike nbformat.reads, does not repair what it finds
+    found = [f"the notebook is larger than {LARGEST_NOTEBOOK:,} bytes"] if len(text) > LARGEST_NOTEBOOK else []
+    found += _metadata(json.loads(text))
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    if [cell.execution_count for cell in code] != list(range(1, len(code) + 1)):
+        found.append("its cells were not executed from first to last in one go")
+    if not code or "setup" not in code[0].metadata.get("tags", []):
+        found.append("its first code cell is not tagged setup")
+    for cell in code:
+        found += [f"cell {cell.get('id')}: {problem}" for problem in _cell(cell)]
+    headings = [line for cell in notebook.cells if cell.cell_type == "markdown" for line in cell.source.splitlines()
+                if line.startswith("# ")]
+    if len(headings) != 1:
+        found.append(f"it has {len(headings)} titles (lines that begin with '# '); one is right")
+    return found
+
+
+def _metadata(raw: dict) -> list[str]:
+    found = ["it stores widget state (metadata.widgets)"] if "widgets" in raw["metadata"] else []
+    if raw["metadata"].get("kernelspec", {}).get("name") != "python3":
+        found.append("its kernel is not python3")
+    identities = [cell.get("id") for cell in raw["cells"]]
+    if None in identities or len(set(identities)) < len(identities):
+        found.append("a cell has no id, or two have the same")
+    if any("execution" in cell["metadata"] for cell in raw["cells"]):
+        found.append("it stores when its cells were run")
+    return found
+
+
+def _cell(cell) -> list[str]:
+    found = [f"unknown tag {tag!r}" for tag in cell.metadata.get("tags", []) if tag not in TAGS]
+    if SWALLOWED.search(cell.source):
+        found.append("a line ends in a semicolon, which hides output from readers but not from nbval")
+    if "clear_output" in cell.source:
+        found.append("clear_output: what was there before cannot be compared")
+    for output in cell.outputs:
+        text = json.dumps(output)
+        data = output.get("data", {})
+        if len(text) > LARGEST_OUTPUT:
+            found.append(f"an output is larger than {LARGEST_OUTPUT:,} bytes")
+        if output.output_type == "error":
+            found.append(f"it ends in an error: {output.ename}")
+        if output.get("name") == "stderr":
+            found.append("it writes to stderr: a warning, or a progress bar")
+        if "image/svg+xml" in data or "application/pdf" in data:
+            found.append("a picture is SVG or PDF; only PNG can be compared and shown everywhere")
+        if "image/png" in data and not output.metadata.get("image/png", {}).get("alt"):
+            found.append("a picture has no text for readers who cannot see it: show it with viz.show(alt=...)")
+        if PRIVATE.search(json.dumps({**output, "data": {k: v for k, v in data.items() if k != "image/png"}})):
+            found.append("an output names a folder of the machine it was run on")
+        if "image/png" not in data and " object at 0x" in text:
+            found.append("an output shows the address of an object")
+    return found

@@ -1,0 +1,120 @@
+"""The shape of the package, read off its syntax trees: which module may import which, and a few habits."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import kdcourse
+
+ROOT = Path(kdcourse.__file__).parent
+FLOORS = {
+    name: floor
+    for floor, names in enumerate([
+        ("core", "profiles", "files"),
+        ("losses", "models", "data"),
+        ("teachers", "metrics", "cost"),
+        ("distillers", "viz"),
+        ("train",),
+        ("sweep", "procedures", "widgets", "checks"),
+        ("cli",),
+    ])
+    for name in names
+}
+
+
+def name_of(path: Path) -> str:
+    """kdcourse/data/base.py -> data.base, kdcourse/data/__init__.py -> data.__init__"""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+TREES = {name_of(path): ast.parse(path.read_text(encoding="utf-8")) for path in sorted(ROOT.rglob("*.py"))}
+
+
+def imports(tree: ast.AST) -> list[str]:
+    """Every module that is imported anywhere in a tree; `from a import b` counts as a.b."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found += [f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names]
+    return found
+
+
+def violations(name: str, tree: ast.AST) -> list[str]:
+    """What a module called `name` (data.base) imports against the rules, one sentence each."""
+    folder = name.split(".")[0]
+    if folder not in FLOORS:
+        return [f"kdcourse.{folder} stands on no floor: add it to FLOORS in {Path(__file__).name}"]
+    found = []
+    for target in imports(tree):
+        if target.startswith("."):
+            found.append(f"{name} imports {target}: write the whole name, kdcourse...")
+        package, _, inside = target.partition(".")
+        if package != "kdcourse" or inside == "__version__":
+            continue
+        other, *rest = inside.split(".")
+        if other not in FLOORS:
+            found.append(f"{name} imports kdcourse.{other}, which stands on no floor: add it to FLOORS")
+        elif other == folder:
+            if not name.endswith(".__init__") and rest[:1] != ["base"]:
+                found.append(f"{name} imports {inside}: inside a folder only base is shared")
+        elif FLOORS[other] >= FLOORS[folder]:
+            found.append(f"{name} (floor {FLOORS[folder]}) imports {inside} (floor {FLOORS[other]}): not a lower floor")
+    return found
+
+
+@pytest.mark.parametrize("name", [name for name in TREES if name != "__init__"])
+def test_a_module_imports_only_from_lower_floors_and_inside_its_folder_only_base(name):
+    assert violations(name, TREES[name]) == []
+
+
+@pytest.mark.parametrize("name, code, complaint", [
+    ("losses.logits", "from kdcourse.teachers import Teacher", "floor 1) imports teachers.Teacher (floor 2)"),
+    ("losses.logits", "import kdcourse.train", "floor 1) imports train (floor 4)"),
+    ("losses.logits", "def f():\n    from kdcourse import metrics", "imports metrics (floor 2)"),
+    ("models.base", "from kdcourse.data.base import Split", "imports data.base.Split (floor 1)"),
+    ("metrics", "from kdcourse import core, teachers", "imports teachers (floor 2)"),
+    ("models.vit", "from kdcourse.models.resnet import Block", "only base is shared"),
+    ("models.vit", "from kdcourse.models import Block", "only base is shared"),
+    ("data.base", "from kdcourse.data import augment", "only base is shared"),
+    ("data.base", "from . import augment", "write the whole name"),
+    ("gallery", "import torch", "kdcourse.gallery stands on no floor: add it to FLOORS"),
+    ("train", "from kdcourse.gallery import show", "stands on no floor: add it to FLOORS"),
+])
+def test_an_import_against_the_rules_is_reported(name, code, complaint):
+    assert [complaint in sentence for sentence in violations(name, ast.parse(code))] == [True]
+
+
+@pytest.mark.parametrize("name, code", [
+    ("losses.logits", "from kdcourse.core import Term\nfrom kdcourse.losses.base import check_logits\nimport math"),
+    ("losses.__init__", "from kdcourse.losses.logits import kd_loss"),
+    ("cli", "from kdcourse import __version__, train\nimport argparse"),
+])
+def test_an_import_within_the_rules_is_not(name, code):
+    assert violations(name, ast.parse(code)) == []
+
+
+def test_importing_the_package_imports_nothing():
+    assert imports(TREES["__init__"]) == []
+
+
+@pytest.mark.parametrize("name", [name for name in TREES if name.startswith("losses.")])
+def test_losses_import_nothing_with_state(name):
+    allowed = {"math", "torch", "torch.Tensor", "torch.nn.functional"}
+    found = [target for target in imports(TREES[name]) if not target.startswith("kdcourse.losses.")]
+    assert set(found) <= allowed
+
+
+def test_only_the_command_line_parses_arguments():
+    assert [name for name, tree in TREES.items() if name != "cli" and "argparse" in imports(tree)] == []
+
+
+def test_no_module_checks_with_assert():
+    assert [name for name, tree in TREES.items() if any(isinstance(node, ast.Assert) for node in ast.walk(tree))] == []
+
+
+def test_no_module_passes_200_lines():
+    lengths = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in ROOT.rglob("*.py")}
+    assert {name: lines for name, lines in lengths.items() if lines > 200} == {}

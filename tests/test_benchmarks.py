@@ -1,0 +1,50 @@
+"""Results of benchmarks: none without what it takes to judge and repeat them."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+RESULTS = sorted((Path(__file__).parent.parent / "benchmarks" / "results").glob("*.json"))
+
+
+def problems(content: dict) -> list[str]:
+    """What a results file lacks."""
+    needed = {"settings", "seeds", "results", "command", "commit", "uncommitted_changes", "versions", "hardware"}
+    found = [f"no {key}" for key in sorted(needed - content.keys())]
+    if found:
+        return found
+    if not re.fullmatch(r"[0-9a-f]{40}", content["commit"]):
+        found.append("the commit is not one")
+    if content["uncommitted_changes"]:
+        found.append("measured with changes that no commit holds")
+    if len(set(content["seeds"])) < 3:
+        found.append("fewer than three seeds")
+    found += [f"no version of {package}" for package in ("python", "torch") if not content["versions"].get(package)]
+    found += [f"no {key} of the hardware" for key in ("cpu", "threads") if not content["hardware"].get(key)]
+    return found
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_results_say_what_made_them(path):
+    assert problems(json.loads(path.read_text())) == []
+
+
+@pytest.mark.parametrize("key", ["settings", "seeds", "command", "commit", "versions", "hardware"])
+def test_results_without_are_rejected(key):
+    content = json.loads(RESULTS[0].read_text())
+    del content[key]
+    assert problems(content) == [f"no {key}"]
+
+
+def test_results_of_uncommitted_code_or_too_few_seeds_are_rejected():
+    content = json.loads(RESULTS[0].read_text()) | {"uncommitted_changes": True, "seeds": [0, 1], "commit": "main"}
+    assert len(problems(content)) == 3
+
+
+def test_every_student_on_mnist_has_a_result_for_every_seed():
+    content = json.loads((RESULTS[0].parent / "mnist_kd.json").read_text())
+    for plan, runs in content["results"]["students"].items():
+        assert [run["seed"] for run in runs] == content["seeds"], plan
+        assert all(0 < run["test_errors"] < 10_000 for run in runs)

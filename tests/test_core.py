@@ -1,0 +1,92 @@
+import pytest
+import torch
+
+from kdcourse.core import Choices, Term, check_output, fingerprint, generator, quiet, total
+
+
+def draws(*key):
+    return torch.rand(1000, generator=generator(*key))
+
+
+def test_total_is_the_weighted_sum_and_its_gradient():
+    value = torch.tensor([2.0, 3.0], requires_grad=True)
+    loss = total({"ce": Term(0.1, value[0]), "kd": Term(0.9, value[1])})
+    loss.backward()
+    assert loss.item() == pytest.approx(0.1 * 2 + 0.9 * 3)
+    assert value.grad.tolist() == pytest.approx([0.1, 0.9])
+
+
+def test_total_of_no_terms_is_an_error():
+    with pytest.raises(ValueError, match="at least one term"):
+        total({})
+
+
+def test_unknown_choice_names_the_kind_the_choices_and_the_nearest():
+    choices = Choices("fruit", {"pear": 1, "apple": 2})
+    assert choices["apple"] == 2
+    with pytest.raises(ValueError, match=r"^unknown fruit 'aple'; choose one of: apple, pear \(did .* 'apple'\?\)$"):
+        choices["aple"]
+    with pytest.raises(ValueError, match=r"pear$"):
+        choices["zzz"]
+    with pytest.raises(ValueError, match="unknown fruit None"):
+        choices[None]
+
+
+def test_generator_gives_the_same_draws_for_the_same_key_whatever_was_drawn_before():
+    first = draws(3, 1)
+    draws(7)
+    torch.rand(5)
+    assert torch.equal(draws(3, 1), first)
+
+
+@pytest.mark.parametrize("other", [(3, 2), (4, 1), (1, 3), (3, 1, 1), (3, 1, 0), (3,)])
+def test_generator_gives_unrelated_draws_for_another_key(other):
+    ours, others = draws(3, 1), draws(*other)
+    assert abs(torch.corrcoef(torch.stack([ours, others]))[0, 1]) < 0.15  # 4.7 standard errors
+
+
+def test_generator_leaves_the_global_one_alone():
+    before = torch.get_rng_state()
+    draws(1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_fingerprint_depends_on_dtype_shape_order_and_every_bit():
+    x = torch.arange(6, dtype=torch.int32)
+    flipped = x.clone()
+    flipped[3] ^= 1
+    variants = [
+        (x,), (x.float(),), (x.view(torch.float32),), (x.reshape(2, 3),), (x.flip(0),), (flipped,), (x, x), (x[:5],),
+        (x[:3], x[3:]), (x[3:], x[:3]),
+    ]
+    keys = [fingerprint(*tensors) for tensors in variants]
+    assert len(set(keys)) == len(keys)
+    assert all(len(key) == 12 and set(key) <= set("0123456789abcdef") for key in keys)
+
+
+def test_fingerprint_does_not_depend_on_strides_gradients_or_the_run():
+    x = torch.randn(2, 3, 4, 5, generator=generator(0))
+    key = fingerprint(x)
+    assert fingerprint(x.clone(memory_format=torch.channels_last)) == key
+    assert fingerprint(x.clone().requires_grad_()) == key
+    assert fingerprint(torch.randn(2, 3, 4, 5, generator=generator(0))) == key
+
+
+def test_fingerprint_takes_scalars_booleans_half_precision_and_nothing():
+    tensors = torch.tensor(True), torch.tensor(3.0), torch.zeros(2, dtype=torch.bfloat16), torch.zeros(0)
+    assert len({fingerprint(tensor) for tensor in tensors}) == 4
+
+
+def test_check_output_passes_logits_and_names_anything_else():
+    network = torch.nn.Linear(1, 1)
+    z = torch.zeros(2, 3)
+    assert check_output(z, network) is z
+    for output, what in ((torch.zeros(2, 3, 4), r"tensor of shape \(2, 3, 4\)"), ((z,), "a tuple"), (None, "NoneType")):
+        with pytest.raises(TypeError, match=f"Linear returned .*{what}"):
+            check_output(output, network)
+
+
+@pytest.mark.parametrize("value, expected", [(None, False), ("", False), ("0", False), ("1", True), ("yes", True)])
+def test_quiet_is_read_from_the_environment(monkeypatch, value, expected):
+    monkeypatch.delenv("KDCOURSE_QUIET") if value is None else monkeypatch.setenv("KDCOURSE_QUIET", value)
+    assert quiet() is expected

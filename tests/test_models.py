@@ -1,0 +1,313 @@
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import nn
+
+from kdcourse import cost, data, metrics, models
+from kdcourse.models.resnet import Block
+
+SHAPE = (3, 12, 8)  # not square, so that height and width cannot be confused
+
+
+@pytest.fixture
+def two_threads():
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(1)
+
+
+def images(n=4, shape=SHAPE):
+    return torch.rand(n, *shape, generator=torch.Generator().manual_seed(0))
+
+
+def logits(network, x):
+    with torch.no_grad():
+        return network.eval()(x)
+
+
+@pytest.mark.parametrize("name", models.ZOO)
+def test_every_model_gives_a_logit_per_class_in_either_mode(name):
+    network = models.build(name, SHAPE, 7, seed=0)
+    for mode in (True, False):
+        z = network.train(mode)(images())
+        assert z.shape == (4, 7) and z.dtype == torch.float32 and z.isfinite().all()
+
+
+@pytest.mark.parametrize("name", models.ZOO)
+def test_head_of_the_last_feature_is_the_network(name):
+    network, x = models.build(name, SHAPE, 7, seed=0).eval(), images()
+    features = network.features(x)
+    torch.testing.assert_close(network.head(features[-1]), network(x), rtol=0, atol=0)
+    torch.testing.assert_close(network.linear(network.embed(features[-1])), network(x), rtol=0, atol=0)
+    assert network.embed(features[-1]).shape == (4, network.linear.in_features)
+
+
+@pytest.mark.parametrize("name", models.ZOO)
+def test_features_are_the_activated_maps(name):
+    network, x = models.build(name, SHAPE, 7, seed=0).eval(), images()
+    maps, features = network.maps(x), network.features(x)
+    assert len(maps) == len(features) == len(network.stages)
+    for before, after in zip(maps, features, strict=True):
+        assert torch.equal(after, before if name == "vit" else before.clamp(min=0))
+        assert before.min() < 0
+
+
+@pytest.mark.parametrize("name", models.ZOO)
+def test_dropout_and_batch_statistics_are_the_only_difference_between_the_modes(name):
+    network = models.build(name, SHAPE, 7, seed=0)
+    for module in network.modules():
+        if isinstance(module, nn.Dropout | nn.BatchNorm2d):
+            module.eval()
+            module.train = lambda mode: None
+    x = images()
+    torch.testing.assert_close(network.train()(x), network.eval()(x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", models.ZOO)
+def test_build_depends_on_the_seed_and_on_nothing_else(name):
+    before = torch.get_rng_state()
+    first = models.build(name, SHAPE, 7, seed=3).state_dict()
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(11)
+    again, other = (models.build(name, SHAPE, 7, seed=seed).state_dict() for seed in (3, 4))
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert not torch.equal(first["linear.weight"], other["linear.weight"])
+
+
+def test_embed_averages_over_the_positions():
+    f = images()
+    embedded = models.build("resnet8", SHAPE, 7, seed=0).embed(f)
+    assert np.allclose(embedded, f.numpy().mean(axis=(2, 3)))
+    assert torch.equal(models.build("mlp", SHAPE, 7, seed=0).embed(embedded), embedded)
+
+
+def test_ece1512_pair_has_the_published_numbers_of_parameters():
+    teacher, student = (models.build(name, (1, 28, 28), 10, seed=0) for name in ("ece1512_teacher", "ece1512_student"))
+    side = (28 - 2 - 1 - 2) // 2  # conv 3x3, pool 2x2 stride 1, conv 3x3, pool 2x2 stride 2
+    by_hand = (9 + 1) * 32 + (9 * 32 + 1) * 64 + (64 * side**2 + 1) * 128 + (128 + 1) * 10
+    assert cost.parameters(teacher) == by_hand == 1_011_466
+    assert cost.parameters(student) == (784 + 1) * 784 + (784 + 1) * 784 + (784 + 1) * 10 == 1_238_730
+
+
+@pytest.mark.parametrize("name, published", [
+    ("deepnn", 1_186_986), ("lightnn", 267_738), ("resnet20", 269_722), ("resnet32", 464_154), ("resnet56", 853_018),
+])
+def test_models_for_cifar10_have_the_published_numbers_of_parameters(name, published):
+    assert cost.parameters(models.build(name, (3, 32, 32), 10, seed=0)) == published
+
+
+def test_settings_reach_the_function_that_makes_the_network():
+    assert [layer.out_features for layer in models.build("mlp", SHAPE, 7, seed=0, hidden=(5, 6)).modules()
+            if isinstance(layer, nn.Linear)] == [5, 6, 7]
+    assert models.build("resnet8", SHAPE, 7, seed=0, width=4).linear.in_features == 16
+
+
+def test_unknown_model_names_the_choices_and_the_nearest():
+    with pytest.raises(ValueError, match=r"unknown model 'light'; choose one of: cnn, .*, vit \(.* 'lightnn'"):
+        models.build("light", SHAPE, 7, seed=0)
+
+
+@pytest.mark.parametrize("channels, stride, last", [(8, 1, False), (16, 2, False), (16, 2, True), (12, 2, False)])
+@pytest.mark.parametrize("H, W", [(6, 4), (7, 5)])
+def test_resnet_block_is_what_the_paper_says_with_shortcut_A(channels, stride, last, H, W):
+    block = Block(8, channels, stride, last).eval()
+    for layer in (block.bn1, block.bn2):
+        for statistic in (layer.weight, layer.bias, layer.running_mean, layer.running_var):
+            nn.init.uniform_(statistic, 0.5, 2)
+    x = images(3, (8, H, W)) - 0.5
+
+    def normalised(f, layer):
+        mean, var, weight, bias = (
+            statistic.reshape(1, -1, 1, 1)
+            for statistic in (layer.running_mean, layer.running_var, layer.weight, layer.bias)
+        )
+        return weight * (f - mean) / (var + 1e-5).sqrt() + bias
+
+    f = normalised(F.conv2d(x, block.conv1.weight, stride=stride, padding=1), block.bn1)
+    f = normalised(F.conv2d(f * (f > 0), block.conv2.weight, padding=1), block.bn2)
+    shortcut = torch.zeros_like(f)
+    first = (channels - 8) // 2
+    for channel in range(8):
+        for row in range(f.shape[2]):
+            for column in range(f.shape[3]):
+                shortcut[:, first + channel, row, column] = x[:, channel, stride * row, stride * column]
+    expected = f + shortcut
+    torch.testing.assert_close(block(x), expected if last else expected * (expected > 0), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("depth", [2, 7, 18, 21, -4])
+def test_resnet_refuses_a_depth_that_is_not_6n_plus_2(depth):
+    with pytest.raises(ValueError, match=rf"depth 6n \+ 2 .*, not {depth}$"):
+        models.resnet((3, 32, 32), 10, depth=depth)
+
+
+def test_resnet_of_depth_d_has_d_layers_with_weights():
+    network = models.resnet((3, 32, 32), 10, depth=20)
+    assert sum(isinstance(layer, nn.Conv2d | nn.Linear) for layer in network.modules()) == 20
+
+
+def test_vit_refuses_patches_that_do_not_tile_and_numbers_that_do_not_divide():
+    for shape in ((3, 30, 32), (3, 32, 30)):
+        with pytest.raises(ValueError, match=f"patches of 4 pixels do not tile images of {shape[1]}x{shape[2]}"):
+            models.build("vit", shape, 10, seed=0)
+    with pytest.raises(ValueError, match="depth 4 must divide by 3"):
+        models.build("vit", (3, 32, 32), 10, seed=0, depth=4)
+    with pytest.raises(ValueError, match="width 20 by 3 heads"):
+        models.build("vit", (3, 32, 32), 10, seed=0, width=20)
+
+
+def test_vit_sees_where_a_patch_is_only_by_its_position_embedding():
+    network = models.build("vit", (1, 8, 8), 5, seed=0, width=12)
+    x = images(4, (1, 8, 8))
+    swapped = torch.cat([x[..., 4:], x[..., :4]], dim=3)  # the left patches and the right ones
+    assert not torch.allclose(logits(network, x), logits(network, swapped), atol=1e-3)
+    nn.init.zeros_(dict(network.named_parameters())["stages.0.0.position"])
+    torch.testing.assert_close(logits(network, x), logits(network, swapped), rtol=1e-4, atol=1e-5)
+
+
+def test_normalise_subtracts_the_mean_and_divides_by_the_standard_deviation():
+    mean, std = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
+    x = images()
+    expected = (x.numpy() - np.reshape(mean, (3, 1, 1))) / np.reshape(std, (3, 1, 1))
+    assert np.allclose(models.Normalise(mean, std)(x), expected, atol=1e-6)
+    network = models.resnet(SHAPE, 7, depth=8, normalise=models.Normalise(mean, std))
+    z = logits(network, x)
+    network.normalise = nn.Identity()
+    torch.testing.assert_close(z, logits(network, torch.as_tensor(expected).float()))
+
+
+def test_wrapped_torchvision_network_gets_normalised_images():
+    import torchvision
+
+    network = torchvision.models.resnet18(weights=None, num_classes=7).eval()
+    wrapped = models.wrap(network, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+    x = images(2, (3, 32, 32))
+    by_hand = torchvision.transforms.functional.normalize(x, [0.5, 0.4, 0.3], [0.2, 0.3, 0.4])
+    torch.testing.assert_close(logits(wrapped, x), logits(network, by_hand))
+
+
+def test_wrapped_transformers_network_gives_its_logits_and_gets_the_size_it_insists_on():
+    transformers = pytest.importorskip("transformers")
+    settings = transformers.ViTConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, image_size=32, patch_size=8,
+        num_labels=7,
+    )
+    network = transformers.ViTForImageClassification(settings).eval()
+    wrapped = models.wrap(network, mean=(0.5,) * 3, std=(0.5,) * 3, size=32)
+    x = images(2, (3, 32, 32))
+    torch.testing.assert_close(logits(wrapped, x), network(2 * x - 1).logits)
+    with pytest.raises(ValueError):
+        network(x[..., :16, :16])
+    assert logits(wrapped, x[..., :16, :16]).shape == (2, 7)
+
+
+def test_wrapped_timm_network_gives_its_logits():
+    timm = pytest.importorskip("timm")
+    network = timm.create_model("test_resnet", pretrained=False, num_classes=7).eval()
+    wrapped = models.wrap(network, mean=(0.0,) * 3, std=(1.0,) * 3)
+    x = images(2, (3, 32, 32))
+    torch.testing.assert_close(logits(wrapped, x), logits(network, x))
+
+
+def test_wrap_resizes_bicubically_stays_in_range_and_leaves_the_right_size_alone():
+    seen = []
+
+    class Spy(nn.Module):
+        def forward(self, x):
+            seen.append(x)
+            return x.flatten(1)
+
+    wrapped = models.wrap(Spy(), mean=(0.0,), std=(1.0,), size=8)
+    x = images(2, (1, 8, 8)).round()  # hard edges, which bicubic interpolation overshoots
+    wrapped(x), wrapped(x[..., :4, :4]), wrapped(torch.full((1, 1, 5, 3), 0.25))
+    assert torch.equal(seen[0], x)
+    assert seen[1].shape == (2, 1, 8, 8) and seen[1].min() >= 0 and seen[1].max() <= 1
+    torch.testing.assert_close(seen[2], torch.full((1, 1, 8, 8), 0.25))
+
+
+def test_wrap_shows_grey_images_to_a_network_for_colours():
+    wrapped = models.wrap(nn.Flatten(), mean=(0.5, 0.4, 0.3), std=(1.0, 1.0, 1.0))
+    assert torch.allclose(wrapped(torch.full((1, 1, 1, 1), 0.5)), torch.tensor([[0.0, 0.1, 0.2]]))
+
+
+@pytest.mark.parametrize("output, named", [((1, 2), "tuple"), ({"hidden": 1}, "dict"), (None, "NoneType")])
+def test_wrap_says_what_came_instead_of_logits(output, named):
+    class Features(nn.Module):
+        def forward(self, x):
+            return output
+
+    with pytest.raises(TypeError, match=f"Features returned a {named}, in which there are no logits"):
+        models.wrap(Features(), mean=(0.0,), std=(1.0,))(images())
+
+
+def save_foreign(path, kind):
+    """A file that is no CIFAR ResNet."""
+    if kind == "text":
+        path.write_text("<html>404: not found</html>")
+    elif kind == "a zip file cut off":
+        torch.save({"state_dict": models.build("mlp", SHAPE, 7, seed=0).state_dict()}, path)
+        path.write_bytes(path.read_bytes()[:1000])
+    elif kind == "a tensor":
+        torch.save(torch.zeros(3), path)
+    elif kind == "a perceptron":
+        torch.save(models.build("mlp", SHAPE, 7, seed=0).state_dict(), path)
+    elif kind == "torchvision's resnet18":
+        import torchvision
+
+        torch.save(torchvision.models.resnet18(num_classes=10).state_dict(), path)
+
+
+@pytest.mark.parametrize("kind", ["text", "a zip file cut off", "a tensor", "a perceptron", "torchvision's resnet18"])
+def test_trained_resnet_refuses_another_file_by_name(tmp_path, kind):
+    path = tmp_path / "resnet20.th"
+    save_foreign(path, kind)
+    with pytest.raises(ValueError, match=r"resnet20\.th"):
+        models.trained_resnet(path)
+
+
+def test_trained_resnet_reads_depth_weights_and_statistics_from_the_names_of_that_repository(tmp_path):
+    original = models.resnet((3, 32, 32), 10, depth=14)
+    for layer in original.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            nn.init.uniform_(layer.running_mean)
+            nn.init.uniform_(layer.running_var, 0.5, 2)
+    state = {}
+    for (stage, blocks), layer in zip(enumerate(original.stages), ("layer1", "layer2", "layer3"), strict=True):
+        if stage == 0:
+            state |= {f"conv1.{key}": value for key, value in blocks[0][0].state_dict().items()}
+            state |= {f"bn1.{key}": value for key, value in blocks[0][1].state_dict().items()}
+            blocks = blocks[1:]
+        for k, block in enumerate(blocks):
+            state |= {f"{layer}.{k}.{key}": value for key, value in block.state_dict().items()}
+    state |= {f"linear.{key}": value for key, value in original.linear.state_dict().items()}
+    torch.save({"state_dict": {f"module.{key}": value for key, value in state.items()}}, tmp_path / "resnet14.th")
+    network = models.trained_resnet(tmp_path / "resnet14.th")
+    assert not network.training
+    x = images(2, (3, 32, 32))
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    torch.testing.assert_close(
+        logits(network, x), logits(original, (x - mean.reshape(3, 1, 1)) / std.reshape(3, 1, 1)), rtol=1e-4, atol=1e-5
+    )
+
+
+def cifar10(folder):
+    """Its first 500 training images and all test images, from contact sheets of 50 rows of 100 images."""
+    def sheet(name):
+        pixels = np.asarray(Image.open(folder / name).convert("RGB"))
+        return pixels.reshape(50, 32, 100, 32, 3).transpose(0, 2, 4, 1, 3).reshape(5000, 3, 32, 32)
+
+    index = np.load(folder / "index.npz")
+    x, y = sheet("train_00.webp")[:500], index["train_labels"][:500]
+    test = np.concatenate([sheet("test_00.webp"), sheet("test_01.webp")]), index["test_labels"]
+    return data.from_arrays("cifar10", x, y, classes=[str(name) for name in index["classes"]], valid=0.1, test=test)
+
+
+def test_trained_resnets_are_as_accurate_on_cifar10_as_measured_elsewhere(real_data, two_threads):
+    test = cifar10(real_data / "cifar10").test
+    assert test.y.bincount().tolist() == [1000] * 10
+    for file, right in (("resnet20-12fca82f", 9173), ("resnet32-d509ac18", 9263), ("resnet56-4bfd9763", 9339)):
+        network = models.trained_resnet(real_data / "resnet_cifar10" / f"{file}.th")
+        z = metrics.predict(network.to(memory_format=torch.channels_last), test, batch_size=500)
+        assert abs(round(10_000 * metrics.accuracy(z, test.y)) - right) <= 2

@@ -1,0 +1,92 @@
+"""The notebooks as files: fit to be committed, no dead links, and what a reader writes by hand is the package's."""
+
+import os
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from notebook_lint import defects
+
+from kdcourse import data, distillers, models, train
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+BROKEN = {
+    "not_executed_in_order": "not executed from first to last",
+    "widget_state": "widget state",
+    "warning_on_stderr": "stderr",
+    "svg_picture": "SVG",
+    "picture_without_text": "cannot see it",
+    "home_folder": "folder of the machine",
+    "address_of_an_object": "address of an object",
+    "error_kept": "ZeroDivisionError",
+    "semicolon": "semicolon",
+    "unknown_tag": "nbval-skip",
+    "two_cells_of_one_id": "the same",
+    "no_title": "0 titles",
+    "times_kept": "when its cells were run",
+}
+
+
+def prose(path: Path) -> str:
+    return "\n".join(cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "markdown")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_is_fit_to_be_committed(path):
+    assert defects(path) == []
+
+
+@pytest.mark.parametrize(("name", "message"), BROKEN.items())
+def test_lint_rejects_a_notebook_with(name, message):
+    found = defects(ROOT / "tests" / "broken_notebooks" / f"{name}.ipynb")
+    assert len(found) == 1 and message in found[0], found
+
+
+def test_every_broken_notebook_is_expected():
+    assert {path.stem for path in (ROOT / "tests" / "broken_notebooks").glob("*.ipynb")} == set(BROKEN)
+
+
+@pytest.mark.parametrize("path", [*NOTEBOOKS, ROOT / "README.md", ROOT / "CONTRIBUTING.md"], ids=lambda path: path.name)
+def test_no_link_is_dead(path):
+    text = prose(path) if path.suffix == ".ipynb" else path.read_text()
+    targets = [target for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text) if not target.startswith("http")]
+    dead = [target for target in targets if not (path.parent / target).exists()]
+    assert not dead, f"dead links: {dead}"
+
+
+def test_every_finished_notebook_is_linked_from_the_map_of_the_course():
+    links = set(re.findall(r"\]\(([^)]+\.ipynb)\)", prose(NOTEBOOKS[0])))
+    assert links == {path.name for path in NOTEBOOKS[1:]}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_notebook_says_what_it_takes_and_closes_with_recall_and_sources(path):
+    text = prose(path)
+    parts = "| Time |", "After this notebook you can", "**The one idea.**", "## Summary", "**Recall**", "## Sources"
+    assert [part for part in parts if part not in text] == []
+
+
+def test_the_loop_written_by_hand_in_notebook_01_gives_the_rows_of_fit():
+    cells = [cell.source for cell in nbformat.read(ROOT / "notebooks" / "01_vanilla_kd.ipynb", 4).cells
+             if "by-hand" in cell.metadata.get("tags", [])]
+    assert len(cells) == 2
+    namespace = {}
+    exec("import torch\nimport torch.nn.functional as F\n" + "\n".join(cells), namespace)
+    source = data.load("digits")
+    teacher = models.build("cnn", source.shape, 10, seed=1).eval()
+    student, twin = (models.build("mlp", source.shape, 10, seed=0) for _ in range(2))
+    settings = {"epochs": 3, "lr": 1e-3, "batch_size": 64, "seed": 5}
+    ours = namespace["train_by_hand"](student, teacher, source.train, T=3.0, alpha=0.3, **settings)
+    theirs = train.fit(distillers.KD(twin, teacher, T=3.0, alpha=0.3), source, **settings)
+    for row, other in zip(ours, theirs, strict=True):
+        assert row == pytest.approx({key: other[key] for key in row}, abs=1e-6)
+    assert ours[0] != pytest.approx(ours[-1], abs=1e-3)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_names_no_folder_of_the_machine_it_was_made_on(path):
+    text = path.read_text()
+    for folder in filter(None, (str(ROOT), os.environ.get("KDCOURSE_DATA"))):
+        assert folder not in text
