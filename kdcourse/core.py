@@ -6,7 +6,8 @@ Nothing here knows about networks, data sets or methods.
 import difflib
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -68,6 +69,21 @@ def generator(*key: int) -> torch.Generator:
     """
     state = np.random.SeedSequence((len(key), *key)).generate_state(1, np.uint64)[0]  # it pads short keys with zeros
     return torch.Generator().manual_seed(int(state >> np.uint64(1)))
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
+    """Inside, torch's own generators (the CPU's and that of `device`) start from `seed`; afterwards they are as before.
+
+    For what draws from them and takes no generator: initial weights, dropout.
+    """
+    device = torch.device(device)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
 
 
 def fingerprint(*tensors: Tensor) -> str:

@@ -22,10 +22,15 @@ def parameters(network: nn.Module) -> int:
 def multiply_adds(network: nn.Module, shape: tuple[int, int, int]) -> int:
     """Multiplications, each with its addition, for one image of `shape` (C, H, W): convolutions, matrix products and
     attention, counted by torch. Biases, activations and pooling are not counted. Twice this number is the "FLOPs" of
-    many papers; others call this number itself so.
+    many papers; others call this number itself so. Puts the network in eval mode and leaves it there.
     """
-    with FlopCounterMode(display=False) as counter:
-        network.eval()(_images(network, shape, 1))
+    fast = torch.backends.mha.get_fastpath_enabled()  # which the counter does not see
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with FlopCounterMode(display=False) as counter:
+            network.eval()(_images(network, shape, 1))
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
     return counter.get_total_flops() // 2
 
 

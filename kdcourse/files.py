@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+from http.client import HTTPException
 from pathlib import Path
 from urllib.error import URLError
 
@@ -37,14 +38,15 @@ def verified(source: str, root: Path, checksums: dict[str, str]) -> dict[str, Pa
         raise DataError(
             f"{source} is not in {root}: missing {', '.join(missing)}. To get it, do one of these:\n"
             f"  1. with a network connection, run: kdcourse fetch {source}\n"
-            f"  2. if you have the files, set KDCOURSE_DATA to the folder that holds {root.name}/ with them\n"
+            f"  2. if you have the files, set KDCOURSE_DATA to the folder that holds {source}/ with them\n"
             f"  3. stay offline: KDCOURSE_PROFILE=quick needs no files"
         )
     for name, expected in checksums.items():
         if (found := md5(root / name)) != expected:
+            elsewhere = "" if folder() in (root, *root.parents) else f"KDCOURSE_DATA={root} "
             raise DataError(
                 f"{root / name} is corrupt: its MD5 is {found}, expected {expected}. "
-                f"It was probably cut off; run: kdcourse fetch {source}"
+                f"It was probably cut off; run: {elsewhere}kdcourse fetch {source}"
             )
     return {name: root / name for name in checksums}
 
@@ -67,7 +69,7 @@ def fetch(source: str, root: Path, mirrors: list[str], checksums: dict[str, str]
             with tempfile.TemporaryDirectory() as partial:
                 try:
                     download_url(mirror + name, partial, filename=name, md5=expected)
-                except (URLError, OSError, RuntimeError) as error:
+                except (URLError, OSError, RuntimeError, HTTPException) as error:
                     failures.append(f"{mirror}{name}: {error}")
                     continue
                 shutil.copy(Path(partial) / name, root / f"{name}.part")

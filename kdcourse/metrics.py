@@ -28,7 +28,8 @@ def predict(network: nn.Module, split, *, batch_size: int = 500) -> Tensor:
 
 def accuracy(z: Tensor, y: Tensor) -> float:
     """The share of images whose largest logit is the label's, in [0, 1]. Shapes (N, K), (N,)."""
-    return (z.argmax(dim=1) == _labels(z, y)).double().mean().item()
+    y = _labels(z, y)
+    return (z.argmax(dim=1) == y).double().mean().item()
 
 
 def nll(z: Tensor, y: Tensor) -> float:
@@ -43,8 +44,9 @@ def ece(z: Tensor, y: Tensor, *, bins: int = 15) -> float:
     >>> ece(torch.tensor([[2.0, 0.0], [2.0, 0.0]]), torch.tensor([0, 1]))  # 88 % sure, 50 % right
     0.38079...
     """
+    y = _labels(z, y)
     confidence, guess = z.double().softmax(dim=1).max(dim=1)
-    right = (guess == _labels(z, y)).double()
+    right = (guess == y).double()
     bin = (confidence * bins).ceil().long().clamp(1, bins) - 1
     gap = torch.zeros(bins, dtype=torch.double).index_add(0, bin, right - confidence)
     return (gap.abs().sum() / len(y)).item()
@@ -60,8 +62,8 @@ def agreement(z_a: Tensor, z_b: Tensor) -> float:
 
 def confusion(z: Tensor, y: Tensor) -> Tensor:
     """Counts (K, K): row the label, column the answer. Shapes (N, K), (N,)."""
-    K = z.shape[1]
-    return torch.bincount(_labels(z, y) * K + z.argmax(dim=1), minlength=K * K).reshape(K, K)
+    y, K = _labels(z, y), z.shape[-1]
+    return torch.bincount(y * K + z.argmax(dim=1), minlength=K * K).reshape(K, K)
 
 
 def interval(values: Sequence[float]) -> tuple[float, float, float]:

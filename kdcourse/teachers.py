@@ -17,7 +17,7 @@ from kdcourse.core import Batch, check_output, device_of, fingerprint
 class Teacher(nn.Module):
     """A network frozen once, here: in eval mode for ever, without gradients, its answers in float32.
 
-    The network itself is kept, not a copy: its parameters stop requiring gradients.
+    The network itself is kept, not a copy: its parameters stop requiring gradients. It may be in half precision.
     """
 
     def __init__(self, network: nn.Module):
@@ -32,16 +32,16 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def forward(self, batch: Batch) -> Tensor:
         """Logits (B, K) about the images of the batch, as the student sees them."""
-        return check_output(self.network(batch.x), self.network).float()
+        return check_output(self.network(batch.x.to(_dtype(self.network))), self.network).float()
 
     @torch.no_grad()
     def features(self, batch: Batch) -> list[Tensor]:
         """The network's feature maps after each stage."""
-        return [f.float() for f in self.network.features(batch.x)]
+        return [f.float() for f in self.network.features(batch.x.to(_dtype(self.network)))]
 
     def head(self, f: Tensor) -> Tensor:
         """Logits from a last feature map; differentiable in `f`, with frozen weights."""
-        return self.network.head(f)
+        return self.network.head(f.to(_dtype(self.network))).float()
 
     def key(self) -> str:
         """A fingerprint of the weights: recordings are kept under it."""
@@ -71,7 +71,7 @@ class LogitBank(nn.Module):
         """Ask `teacher` (a `Teacher` or a network) once about every image of `split` and keep its logits.
 
         With `augment`, which must have a number of views, once about each view. Raises ValueError when it has none.
-        A network that is still being trained is not frozen by this, only asked, in eval mode.
+        A network that is still being trained is not frozen by this; it is put in eval mode and left there.
         """
         if augment is not None and augment.views is None:
             raise ValueError("endless views cannot be recorded; give the augmentation a number: Augment(views=4)")
@@ -92,9 +92,9 @@ class LogitBank(nn.Module):
         try:
             with safe_open(path, framework="pt") as file:
                 table, made = file.get_tensor("table"), file.metadata()
-        except SafetensorError as error:
+            bank = cls(table, origin=made["origin"], teacher=made["teacher"])
+        except (SafetensorError, TypeError, KeyError) as error:
             raise ValueError(f"{path} is no recording, or was cut off ({error}); delete it and record again") from error
-        bank = cls(table, **made)
         bank.check(teacher, split.origin(augment))
         return bank
 
@@ -127,18 +127,31 @@ class LogitBank(nn.Module):
             )
 
 
-def as_teacher(teacher: nn.Module) -> nn.Module:
-    """`teacher` itself if it answers batches (a `Teacher`, a `LogitBank`), else the network frozen as a `Teacher`."""
-    if isinstance(teacher, Teacher | LogitBank):
-        return teacher
+def as_teacher(teacher: nn.Module, *, apart_from: nn.Module | None = None) -> nn.Module:
+    """`teacher` itself if it answers batches (a `Teacher`, a `LogitBank`), else the network frozen as a `Teacher`.
+
+    Raises TypeError for anything else, and ValueError if it shares a parameter with `apart_from`, the student.
+    """
     if not isinstance(teacher, nn.Module):
         raise TypeError(f"a teacher is a network, a Teacher or a LogitBank, not a {type(teacher).__name__}")
-    return Teacher(teacher)
+    students = {id(parameter) for parameter in apart_from.parameters()} if apart_from is not None else set()
+    if any(id(parameter) in students for parameter in teacher.parameters()):
+        raise ValueError(
+            "student and teacher share parameters: they are the same network, or one contains the other. "
+            "Freezing the teacher would freeze the student; build two networks"
+        )
+    return teacher if isinstance(teacher, Teacher | LogitBank) else Teacher(teacher)
 
 
 def _network(teacher: nn.Module) -> nn.Module:
+    if isinstance(teacher, LogitBank) or not isinstance(teacher, nn.Module):
+        raise TypeError(f"only a network or a Teacher can be asked about images, not a {type(teacher).__name__}")
     return teacher.network if isinstance(teacher, Teacher) else teacher
 
 
+def _dtype(network: nn.Module) -> torch.dtype:
+    return next((parameter.dtype for parameter in network.parameters()), torch.float32)
+
+
 def _key(network: nn.Module) -> str:
-    return fingerprint(*network.state_dict().values())
+    return fingerprint(*network.parameters(), *network.buffers())

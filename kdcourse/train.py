@@ -4,12 +4,13 @@ Notebook 01 writes it by hand before it imports it. It never sees test images.
 """
 
 import math
+from collections import defaultdict
 
 import torch
 from tqdm.auto import tqdm
 
 from kdcourse import metrics, profiles
-from kdcourse.core import Choices, check_output, quiet, total
+from kdcourse.core import Choices, check_output, quiet, seeded, total
 
 SCHEDULES = Choices("schedule", {  # the learning rate's factor as a function of progress in [0, 1)
     "constant": lambda progress: 1.0,
@@ -29,23 +30,24 @@ def fit(distiller, source, *, epochs, lr, batch_size=128, seed=0, optimizer=torc
         augment=None, device=None, on_epoch=None) -> list[dict]:
     """Train a distiller on `source.train` and return one row per epoch, ready for `pandas.DataFrame(rows)`.
 
-    A row holds `epoch` (from 1), each term's mean and weight over the epoch (`ce`, `ce_weight`, ...), and of the
-    deployable network `valid_accuracy` in [0, 1] and `valid_nll` in nats. `seed` draws the order of the images and
-    what layers such as dropout draw: the same seed gives the same rows. `on_epoch(rows)` is called after each epoch.
+    A row holds `epoch` (from 1), each term's mean and weight over the images that it was computed for (`ce`,
+    `ce_weight`, ...), and of the deployable network `valid_accuracy` in [0, 1] and `valid_nll` in nats. `seed` draws
+    the order of the images and what layers such as dropout draw: the same seed gives the same rows. `schedule` scales
+    the learning rate of every parameter group. `on_epoch(rows)` is called after each epoch.
 
-    Raises TypeError or ValueError when the network does not return a logit per class, `NotFinite` when the loss does
-    not stay finite. On an interrupt the student keeps what it learnt, and the exception has the `rows` so far.
+    Raises TypeError or ValueError when the student is frozen or does not return a logit per class, `NotFinite` when
+    the loss does not stay finite. On an interrupt the student keeps what it learnt, and the exception has the `rows`
+    so far.
     """
     device = torch.device(device or profiles.device())
     distiller, source = distiller.to(device, memory_format=torch.channels_last), source.to(device)
+    _check(distiller, source)
     factor, optimiser = SCHEDULES[schedule], optimizer(distiller.parameter_groups(), lr=lr)
-    rows = []
-    _check_network(distiller.deployable(), source)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+    rates, rows = [group["lr"] for group in optimiser.param_groups], []
+    with seeded(seed, device):
         try:
             for epoch in tqdm(range(epochs), unit="epoch", leave=False, disable=quiet()):
-                sums, seen = {}, 0
+                sums, seen = defaultdict(float), defaultdict(int)
                 distiller.train()
                 for step, batch in enumerate(source.train.batches(
                     batch_size, seed=seed, epoch=epoch, epochs=epochs, augment=augment
@@ -54,17 +56,17 @@ def fit(distiller, source, *, epochs, lr, batch_size=128, seed=0, optimizer=torc
                     loss = total(terms)
                     if not loss.isfinite():
                         raise NotFinite(_explain(terms, epoch, step, lr), rows)
-                    for group in optimiser.param_groups:
-                        group["lr"] = lr * factor(batch.progress)
+                    for group, rate in zip(optimiser.param_groups, rates, strict=True):
+                        group["lr"] = rate * factor(batch.progress)
                     optimiser.zero_grad()
                     loss.backward()
                     optimiser.step()
-                    seen += len(batch.y)
                     for name, term in terms.items():
-                        for key, value in ((name, term.value.item()), (f"{name}_weight", float(term.weight))):
-                            sums[key] = sums.get(key, 0.0) + len(batch.y) * value
+                        for key, value in ((name, term.value), (f"{name}_weight", term.weight)):
+                            sums[key] += len(batch.y) * torch.as_tensor(value).item()
+                            seen[key] += len(batch.y)
                 z, y = metrics.predict(distiller.deployable(), source.valid), source.valid.y.cpu()
-                rows.append({"epoch": epoch + 1} | {key: value / seen for key, value in sums.items()}
+                rows.append({"epoch": epoch + 1} | {key: sums[key] / seen[key] for key in sums}
                             | {"valid_accuracy": metrics.accuracy(z, y), "valid_nll": metrics.nll(z, y)})
                 if on_epoch is not None:
                     on_epoch(rows)
@@ -75,9 +77,14 @@ def fit(distiller, source, *, epochs, lr, batch_size=128, seed=0, optimizer=torc
     return rows
 
 
-def _check_network(network, source) -> None:
-    """Two images through the network, before anything is trained."""
-    network.eval()
+def _check(distiller, source) -> None:
+    """What can go wrong is found with two images, before anything is trained."""
+    if not any(parameter.requires_grad for parameter in distiller.parameters()):
+        raise ValueError(
+            "nothing to train: every parameter is frozen. A network that was a teacher stays frozen; "
+            "build a fresh student, or call student.requires_grad_(True) if it is meant to learn again"
+        )
+    network = distiller.deployable().eval()
     with torch.no_grad():
         z = check_output(network(source.train.x[:2].float() / 255), network)
     if z.shape[1] != len(source.classes):

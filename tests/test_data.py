@@ -321,7 +321,7 @@ def test_augmentation_refuses_what_makes_no_view(settings, message):
 def idx(array: np.ndarray) -> bytes:
     """The gzipped idx format: two zeros, the type (8: unsigned byte), the number of axes, each length, the bytes."""
     lengths = b"".join(n.to_bytes(4, "big") for n in array.shape)
-    return gzip.compress(bytes([0, 0, 8, array.ndim]) + lengths + array.tobytes())
+    return gzip.compress(bytes([0, 0, 8, array.ndim]) + lengths + array.tobytes(), compresslevel=1)
 
 
 @pytest.fixture
@@ -333,7 +333,7 @@ def tiny(tmp_path, monkeypatch):
         contents[f"{name}-labels-idx1-ubyte.gz"] = draw.integers(0, 10, n, dtype=np.uint8)
     for name, array in contents.items():
         (tmp_path / name).write_bytes(idx(array))
-    module = importlib.import_module("kdcourse.data.digits")  # kdcourse.data.digits is the function
+    module = importlib.import_module("kdcourse.data.handwritten")  # kdcourse.data.handwritten is the function
     monkeypatch.setattr(module, "CHECKSUMS", {name: md5(tmp_path / name) for name in contents})
     return tmp_path, contents
 
@@ -357,6 +357,20 @@ def test_mnist_is_found_in_all_three_layouts_named_or_not(tiny, monkeypatch, lay
         assert np.array_equal(source.train.y, contents["train-labels-idx1-ubyte.gz"])
         assert np.array_equal(source.test.x[:, 0], contents["t10k-images-idx3-ubyte.gz"])
         assert np.array_equal(source.test.y, contents["t10k-labels-idx1-ubyte.gz"])
+
+
+def test_mnist_validates_on_the_last_5000_of_its_60000_training_images(tiny, monkeypatch):
+    folder, _ = tiny
+    x, y = np.zeros((60_000, 28, 28), dtype=np.uint8), np.zeros(60_000, dtype=np.uint8)
+    x[:, 0, 0], x[:, 0, 1] = np.arange(60_000) // 256, np.arange(60_000) % 256
+    checksums = {path.name: md5(path) for path in folder.glob("t10k*")}
+    for name, array in (("train-images-idx3-ubyte.gz", x), ("train-labels-idx1-ubyte.gz", y)):
+        (folder / name).write_bytes(idx(array))
+        checksums[name] = md5(folder / name)
+    monkeypatch.setattr(importlib.import_module("kdcourse.data.handwritten"), "CHECKSUMS", checksums)
+    source = data.load("mnist", root=folder)
+    for split, expected in ((source.train, range(55_000)), (source.valid, range(55_000, 60_000))):
+        assert (split.x[:, 0, 0, 0].long() * 256 + split.x[:, 0, 0, 1]).tolist() == list(expected)
 
 
 @pytest.mark.parametrize("layout", ["", "mnist", "MNIST/raw"])

@@ -154,6 +154,8 @@ BASELINE = [0.90, 0.80, 0.95, 0.85]
     ([0.0, 0.0, 0.0, 0.0], "equal"),
     ([0.030, -0.030, 0.020, -0.020], "inconclusive"),
     ([0.030, -0.001, 0.020, -0.002], "inconclusive"),
+    ([0.012, 0.000, 0.010, -0.002], "inconclusive"),   # 0 and a gain of more than a point are both inside
+    ([-0.012, 0.000, -0.010, 0.002], "inconclusive"),
     ([0.0010, 0.0012, 0.0008, 0.0010], "better"),  # by little, but surely
 ])
 def test_verdict_is_read_off_the_interval_of_the_differences(differences, verdict):

@@ -75,10 +75,11 @@ def test_the_loop_written_by_hand_in_notebook_01_gives_the_rows_of_fit():
     namespace = {}
     exec("import torch\nimport torch.nn.functional as F\n" + "\n".join(cells), namespace)
     source = data.load("digits")
-    teacher = models.build("cnn", source.shape, 10, seed=1).eval()
+    teacher = models.build("cnn", source.shape, 10, seed=1)
+    train.fit(distillers.Supervised(teacher), source, epochs=1, lr=1e-3)
     student, twin = (models.build("mlp", source.shape, 10, seed=0) for _ in range(2))
     settings = {"epochs": 3, "lr": 1e-3, "batch_size": 64, "seed": 5}
-    ours = namespace["train_by_hand"](student, teacher, source.train, T=3.0, alpha=0.3, **settings)
+    ours = namespace["train_by_hand"](student, teacher.eval(), source.train, T=3.0, alpha=0.3, **settings)
     theirs = train.fit(distillers.KD(twin, teacher, T=3.0, alpha=0.3), source, **settings)
     for row, other in zip(ours, theirs, strict=True):
         assert row == pytest.approx({key: other[key] for key in row}, abs=1e-6)

@@ -261,7 +261,7 @@ def test_logits_too_large_for_half_precision_are_refused_and_single_holds_them(s
 
 
 def test_what_is_no_network_cannot_be_recorded(source):
-    with pytest.raises(TypeError, match=r"a teacher is a network.*, not a str"):
+    with pytest.raises(TypeError, match=r"only a network or a Teacher.*, not a str"):
         LogitBank.record("resnet8", source.valid)
 
 

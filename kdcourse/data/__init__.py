@@ -5,7 +5,7 @@ from kdcourse.data.augment import Augment as Augment
 from kdcourse.data.base import Source as Source
 from kdcourse.data.base import Split as Split
 from kdcourse.data.base import from_arrays as from_arrays
-from kdcourse.data.digits import digits, fetch_mnist, mnist
+from kdcourse.data.handwritten import digits, fetch_mnist, mnist
 from kdcourse.files import DataError as DataError
 
 SOURCES = Choices("source", {"digits": digits, "mnist": mnist})

@@ -53,6 +53,8 @@ class Split:
     ) -> Iterator[Batch]:
         """Batches of one epoch; the last one may be smaller. With a seed in the order that (seed, epoch) draws,
         without one in the order of the rows. `augment` sees bytes, the batch holds float32 in [0, 1]."""
+        if not len(self):
+            raise ValueError(f"{self.name} has no images to make batches of")
         if batch_size < 1:
             raise ValueError(f"a batch holds at least one image; batch_size is {batch_size}")
         order = torch.arange(len(self)) if seed is None else torch.randperm(len(self), generator=generator(seed, epoch))
@@ -115,8 +117,10 @@ def from_arrays(name, x, y, *, classes: Sequence[str], valid=0.1, test=0.2, seed
     splits = {}
     rows = torch.arange(len(y))
     for kind, part in {"test": test, "valid": valid}.items():
-        if isinstance(part, tuple):
+        if isinstance(part, tuple | list):
             splits[kind] = _images(name, part[0]), _labels(name, part[1], classes)
+        elif not 0 <= part < 1:
+            raise ValueError(f"{name}: {kind} is a share of the images in [0, 1) or a pair (x, y); it is {part}")
         else:
             chosen = _stratified(y[rows], round(part * len(y)), seed)
             splits[kind] = x[rows[chosen]], y[rows[chosen]]
@@ -125,29 +129,35 @@ def from_arrays(name, x, y, *, classes: Sequence[str], valid=0.1, test=0.2, seed
     for kind, (x, y) in splits.items():
         if len(x) != len(y) or len(x) == 0:
             raise ValueError(f"{name}: the {kind} split has {len(x)} images and {len(y)} labels; it needs some of both")
+        if x.shape[1:] != splits["train"][0].shape[1:]:
+            shape = tuple(splits["train"][0].shape[1:])
+            raise ValueError(f"{name}: images of {kind} are {tuple(x.shape[1:])}, and those of train {shape}")
     made = {kind: Split(f"{name}/{kind}", *pair) for kind, pair in splits.items()}
     return Source(name, made["train"], made["valid"], made["test"], tuple(classes), stand_in)
 
 
 def _images(name: str, x) -> Tensor:
-    x = torch.as_tensor(np.ascontiguousarray(x)) if not isinstance(x, Tensor) else x
+    x = torch.as_tensor(np.array(x)) if not isinstance(x, Tensor) else x
     if x.ndim == 3:
         x = x[:, None]
     if x.ndim != 4 or x.shape[1] not in (1, 3):
         hint = "; the channels are last: use x.transpose(0, 3, 1, 2)" if x.ndim == 4 and x.shape[3] in (1, 3) else ""
         raise ValueError(f"{name}: images must be (N, 1 or 3, H, W) or (N, H, W); these are {tuple(x.shape)}{hint}")
-    if x.is_floating_point():
+    if x.is_floating_point() and len(x):
         low, high = x.min().item(), x.max().item()
         if not (low >= 0 and high <= 1):
             raise ValueError(f"{name}: images as floats must lie in [0, 1]; these lie in [{low:g}, {high:g}]")
         x = (x * 255).round().to(torch.uint8)
-    if x.dtype != torch.uint8:
+    if x.dtype != torch.uint8 and len(x):
         raise ValueError(f"{name}: images must be uint8 or floats in [0, 1], not {x.dtype}")
     return x
 
 
 def _labels(name: str, y, classes: Sequence[str]) -> Tensor:
-    y = torch.as_tensor(np.asarray(y)).long()
+    y = y.numpy() if isinstance(y, Tensor) else np.array(y)
+    if len(y) and y.dtype.kind not in "iu":
+        raise ValueError(f"{name}: labels must be one integer per image, not {y.dtype}")
+    y = torch.as_tensor(y.astype(np.int64))
     if y.ndim != 1:
         raise ValueError(f"{name}: labels must be one integer per image; these have shape {tuple(y.shape)}")
     if len(classes) < 2:

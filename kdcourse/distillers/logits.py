@@ -31,9 +31,7 @@ class KD(Distiller):
         super().__init__(student)
         check_temperature(T)
         check_share("alpha", alpha)
-        if any(module is student for module in teacher.modules()):
-            raise ValueError("student and teacher are the same network; freezing the one would freeze the other")
-        self.teacher, self.T, self.alpha = as_teacher(teacher), T, alpha
+        self.teacher, self.T, self.alpha = as_teacher(teacher, apart_from=student), T, alpha
 
     def forward(self, batch: Batch) -> dict[str, Term]:
         z_s, z_t = self.student(batch.x), self.teacher(batch)

@@ -1,5 +1,7 @@
 """What every loss checks before it computes: shapes, precision and hyper-parameters."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -21,9 +23,9 @@ def check_logits(z_s: Tensor, z_t: Tensor) -> None:
 
 
 def check_temperature(T) -> None:
-    """Raise ValueError unless T > 0. A tensor (a learned or batched temperature) is not looked into."""
-    if not isinstance(T, Tensor) and not T > 0:
-        raise ValueError(f"the temperature must be greater than 0; T is {T}")
+    """Raise ValueError unless T is positive and finite. A tensor (learned, or batched) is not looked into."""
+    if not isinstance(T, Tensor) and not 0 < T < math.inf:
+        raise ValueError(f"the temperature must be greater than 0 (and finite: its limit is logit matching); T is {T}")
 
 
 def full_precision(z: Tensor) -> Tensor:

@@ -2,9 +2,7 @@
 
 from functools import partial
 
-import torch
-
-from kdcourse.core import Choices
+from kdcourse.core import Choices, seeded
 from kdcourse.models.base import Classifier as Classifier
 from kdcourse.models.base import Normalise as Normalise
 from kdcourse.models.resnet import resnet as resnet
@@ -35,6 +33,5 @@ def build(name: str, shape: tuple[int, int, int], classes: int, *, seed: int, **
     Raises ValueError for an unknown name, naming the choices.
     """
     make = ZOO[name]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return make(shape, classes, **settings)

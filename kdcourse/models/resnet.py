@@ -60,14 +60,16 @@ def trained_resnet(path) -> Classifier:
     They were trained with ImageNet's statistics, which therefore are the network's first layer here.
     Raises ValueError when the file is not such a checkpoint.
     """
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    state = {key.removeprefix("module."): value for key, value in checkpoint.get("state_dict", checkpoint).items()}
-    blocks = {int(found[1]) for key in state if (found := re.match(r"layer1\.(\d+)\.", key))}
-    if not blocks:
-        raise ValueError(f"{path} holds no CIFAR ResNet: no weight in it is named layer1.0.conv1.weight or alike")
     normalise = Normalise((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    network = resnet((3, 32, 32), len(state["linear.bias"]), depth=6 * len(blocks) + 2, normalise=normalise)
-    network.load_state_dict({_renamed(key): value for key, value in state.items()})
+    with open(path, "rb") as file:
+        try:
+            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+            state = {key.removeprefix("module."): value for key, value in checkpoint["state_dict"].items()}
+            blocks = {int(found[1]) for key in state if (found := re.match(r"layer1\.(\d+)\.", key))}
+            network = resnet((3, 32, 32), len(state["linear.bias"]), depth=6 * len(blocks) + 2, normalise=normalise)
+            network.load_state_dict({_renamed(key): value for key, value in state.items()})
+        except Exception as error:  # whatever torch raises for a file that is something else or was cut off
+            raise ValueError(f"{path} is no checkpoint of such a ResNet, or was cut off ({error})") from error
     return network.eval()
 
 

@@ -12,7 +12,8 @@ def distributions(p: Mapping[str, Sequence[float]], classes: Sequence[str], *, a
     width = 0.8 / len(p)
     for i, (name, values) in enumerate(p.items()):
         places = [k + (i - (len(p) - 1) / 2) * width for k in range(len(classes))]
-        ax.bar(places, [float(value) for value in values], width, label=name, color=COLOURS[i], edgecolor="white", linewidth=0.3)
+        heights = [float(value) for value in values]
+        ax.bar(places, heights, width, label=name, color=COLOURS[i], edgecolor="white", linewidth=0.3)
     ax.set_xticks(range(len(classes)), classes)
     ax.set(xlabel="class", ylabel="probability", ylim=(0, 1))
     ax.legend(frameon=False)
