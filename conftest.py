@@ -4,4 +4,5 @@ import os
 
 os.environ["KDCOURSE_QUIET"] = "1"        # nobody is watching: no progress bars
 os.environ["KDCOURSE_PROFILE"] = "quick"  # what the stored outputs were made with
-os.environ["PYTHONWARNINGS"] = "error"    # a warning in a notebook is a defect
+# a warning in a notebook is a defect; the one that is ignored is ipykernel's own, when it shuts down
+os.environ["PYTHONWARNINGS"] = "error,ignore::PendingDeprecationWarning"

@@ -87,8 +87,13 @@ def _check(distiller, source) -> None:
     network = distiller.deployable().eval()
     with torch.no_grad():
         z = check_output(network(source.train.x[:2].float() / 255), network)
-    if z.shape[1] != len(source.classes):
-        classes = len(source.classes)
+    classes = len(source.classes)
+    for split in (source.train, source.valid):
+        low, high = split.y.min().item(), split.y.max().item()
+        if not 0 <= low <= high < classes:
+            allowed = f"{classes} classes allow 0 to {classes - 1}"
+            raise ValueError(f"labels of {split.name} run from {low} to {high}; {allowed}")
+    if z.shape[1] != classes:
         raise ValueError(f"the network returns {z.shape[1]} logits, but {source.name} has {classes} classes")
 
 

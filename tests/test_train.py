@@ -412,3 +412,12 @@ def test_network_that_gives_no_logit_per_class_is_refused_before_training(source
 def test_student_that_is_frozen_is_refused_in_words(source):
     with pytest.raises(ValueError, match=r"frozen|requires? (a )?grad"):
         train(Supervised(mlp().requires_grad_(False)), source)
+
+
+@pytest.mark.parametrize("label", [-1, 10])
+def test_labels_out_of_range_are_refused_before_training(source, label):
+    y = source.train.y.clone()
+    y[3] = label
+    wrong = source.with_train(data.Split("mislabelled", source.train.x, y))
+    with pytest.raises(ValueError, match=r"labels of mislabelled run from -?\d to \d+; 10 classes allow 0 to 9"):
+        fit(Supervised(models.build("mlp", source.shape, 10, seed=0)), wrong, epochs=1, lr=1e-3)
