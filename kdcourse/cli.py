@@ -35,6 +35,9 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         if chosen.command == "fetch":
+            if chosen.source in data.SOURCES and chosen.source not in data.FETCHERS:
+                print(f"{chosen.source} comes with the course: there is nothing to fetch")
+                return 0
             print(f"{chosen.source} is complete in {data.FETCHERS[chosen.source]()}")
             return 0
         return 1 if doctor() else 0

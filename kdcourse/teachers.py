@@ -53,7 +53,8 @@ class LogitBank(nn.Module):
 
     The table has shape (E, N, K): E views of N images. The answer to a batch is `table[epoch % E][index]`. A batch of
     another split, or augmented in another way, is refused: the student would be marked against the answers to other
-    pictures. The table is data, not state: it is in no `state_dict`. Half precision moves a logit by less than 0.01.
+    pictures. The table is data, not state: it is in no `state_dict`. Half precision moves a logit below 32 by less than
+    0.01.
     """
 
     def __init__(self, table: Tensor, *, origin: str, teacher: str):

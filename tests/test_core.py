@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 import torch
 
@@ -87,6 +89,16 @@ def test_check_output_passes_logits_and_names_anything_else():
 
 
 @pytest.mark.parametrize("value, expected", [(None, False), ("", False), ("0", False), ("1", True), ("yes", True)])
-def test_quiet_is_read_from_the_environment(monkeypatch, value, expected):
+def test_quiet_at_a_terminal_is_read_from_the_environment(monkeypatch, value, expected):
     monkeypatch.delenv("KDCOURSE_QUIET") if value is None else monkeypatch.setenv("KDCOURSE_QUIET", value)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     assert quiet() is expected
+
+
+def test_quiet_where_the_output_goes_to_a_file_but_not_in_a_notebook(monkeypatch):
+    monkeypatch.delenv("KDCOURSE_QUIET")
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: False, raising=False)
+    assert quiet() is True
+    monkeypatch.setitem(sys.modules, "ipykernel", object())
+    assert quiet() is False

@@ -98,6 +98,11 @@ def test_fetch_of_an_unknown_source_names_the_choices(capsys):
     assert "did you mean 'mnist'" in capsys.readouterr().err
 
 
+def test_fetch_of_an_embedded_source_says_that_it_is_there(capsys):
+    assert cli.main(["fetch", "digits"]) == 0
+    assert "nothing to fetch" in capsys.readouterr().out
+
+
 def test_fetch_without_a_connection_says_what_to_do(monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("KDCOURSE_DATA", str(tmp_path))
     monkeypatch.setattr(data.digits.__globals__["MNIST"], "mirrors", ["http://127.0.0.1:9/"])

@@ -321,6 +321,7 @@ def test_nothing_is_printed_when_nobody_watches(source, capsys):
 
 def test_a_bar_is_drawn_when_somebody_watches(source, capsys, monkeypatch):
     monkeypatch.setenv("KDCOURSE_QUIET", "0")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     train(Supervised(mlp()), source)
     assert "epoch" in capsys.readouterr().err
 
