@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from kdcourse import metrics
+
 RESULTS = sorted((Path(__file__).parent.parent / "benchmarks" / "results").glob("*.json"))
 
 
@@ -48,3 +50,17 @@ def test_every_student_on_mnist_has_a_result_for_every_seed():
     for plan, runs in content["results"]["students"].items():
         assert [run["seed"] for run in runs] == content["seeds"], plan
         assert all(0 < run["test_errors"] < 10_000 for run in runs)
+
+
+def test_the_table_of_the_readme_is_what_was_measured():
+    results = json.loads((RESULTS[0].parent / "mnist_kd.json").read_text())["results"]
+    students = {plan: [1 - run["test_errors"] / 10_000 for run in runs] for plan, runs in results["students"].items()}
+    rows = [f"| teacher (one) | {100 - results['teacher']['test_errors'] / 100:.2f} | |"]
+    for plan, accuracies in students.items():
+        difference = metrics.compare(accuracies, students["alone"], images=10_000)
+        against = f"{100 * difference.mean:+.2f} [{100 * difference.low:+.2f}, {100 * difference.high:+.2f}]"
+        name = plan.replace("=", " = ").replace("stopped = ", "teacher stopped after epoch ")
+        mean = 100 * sum(accuracies) / len(accuracies)
+        rows.append(f"| {name} | {mean:.2f} | {'' if plan == 'alone' else against} |")
+    readme = (RESULTS[0].parent.parent.parent / "README.md").read_text()
+    assert [row for row in rows if row not in readme] == []
