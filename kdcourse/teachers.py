@@ -32,7 +32,7 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def forward(self, batch: Batch) -> Tensor:
         """Logits (B, K) about the images of the batch, as the student sees them."""
-        return check_output(self.network(batch.x.to(_dtype(self.network))), self.network).float()
+        return _answer(self.network, batch)
 
     @torch.no_grad()
     def features(self, batch: Batch) -> list[Tensor]:
@@ -80,7 +80,7 @@ class LogitBank(nn.Module):
         split = split.to(device_of(network))
         table = torch.stack([
             torch.cat([
-                check_output(network(batch.x), network).to(dtype)
+                _answer(network, batch).to(dtype)
                 for batch in split.batches(batch_size, epoch=view, augment=augment)
             ])
             for view in range(1 if augment is None else augment.views)
@@ -148,6 +148,11 @@ def _network(teacher: nn.Module) -> nn.Module:
     if isinstance(teacher, LogitBank) or not isinstance(teacher, nn.Module):
         raise TypeError(f"only a network or a Teacher can be asked about images, not a {type(teacher).__name__}")
     return teacher.network if isinstance(teacher, Teacher) else teacher
+
+
+def _answer(network: nn.Module, batch: Batch) -> Tensor:
+    """Logits in float32, whatever precision the network is kept in."""
+    return check_output(network(batch.x.to(_dtype(network))), network).float()
 
 
 def _dtype(network: nn.Module) -> torch.dtype:

@@ -89,7 +89,7 @@ def _check(distiller, source) -> None:
         z = check_output(network(source.train.x[:2].float() / 255), network)
     classes = len(source.classes)
     for split in (source.train, source.valid):
-        low, high = split.y.min().item(), split.y.max().item()
+        low, high = (split.y.min().item(), split.y.max().item()) if len(split) else (0, 0)  # `batches` refuses none
         if not 0 <= low <= high < classes:
             allowed = f"{classes} classes allow 0 to {classes - 1}"
             raise ValueError(f"labels of {split.name} run from {low} to {high}; {allowed}")

@@ -277,3 +277,10 @@ def test_bank_answers_by_epoch_modulo_views_and_row():
     for epoch in range(5):
         batch = Batch(torch.empty(3, 1, 1, 1), torch.zeros(3), index, epoch=epoch, origin="here")
         assert torch.equal(bank(batch), torch.stack([table[epoch % 2][row] for row in (3, 0, 3)]))
+
+
+def test_teacher_kept_in_half_precision_is_recorded_as_it_answers(source):
+    teacher = Teacher(models.build("mlp", source.shape, 10, seed=0).bfloat16())
+    bank = LogitBank.record(teacher, source.valid, dtype=torch.float32)
+    batch = next(source.valid.batches(500))
+    assert torch.equal(bank(batch), teacher(batch))

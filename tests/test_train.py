@@ -422,3 +422,9 @@ def test_labels_out_of_range_are_refused_before_training(source, label):
     wrong = source.with_train(data.Split("mislabelled", source.train.x, y))
     with pytest.raises(ValueError, match=r"labels of mislabelled run from -?\d to \d+; 10 classes allow 0 to 9"):
         fit(Supervised(models.build("mlp", source.shape, 10, seed=0)), wrong, epochs=1, lr=1e-3)
+
+
+def test_a_split_without_images_is_refused_by_name(source):
+    empty = source.with_train(source.train.take(torch.zeros(len(source.train), dtype=torch.bool), "none"))
+    with pytest.raises(ValueError, match="none has no images"):
+        fit(Supervised(models.build("mlp", source.shape, 10, seed=0)), empty, epochs=1, lr=1e-3)
