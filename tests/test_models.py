@@ -55,7 +55,7 @@ def test_features_are_the_activated_maps(name):
 
 
 def test_dropout_drops_features_and_not_logits():
-    network = models.Classifier([nn.Flatten()], 6, 6, dropout=0.5).train()
+    network = models.Classifier((1, 2, 3), [nn.Flatten()], 6, 6, dropout=0.5).train()
     nn.init.eye_(network.linear.weight)
     nn.init.ones_(network.linear.bias)
     z = network.head(torch.full((200, 6), 3.0))

@@ -5,6 +5,7 @@ that compare features need. Networks from elsewhere do not follow it: see `wrap`
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -24,9 +25,18 @@ class Normalise(nn.Module):
         return (x - self.mean) / self.std
 
 
+class Answer(NamedTuple):
+    """What one forward pass gives: the logits, and what every stage made of the images on the way."""
+
+    z: Tensor                   # (B, K)
+    features: list[Tensor]      # after each stage's last activation: (B, C, H, W), or (B, D) after a flattening stage
+    maps: list[Tensor] | None   # the same before that activation; None if the network does not show it
+
+
 class Classifier(nn.Module):
     """Stages, then a head: images (B, C, H, W) in [0, 1] to logits (B, K).
 
+    `shape`     (C, H, W) of the images it is made for
     `stages`    modules, each ending where its last activation would be applied: `Classifier` applies it
     `width`     D, the number of features that `embed` gives
     `classes`   K
@@ -35,16 +45,22 @@ class Classifier(nn.Module):
     `dropout`   probability of dropping a feature between `embed` and the linear layer, while training
     """
 
-    def __init__(self, stages, width, classes, *, normalise=None, activation=F.relu, dropout=0.0):
+    def __init__(self, shape, stages, width, classes, *, normalise=None, activation=F.relu, dropout=0.0):
         super().__init__()
+        self.shape = tuple(shape)
         self.normalise = normalise or nn.Identity()
         self.stages = nn.ModuleList(stages)
         self.activation = activation
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(width, classes)
 
+    def answer(self, x: Tensor) -> Answer:
+        """Logits, features and maps of one forward pass."""
+        maps, features = self._run(x)
+        return Answer(self.head(features[-1]), features, maps)
+
     def maps(self, x: Tensor) -> list[Tensor]:
-        """What each stage gives before its last activation: (B, C, H, W), or (B, D) after a flattening stage."""
+        """What each stage gives before its last activation."""
         return self._run(x)[0]
 
     def features(self, x: Tensor) -> list[Tensor]:
@@ -70,3 +86,16 @@ class Classifier(nn.Module):
             x = self.activation(maps[-1])
             features.append(x)
         return maps, features
+
+
+@torch.no_grad()
+def feature_shapes(network: nn.Module) -> list[tuple[int, ...]]:
+    """Shapes (C, H, W), or (D,), of the features of one image of `network.shape`; every mode and buffer stays."""
+    modes = {module: module.training for module in network.modules()}
+    like = next(network.parameters())
+    try:
+        features = network.eval().answer(torch.zeros(1, *network.shape, dtype=like.dtype, device=like.device)).features
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    return [tuple(f.shape[1:]) for f in features]

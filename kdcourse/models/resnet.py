@@ -50,7 +50,7 @@ def resnet(shape, classes: int, *, depth: int = 20, width: int = 16, normalise: 
         for s in range(3)
     ]
     stages[0] = nn.Sequential(stem, *stages[0])
-    return Classifier(stages, widths[-1], classes, normalise=normalise)
+    return Classifier(shape, stages, widths[-1], classes, normalise=normalise)
 
 
 def trained_resnet(path) -> Classifier:

@@ -16,7 +16,7 @@ def mlp(shape: tuple[int, int, int], classes: int, *, hidden: tuple[int, ...] = 
     sizes = (channels * height * width, *hidden)
     stages = [nn.Linear(a, b) for a, b in pairwise(sizes)]
     stages[0] = nn.Sequential(nn.Flatten(), stages[0])
-    return Classifier(stages, hidden[-1], classes)
+    return Classifier(shape, stages, hidden[-1], classes)
 
 
 def cnn(shape: tuple[int, int, int], classes: int, *, width: int = 32) -> Classifier:
@@ -27,7 +27,7 @@ def cnn(shape: tuple[int, int, int], classes: int, *, width: int = 32) -> Classi
         nn.Sequential(nn.Conv2d(width, 2 * width, 3, padding=1), nn.MaxPool2d(2)),
         nn.Sequential(nn.Flatten(), nn.Linear(2 * width * (height // 4) * (breadth // 4), 128)),
     ]
-    return Classifier(stages, 128, classes, dropout=0.5)
+    return Classifier(shape, stages, 128, classes, dropout=0.5)
 
 
 def ece1512_teacher(shape: tuple[int, int, int], classes: int) -> Classifier:
@@ -44,7 +44,7 @@ def ece1512_teacher(shape: tuple[int, int, int], classes: int) -> Classifier:
         nn.Sequential(nn.Conv2d(32, 64, 3), nn.MaxPool2d(2, stride=2)),
         nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64 * h * w, 128)),
     ]
-    return Classifier(stages, 128, classes, dropout=0.5)
+    return Classifier(shape, stages, 128, classes, dropout=0.5)
 
 
 def ece1512_student(shape: tuple[int, int, int], classes: int) -> Classifier:
@@ -64,7 +64,7 @@ def deepnn(shape: tuple[int, int, int], classes: int) -> Classifier:
         ),
         nn.Sequential(nn.Flatten(), nn.Linear(32 * (height // 4) * (width // 4), 512)),
     ]
-    return Classifier(stages, 512, classes, dropout=0.1)
+    return Classifier(shape, stages, 512, classes, dropout=0.1)
 
 
 def lightnn(shape: tuple[int, int, int], classes: int) -> Classifier:
@@ -75,4 +75,4 @@ def lightnn(shape: tuple[int, int, int], classes: int) -> Classifier:
         nn.Sequential(nn.Conv2d(16, 16, 3, padding=1), nn.MaxPool2d(2)),
         nn.Sequential(nn.Flatten(), nn.Linear(16 * (height // 4) * (width // 4), 256)),
     ]
-    return Classifier(stages, 256, classes, dropout=0.1)
+    return Classifier(shape, stages, 256, classes, dropout=0.1)

@@ -42,7 +42,11 @@ class Patches(nn.Module):
     def __init__(self, channels: int, width: int, patch: int, h: int, w: int):
         super().__init__()
         self.project = nn.Conv2d(channels, width, patch, stride=patch)
-        self.position = nn.Parameter(0.02 * torch.randn(1, width, h, w))
+        self.position = nn.Parameter(torch.empty(1, width, h, w))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        nn.init.normal_(self.position, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.project(x) + self.position
@@ -76,4 +80,4 @@ def vit(shape, classes: int, *, depth: int = 6, width: int = 192, heads: int = 3
     ]
     stages[0] = nn.Sequential(Patches(channels, width, patch, height // patch, breadth // patch), stages[0])
     stages[2].layers.append(nn.LayerNorm(width))
-    return Classifier(stages, width, classes, activation=nn.Identity())
+    return Classifier(shape, stages, width, classes, activation=nn.Identity())
