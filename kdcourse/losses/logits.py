@@ -1,13 +1,14 @@
-"""Losses that compare the logits of a student with those of a teacher. No labels, no networks, no state.
+"""Losses that compare the logits of a student with those of a teacher, image by image. No networks, no state.
 
-Letters: z logits (B, K), p probabilities, T temperature; suffix _s student, _t teacher. None of these functions
-detaches the teacher: that is the `Teacher`'s work.
+Letters: z logits (B, K), p probabilities, y labels (B,), T temperature; suffix _s student, _t teacher. None of these
+functions detaches the teacher: that is the `Teacher`'s work. Correlations across classes and images are next door.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdcourse.losses.base import check_logits, check_temperature, full_precision
+from kdcourse.losses.base import check_classes, check_labels, check_logits, check_temperature, full_precision
 
 
 def soft_kl(z_s: Tensor, z_t: Tensor, *, T: float = 1.0) -> Tensor:
@@ -65,3 +66,112 @@ def logit_matching_loss(z_s: Tensor, z_t: Tensor) -> Tensor:
     check_logits(z_s, z_t)
     gap = full_precision(z_s) - full_precision(z_t)
     return (gap - gap.mean(dim=1, keepdim=True)).square().mean() / 2
+
+
+def target_kl(z_s: Tensor, z_t: Tensor, y: Tensor, *, T: float) -> Tensor:
+    """Target-class KD (TCKD): KL of the two-way split "the label" against "anything else", per image, in nats.
+
+    KL((p_t[y], 1 - p_t[y]) || (p_s[y], 1 - p_s[y])) at temperature T. Shapes (B, K), (B, K), (B,) -> (B,).
+    Zhao et al. 2022, arXiv:2203.08679, section 3.1. log(1 - p) is a log-sum-exp of the other logits: it stays finite
+    where 1 - p rounds to 0, which the released code's logarithm of a sum does not.
+    """
+    check_logits(z_s, z_t)
+    log_s, log_t = _target_or_not(z_s, y, T), _target_or_not(z_t, y, T)
+    return (log_t.exp() * (log_t - log_s)).sum(dim=1)
+
+
+def non_target_kl(z_s: Tensor, z_t: Tensor, y: Tensor, *, T: float) -> Tensor:
+    """Non-target-class KD (NCKD): KL of the distributions over the other K - 1 classes alone, per image, in nats.
+
+    Each is renormalised without its label, so the label's logit plays no part. Shapes (B, K), (B, K), (B,) -> (B,).
+    `soft_kl` = `target_kl` + (1 - p_t[y]) `non_target_kl`. Zhao et al. 2022, arXiv:2203.08679, section 3.1.
+
+    Raises ValueError with two classes: the one class that is left always has probability 1.
+    """
+    check_logits(z_s, z_t)
+    check_classes(z_s, "the non-target part of DKD compares the classes that are not the label, and there is only one")
+    return soft_kl(_others(z_s, y), _others(z_t, y), T=T)
+
+
+def dkd_loss(z_s: Tensor, z_t: Tensor, y: Tensor, *, T: float, alpha: float | Tensor, beta: float | Tensor) -> Tensor:
+    """Decoupled KD: T^2 times the mean over the batch of alpha `target_kl` + beta `non_target_kl`.
+
+    Shapes (B, K), (B, K), (B,) -> scalar. `alpha` and `beta` are numbers or one number per image, (B,): alpha = 1 and
+    beta = 1 - p_t[y] give `kd_loss`; the paper's point is that this beta is smallest where the teacher is surest.
+    Zhao et al. 2022, arXiv:2203.08679, section 3.3 (alpha here is the paper's, not KD's share of the soft term).
+
+    Raises as its two parts do. Introduced in notebook 05.
+    """
+    per_image = alpha * target_kl(z_s, z_t, y, T=T) + beta * non_target_kl(z_s, z_t, y, T=T)
+    return T**2 * per_image.mean()
+
+
+def ats_loss(z_s: Tensor, z_t: Tensor, y: Tensor, *, T_target: float, T_rest: float, T_student: float) -> Tensor:
+    """Asymmetric temperature scaling: `kd_loss` whose teacher has one temperature for the label, another for the rest.
+
+    T_student^2 mean_B KL(q_t || p_s), q_t = softmax(z_t[k] / T_k) with T_k = T_target for k = y, T_rest otherwise, and
+    p_s at T_student. Shapes (B, K), (B, K), (B,) -> scalar. With T_target > T_rest the wrong answers differ more from
+    each other than under one temperature. Li et al. 2022, arXiv:2210.04427, who write the cross-entropy:
+    the gradient is the same. Two temperatures are not indifferent to a constant added to all logits, so each row of
+    z_t is centred first; the paper does not say which constant it means.
+
+    Raises ValueError as `kd_loss` does, or when the labels do not fit. Introduced in notebook 02.
+    """
+    check_logits(z_s, z_t)
+    check_labels(z_t, y)
+    for T in (T_target, T_rest, T_student):
+        check_temperature(T)
+    z_t = full_precision(z_t)
+    centred = z_t - z_t.mean(dim=1, keepdim=True)
+    is_label = y[:, None] == torch.arange(z_t.shape[1], device=y.device)
+    q_t = torch.where(is_label, centred / T_target, centred / T_rest)
+    return T_student**2 * soft_kl(full_precision(z_s) / T_student, q_t).mean()
+
+
+def ipwd_weights(z_kd: Tensor, z_cls: Tensor, y: Tensor, *, favour: str = "behind", limit: float = 10.0) -> Tensor:
+    """How much each image counts in inverse-probability-weighted distillation (IPWD): mean 1 over the batch, detached.
+
+    A head trained by distillation (logits `z_kd`) is compared with one trained on labels alone (`z_cls`): w is
+    proportional to 1 + H(z_kd, y) / H(z_cls, y), H the cross-entropy of logits standardised row by row. Images on which
+    the distilled head is *behind* are under-represented in what the teacher transfers, and count more.
+    Shapes (B, K), (B, K), (B,) -> (B,). The ratio is kept within [1 / limit, limit].
+
+    After Niu et al. 2022, arXiv:2210.12787: **a reconstruction**. No code was released, and a summary of the paper has
+    the ratio upside down; `favour="ahead"` gives that. Introduced in notebook 05.
+
+    Raises ValueError for shapes that do not fit, another `favour`, or a limit below 1.
+    """
+    check_logits(z_kd, z_cls)
+    check_labels(z_kd, y)
+    if favour not in ("behind", "ahead"):
+        raise ValueError(f"favour is 'behind' or 'ahead', not {favour!r}")
+    if not limit >= 1:
+        raise ValueError(f"limit bounds a ratio and its inverse: it must be at least 1, not {limit}")
+    h_kd, h_cls = (F.cross_entropy(_standardised(z.detach()), y, reduction="none") for z in (z_kd, z_cls))
+    log_ratio = (h_kd + 1e-12).log() - (h_cls + 1e-12).log()
+    ratio = (log_ratio if favour == "behind" else -log_ratio).exp().clamp(1 / limit, limit)
+    weights = 1 + ratio
+    return weights / weights.mean()
+
+
+def _others(z: Tensor, y: Tensor) -> Tensor:
+    """The logits without the label's: (B, K), (B,) -> (B, K - 1)."""
+    check_labels(z, y)
+    k = torch.arange(z.shape[1] - 1, device=z.device)
+    return full_precision(z).gather(1, k + (k >= y[:, None]))
+
+
+def _target_or_not(z: Tensor, y: Tensor, T: float) -> Tensor:
+    """Log-probabilities of "the label" and "anything else": (B, K), (B,) -> (B, 2)."""
+    check_labels(z, y)
+    check_temperature(T)
+    z = full_precision(z) / T
+    pair = torch.stack([z.gather(1, y[:, None])[:, 0], _others(z, y).logsumexp(dim=1)], dim=1)
+    return F.log_softmax(pair, dim=1)
+
+
+def _standardised(z: Tensor) -> Tensor:
+    """Each row with mean 0 and standard deviation 1; a row without variation becomes 0."""
+    z = full_precision(z)
+    centred = z - z.mean(dim=1, keepdim=True)
+    return centred / centred.square().mean(dim=1, keepdim=True).sqrt().clamp_min(1e-6)
