@@ -74,12 +74,13 @@ def test_teacher_gives_float32_whatever_its_network_gives(source):
         def forward(self, x):
             return x.flatten(1)[:, 20:30].bfloat16()
 
-        def features(self, x):
-            return [x.bfloat16()]
+        def answer(self, x):
+            return models.Answer(self(x), [x.bfloat16()], [-x.bfloat16()])
 
     teacher, batch = Teacher(Half()), first_batch(source.train)
     assert teacher(batch).dtype == torch.float32
-    assert [f.dtype for f in teacher.features(batch)] == [torch.float32]
+    z, features, maps = teacher.answer(batch)
+    assert [tensor.dtype for tensor in (z, *features, *maps)] == [torch.float32] * 3
 
 
 def test_teacher_kept_in_half_precision_answers_in_float32(network, source):

@@ -1,7 +1,7 @@
-"""Teachers: a network that only answers, and the same answers recorded.
+"""`Teacher`, a network that only answers, and `LogitBank`, the same answers recorded.
 
-`Teacher` and `LogitBank` are interchangeable: both are called with a `Batch` and give logits (B, K) in float32. The
-recording is what makes distillation as cheap as training the student alone.
+The two are interchangeable: both are called with a `Batch` and give logits (B, K) in float32. The recording is what
+makes distillation as cheap as training the student alone.
 """
 
 from pathlib import Path
@@ -12,16 +12,21 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from kdcourse.core import Batch, check_output, device_of, fingerprint
+from kdcourse.models.base import Answer
 
 
 class Teacher(nn.Module):
     """A network frozen once, here: in eval mode for ever, without gradients, its answers in float32.
 
     The network itself is kept, not a copy: its parameters stop requiring gradients. It may be in half precision.
+    Raises ValueError for a network whose head was freshly made and never trained (see `models.pretrained`), unless
+    `untrained=True` asks for one.
     """
 
-    def __init__(self, network: nn.Module):
+    def __init__(self, network: nn.Module, *, untrained: bool = False):
         super().__init__()
+        if not untrained:
+            _check_trained(network)
         self.network = network.requires_grad_(False)
         self.train(False)
 
@@ -35,9 +40,18 @@ class Teacher(nn.Module):
         return _answer(self.network, batch)
 
     @torch.no_grad()
+    def answer(self, batch: Batch) -> Answer:
+        """Logits, features and maps of one forward pass, in float32. Raises TypeError if the network shows none."""
+        if not hasattr(self.network, "answer"):
+            raise TypeError(
+                f"{type(self.network).__name__} does not show its feature maps: give it to kdcourse.models.wrap first"
+            )
+        z, features, maps = self.network.answer(batch.x.to(_dtype(self.network)))
+        return Answer(z.float(), [f.float() for f in features], maps and [m.float() for m in maps])
+
     def features(self, batch: Batch) -> list[Tensor]:
         """The network's feature maps after each stage."""
-        return [f.float() for f in self.network.features(batch.x.to(_dtype(self.network)))]
+        return self.answer(batch).features
 
     def head(self, f: Tensor) -> Tensor:
         """Logits from a last feature map; differentiable in `f`, with frozen weights."""
@@ -74,17 +88,10 @@ class LogitBank(nn.Module):
         With `augment`, which must have a number of views, once about each view. Raises ValueError when it has none.
         A network that is still being trained is not frozen by this; it is put in eval mode and left there.
         """
-        if augment is not None and augment.views is None:
-            raise ValueError("endless views cannot be recorded; give the augmentation a number: Augment(views=4)")
         network = _network(teacher).eval()
-        split = split.to(device_of(network))
-        table = torch.stack([
-            torch.cat([
-                _answer(network, batch).to(dtype)
-                for batch in split.batches(batch_size, epoch=view, augment=augment)
-            ])
-            for view in range(1 if augment is None else augment.views)
-        ])
+        if network is teacher:
+            _check_trained(network)
+        [table] = recorded(network, split, lambda batch: [_answer(network, batch)], augment, dtype, batch_size)
         return cls(table, origin=split.origin(augment), teacher=_key(network))
 
     @classmethod
@@ -128,6 +135,18 @@ class LogitBank(nn.Module):
             )
 
 
+def recorded(network, split, ask, augment, dtype, batch_size) -> list[Tensor]:
+    """What `ask(batch)`, a list of tensors (B, ...), says about every image and view of `split`: (E, N, ...) each."""
+    if augment is not None and augment.views is None:
+        raise ValueError("endless views cannot be recorded; give the augmentation a number: Augment(views=4)")
+    split, views = split.to(device_of(network)), []
+    for view in range(1 if augment is None else augment.views):
+        batches = split.batches(batch_size, epoch=view, augment=augment)
+        parts = [[answer.to(dtype) for answer in ask(batch)] for batch in batches]
+        views.append([torch.cat(answers) for answers in zip(*parts, strict=True)])
+    return [torch.stack(tables) for tables in zip(*views, strict=True)]
+
+
 def as_teacher(teacher: nn.Module, *, apart_from: nn.Module | None = None) -> nn.Module:
     """`teacher` itself if it answers batches (a `Teacher`, a `LogitBank`), else the network frozen as a `Teacher`.
 
@@ -153,6 +172,16 @@ def _network(teacher: nn.Module) -> nn.Module:
 def _answer(network: nn.Module, batch: Batch) -> Tensor:
     """Logits in float32, whatever precision the network is kept in."""
     return check_output(network(batch.x.to(_dtype(network))), network).float()
+
+
+def _check_trained(network: nn.Module) -> None:
+    fresh = network.fresh_head() if hasattr(network, "fresh_head") else []
+    if fresh:
+        raise ValueError(
+            f"{getattr(network, 'name', type(network).__name__)} cannot teach yet: its head ({', '.join(fresh)}) was "
+            "freshly made and never trained, so its answers are noise. Fine-tune it first, "
+            "train.fit(distillers.Supervised(network), ...), or ask for it: Teacher(network, untrained=True)"
+        )
 
 
 def _dtype(network: nn.Module) -> torch.dtype:

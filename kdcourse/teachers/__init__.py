@@ -1,0 +1,6 @@
+"""Teachers: a network that only answers, and the same answers recorded."""
+
+from kdcourse.teachers.base import LogitBank as LogitBank
+from kdcourse.teachers.base import Teacher as Teacher
+from kdcourse.teachers.base import as_teacher as as_teacher
+from kdcourse.teachers.features import FeatureBank as FeatureBank
