@@ -87,6 +87,12 @@ def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
         yield
 
 
+def moment(batch: Batch) -> tuple[int, int]:
+    """The epoch and the place in the training of a batch, as integers: the key of what a distiller draws for it, so
+    that its draws do not depend on what anybody else has drawn before."""
+    return batch.epoch, round(batch.progress * 2**32)
+
+
 def fingerprint(*tensors: Tensor) -> str:
     """Twelve hexadecimal digits of the SHA-256 of the tensors' types, shapes and bytes."""
     digest = hashlib.sha256()

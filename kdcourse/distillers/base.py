@@ -1,8 +1,11 @@
 """`Distiller`: a student together with whatever helps it learn, as one module that turns a batch into a loss."""
 
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from kdcourse.core import Batch, Term
+from kdcourse.models.base import Answer, check_shows_features, probe
+from kdcourse.teachers import FeatureBank, Teacher, as_teacher
 
 
 class Distiller(nn.Module):
@@ -29,7 +32,93 @@ class Distiller(nn.Module):
         return self.student
 
 
+class Regressor(nn.Module):
+    """A linear map of channels, the same at every position: what makes a student's features as wide as a teacher's.
+
+    (B, C_in, H, W) -> (B, C_out, H, W), and a vector (B, C_in) counts as a map of one position. `norm` adds a batch
+    normalisation after it.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, *, norm: bool = False):
+        super().__init__()
+        self.linear = nn.Conv2d(channels_in, channels_out, 1, bias=not norm)
+        self.norm = nn.BatchNorm2d(channels_out) if norm else nn.Identity()
+
+    def forward(self, f: Tensor) -> Tensor:
+        return self.norm(self.linear(as_map(f)))
+
+
+def as_map(f: Tensor) -> Tensor:
+    """A vector (B, D) as a map of one position (B, D, 1, 1); a map as it is."""
+    return f[:, :, None, None] if f.ndim == 2 else f
+
+
+def same_size(f_s: Tensor, f_t: Tensor) -> tuple[Tensor, Tensor]:
+    """Both as maps of one height and width: the larger one is averaged down to the smaller."""
+    f_s, f_t = as_map(f_s), as_map(f_t)
+    size = tuple(min(pair) for pair in zip(f_s.shape[2:], f_t.shape[2:], strict=True))
+    return tuple(f if f.shape[2:] == size else F.adaptive_avg_pool2d(f, size) for f in (f_s, f_t))
+
+
+def stage_pairs(student: nn.Module, teacher: nn.Module, stages=None) -> list[tuple[int, int]]:
+    """Which stage of the student is compared with which of the teacher: the last with the last, and so on towards the
+    images, unless `stages`, a list of pairs of indices, says otherwise. Raises ValueError for a stage there is not."""
+    counts = [len(probe(network).features) for network in (student, teacher)]
+    if stages is None:
+        common = min(counts)
+        return [(counts[0] - k, counts[1] - k) for k in range(common, 0, -1)]
+    pairs = [
+        tuple(k % count if -count <= k < count else None for k, count in zip(pair, counts, strict=True))
+        for pair in stages
+    ]
+    if not pairs or any(None in pair for pair in pairs):
+        raise ValueError(
+            f"stages are pairs (student's, teacher's) of indices; {list(stages)} does not fit a student of {counts[0]} "
+            f"and a teacher of {counts[1]} stages"
+        )
+    return pairs
+
+
+def channels(network: nn.Module) -> list[int]:
+    """The width of every stage: its channels, or the length of its vectors."""
+    return [f.shape[1] for f in probe(network).features]
+
+
+def answer(student: nn.Module, batch: Batch) -> Answer:
+    """Logits, features and maps of the student. Raises TypeError for a network that does not show them."""
+    check_shows_features(student)
+    return student.answer(batch.x)
+
+
+def as_feature_teacher(teacher: nn.Module, method: str, *, apart_from: nn.Module) -> Teacher | FeatureBank:
+    """As `as_teacher`, for a method that needs more than logits. Raises TypeError for a bank of logits."""
+    teacher = as_teacher(teacher, apart_from=apart_from)
+    if not hasattr(teacher, "answer"):
+        raise TypeError(
+            f"{method} compares features, and a {type(teacher).__name__} holds logits only: pass the network itself, "
+            "or teachers.FeatureBank.record(teacher, split)"
+        )
+    return teacher
+
+
+def ramp(progress: float, share: float) -> float:
+    """A weight that rises linearly from 0 to 1 over the first `share` of the training."""
+    return min(progress / share, 1.0) if share else 1.0
+
+
+def switched_on(terms: dict[str, Term]) -> dict[str, Term]:
+    """The terms whose weight is not 0: one that is switched off is absent."""
+    return {name: term for name, term in terms.items() if term.weight != 0}
+
+
 def check_share(name: str, value: float) -> None:
     """Raise ValueError unless a weight that splits a loss in two lies in [0, 1]."""
     if not 0 <= value <= 1:
         raise ValueError(f"{name} is the share of one of two terms and must lie in [0, 1]; it is {value}")
+
+
+def check_weights(**weights: float) -> None:
+    """Raise ValueError unless every weight of a term is finite and not negative."""
+    for name, value in weights.items():
+        if not 0 <= value < float("inf"):
+            raise ValueError(f"{name} weighs a term of the loss and must be at least 0 and finite; it is {value}")

@@ -69,10 +69,11 @@ def masked_generation_loss(f_s: Tensor, f_t: Tensor, *, mask: Tensor, generate: 
     `mask` broadcasts with f_s, (B, C, 1, 1) or (B, 1, H, W), 0 where the student is hidden. Maps (B, C, H, W) twice ->
     scalar. Yang et al. 2022, arXiv:2205.01529, section 3. What is left is not scaled up, unlike dropout.
 
-    Raises ValueError when the shapes differ.
+    Raises ValueError when the shapes differ, or the generated map's from the teacher's.
     """
     check_same(f_s, f_t)
     generated = generate(mask.to(f_s.dtype) * f_s)
+    check_same(generated, f_t)
     return (full_precision(generated) - full_precision(f_t)).square().sum() / len(f_t)
 
 

@@ -100,8 +100,11 @@ def dkd_loss(z_s: Tensor, z_t: Tensor, y: Tensor, *, T: float, alpha: float | Te
     beta = 1 - p_t[y] give `kd_loss`; the paper's point is that this beta is smallest where the teacher is surest.
     Zhao et al. 2022, arXiv:2203.08679, section 3.3 (alpha here is the paper's, not KD's share of the soft term).
 
-    Raises as its two parts do. Introduced in notebook 05.
+    Raises as its two parts do, or for an `alpha` or `beta` of another shape. Introduced in notebook 05.
     """
+    for name, weight in (("alpha", alpha), ("beta", beta)):
+        if isinstance(weight, Tensor) and weight.ndim and weight.shape != y.shape:
+            raise ValueError(f"{name} is a number or one per image, {tuple(y.shape)}, not {tuple(weight.shape)}")
     per_image = alpha * target_kl(z_s, z_t, y, T=T) + beta * non_target_kl(z_s, z_t, y, T=T)
     return T**2 * per_image.mean()
 

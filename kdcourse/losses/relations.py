@@ -80,6 +80,10 @@ def _distances(f: Tensor) -> Tensor:
 
 
 def _angles(f: Tensor) -> Tensor:
-    """Cosines at j between i and k: (B, B, B) over (j, i, k); 0, without a gradient, where two of them coincide."""
+    """Cosines at j between i and k: (B, B, B) over (j, i, k); 0, without a gradient, where j is not apart from both.
+
+    The diagonal, i = k, is no angle and becomes 0 too: it is 1 for a teacher and 0 for a student whose features
+    coincide, and would be counted.
+    """
     u = unit(f[None] - f[:, None], dim=2)
-    return u @ u.transpose(1, 2)
+    return (u @ u.transpose(1, 2)).masked_fill(torch.eye(len(f), dtype=torch.bool, device=f.device), 0.0)

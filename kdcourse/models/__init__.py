@@ -6,7 +6,8 @@ from kdcourse.core import Choices, seeded
 from kdcourse.models.base import Answer as Answer
 from kdcourse.models.base import Classifier as Classifier
 from kdcourse.models.base import Normalise as Normalise
-from kdcourse.models.base import feature_shapes as feature_shapes
+from kdcourse.models.base import fresh_copy as fresh_copy
+from kdcourse.models.base import probe as probe
 from kdcourse.models.resnet import resnet as resnet
 from kdcourse.models.resnet import trained_resnet as trained_resnet
 from kdcourse.models.small import cnn, deepnn, ece1512_student, ece1512_teacher, lightnn, mlp

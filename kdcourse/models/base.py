@@ -4,12 +4,15 @@ A classifier is a list of stages and a linear head. What lies between can be loo
 that compare features need. Networks from elsewhere do not follow it: see `wrap`.
 """
 
+import copy
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from kdcourse.core import seeded
 
 
 class Normalise(nn.Module):
@@ -75,6 +78,12 @@ class Classifier(nn.Module):
         """Logits (B, K) from the last feature map."""
         return self.linear(self.dropout(self.embed(f)))
 
+    def encoder(self) -> nn.Module:
+        """The network without its head: images to the last feature map, with these very weights."""
+        headless = copy.copy(self)
+        headless._modules = {**self._modules, "dropout": nn.Identity(), "linear": nn.Identity()}
+        return Encoder(headless)
+
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.features(x)[-1])
 
@@ -88,14 +97,52 @@ class Classifier(nn.Module):
         return maps, features
 
 
+class Encoder(nn.Module):
+    """A network that gives its last feature map."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network.features(x)[-1]
+
+
+def check_shows_features(network: nn.Module) -> None:
+    """Raise TypeError unless the network shows what its stages make of an image."""
+    if not hasattr(network, "answer"):
+        raise TypeError(
+            f"{type(network).__name__} does not show its feature maps: give it to kdcourse.models.wrap first"
+        )
+
+
 @torch.no_grad()
-def feature_shapes(network: nn.Module) -> list[tuple[int, ...]]:
-    """Shapes (C, H, W), or (D,), of the features of one image of `network.shape`; every mode and buffer stays."""
+def probe(network: nn.Module) -> Answer:
+    """What the network answers to one black image of `network.shape`, in eval mode; every mode and buffer stays."""
+    check_shows_features(network)
     modes = {module: module.training for module in network.modules()}
     like = next(network.parameters())
     try:
-        features = network.eval().answer(torch.zeros(1, *network.shape, dtype=like.dtype, device=like.device)).features
+        return network.eval().answer(torch.zeros(1, *network.shape, dtype=like.dtype, device=like.device))
     finally:
         for module, mode in modes.items():
             module.training = mode
-    return [tuple(f.shape[1:]) for f in features]
+
+
+def fresh_copy(network: nn.Module, *, seed: int) -> nn.Module:
+    """A network of the same architecture whose weights are drawn anew from `seed`; trainable, in float32.
+
+    Raises ValueError, naming the module, when a weight belongs to a module that cannot draw it again.
+    """
+    fresh = copy.deepcopy(network).float().requires_grad_(True)
+    with seeded(seed):
+        for name, module in reversed(list(fresh.named_modules())):  # parts before the whole, which may correct them
+            reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
+            if reset is not None:
+                reset()
+            elif next(module.parameters(recurse=False), None) is not None:
+                raise ValueError(
+                    f"cannot draw the weights of {name or type(module).__name__} ({type(module).__name__}) anew, since "
+                    "it has no reset_parameters: build a fresh network of this kind yourself and pass it"
+                )
+    return fresh

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from kdcourse.core import Batch, check_output, device_of, fingerprint
-from kdcourse.models.base import Answer
+from kdcourse.models.base import Answer, check_shows_features
 
 
 class Teacher(nn.Module):
@@ -42,10 +42,7 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def answer(self, batch: Batch) -> Answer:
         """Logits, features and maps of one forward pass, in float32. Raises TypeError if the network shows none."""
-        if not hasattr(self.network, "answer"):
-            raise TypeError(
-                f"{type(self.network).__name__} does not show its feature maps: give it to kdcourse.models.wrap first"
-            )
+        check_shows_features(self.network)
         z, features, maps = self.network.answer(batch.x.to(_dtype(self.network)))
         return Answer(z.float(), [f.float() for f in features], maps and [m.float() for m in maps])
 
@@ -152,15 +149,20 @@ def as_teacher(teacher: nn.Module, *, apart_from: nn.Module | None = None) -> nn
 
     Raises TypeError for anything else, and ValueError if it shares a parameter with `apart_from`, the student.
     """
+    check_apart(teacher, apart_from)
+    return teacher if isinstance(teacher, Teacher | LogitBank) else Teacher(teacher)
+
+
+def check_apart(teacher: nn.Module, student: nn.Module | None) -> None:
+    """Raise TypeError unless `teacher` is a module, ValueError if it shares a parameter with `student`."""
     if not isinstance(teacher, nn.Module):
         raise TypeError(f"a teacher is a network, a Teacher or a LogitBank, not a {type(teacher).__name__}")
-    students = {id(parameter) for parameter in apart_from.parameters()} if apart_from is not None else set()
+    students = {id(parameter) for parameter in student.parameters()} if student is not None else set()
     if any(id(parameter) in students for parameter in teacher.parameters()):
         raise ValueError(
             "student and teacher share parameters: they are the same network, or one contains the other. "
             "Freezing the teacher would freeze the student; build two networks"
         )
-    return teacher if isinstance(teacher, Teacher | LogitBank) else Teacher(teacher)
 
 
 def _network(teacher: nn.Module) -> nn.Module:

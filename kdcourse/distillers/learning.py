@@ -1,0 +1,169 @@
+"""Methods whose teacher is still learning: its own checkpoints (Pro-KD), or copies of it that learn anew (SLKD).
+
+What the student follows is a path, not its end. `procedures` records such paths and replays them.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kdcourse.core import Batch, Term, generator, moment, seeded
+from kdcourse.distillers.base import Distiller, check_share, check_weights, switched_on
+from kdcourse.losses.base import check_temperature
+from kdcourse.losses.logits import kd_loss
+from kdcourse.models.base import fresh_copy
+from kdcourse.teachers import LogitBank, Teacher, as_teacher
+
+
+class ProKD(Distiller):
+    """Progressive KD: the student follows a teacher's checkpoints in their order, then hard labels alone.
+
+    Until `soft_until`, a share of the training, `KD` from one checkpoint after the other, each for the same time, while
+    the temperature falls from `T` at the first to 1 at the last; after it the cross-entropy alone. Rezagholizadeh et
+    al. 2021, arXiv:2110.08532; no code was released, and the schedule here is ours. `teachers` is a list of networks or
+    banks, the earliest first, or a single one, which teaches at `T` throughout.
+
+    Raises as `KD` does, and ValueError for T < 1 or an empty list. Introduced in notebook 05.
+    """
+
+    def __init__(
+        self, student: nn.Module, teachers, *, T: float = 4.0, alpha: float = 0.9, soft_until: float = 0.75
+    ):
+        super().__init__(student)
+        check_temperature(T)
+        check_share("alpha", alpha)
+        check_share("soft_until", soft_until)
+        found = list(teachers) if isinstance(teachers, list | tuple) else [teachers]
+        if not found:
+            raise ValueError("Pro-KD follows the teacher's checkpoints: a list of at least one is needed")
+        if T < 1 and len(found) > 1:
+            raise ValueError(f"the temperature falls from T to 1, so T must be at least 1; it is {T}")
+        self.teachers = nn.ModuleList([as_teacher(teacher, apart_from=student) for teacher in found])
+        self.T, self.alpha, self.soft_until = T, alpha, soft_until
+
+    def checkpoint(self, progress: float) -> int:
+        """Which of the teachers teaches now, counted from 0."""
+        return min(int(progress / self.soft_until * len(self.teachers)), len(self.teachers) - 1)
+
+    def temperature(self, checkpoint: int) -> float:
+        """T at the first of several checkpoints, 1 at the last, in equal steps."""
+        return self.T - (self.T - 1) * checkpoint / max(len(self.teachers) - 1, 1)
+
+    def forward(self, batch: Batch) -> dict[str, Term]:
+        z_s = self.student(batch.x)
+        if batch.progress >= self.soft_until:
+            return {"ce": Term(1.0, F.cross_entropy(z_s, batch.y))}
+        k = self.checkpoint(batch.progress)
+        return switched_on({
+            "ce": Term(1 - self.alpha, F.cross_entropy(z_s, batch.y)),
+            "kd": Term(self.alpha, kd_loss(z_s, self.teachers[k](batch), T=self.temperature(k))),
+        })
+
+
+class SelfLearners(Distiller):
+    """The self-learning teachers of SLKD by themselves: one network or two, of the teacher's kind, each taught by it.
+
+    Each minimises lam cross-entropy + (1 - lam) `kd_loss` from the teacher: Liu et al. 2023, arXiv:2304.11923,
+    equations 2, 5 and 6. Nothing here depends on a student, not even the random draws, so that what they say on the way
+    can be recorded once and replayed for any.
+    """
+
+    def __init__(self, learners, teacher: nn.Module, *, T: float, lam: float, w: float, seed: int):
+        super().__init__(learners[0])
+        self.second = learners[1] if len(learners) > 1 else None
+        self.teacher, self.T, self.lam, self.w, self.seed = teacher, T, lam, w, seed
+
+    def learn(self, batch: Batch) -> tuple[dict[str, Term], Tensor]:
+        """Their own terms, and their logits fused: w z_1 + (1 - w) z_2 (equation 7), or z_1 of a single one."""
+        z_t, terms, answers = self.teacher(batch), {}, []
+        for k, learner in enumerate([self.student] if self.second is None else [self.student, self.second], start=1):
+            with seeded(generator(self.seed, k, *moment(batch)).initial_seed(), batch.x.device):
+                answers.append(learner(batch.x))
+            terms[f"learner{k}_ce"] = Term(self.lam, F.cross_entropy(answers[-1], batch.y))
+            terms[f"learner{k}_kd"] = Term(1 - self.lam, kd_loss(answers[-1], z_t, T=self.T))
+        fused = answers[0] if self.second is None else self.w * answers[0] + (1 - self.w) * answers[1]
+        return switched_on(terms), fused
+
+    def forward(self, batch: Batch) -> dict[str, Term]:
+        return self.learn(batch)[0]
+
+
+class SLKD(Distiller):
+    """Self-learning teachers: beside the teacher, the student follows networks of the teacher's kind that learn now.
+
+    L = alpha (lam CE + (1 - lam) T^2 KL(teacher || S)) + beta (lam CE + (1 - lam) T^2 KL(learners || S)): Liu, Li &
+    Cheng 2023, arXiv:2304.11923, equations 1, 3, 4 and 7, with the paper's letters; KD's alpha, the share of the soft
+    term, is 1 - lam. `learners` are one or two fresh networks that learn from the teacher beside the student
+    (`SelfLearners`); without them `count` copies of the teacher's network are drawn anew from `seed`. A `Teacher` or a
+    bank in their place is followed as it is: recorded learners, or finished ones. alpha = 0 leaves the learners alone,
+    beta = 0 the teacher alone, which is `KD`; the paper prints neither number, and 1 and 1 are its code's.
+
+    The released code differs in two ways. It does not detach the fused logits, so the student's loss trains the
+    learners too: `detach=False`. And it weighs the two parts of beta's bracket 1 and 1, which gives the labels 1.1
+    altogether: `bracket=(1, 1)`.
+
+    Raises ValueError for T <= 0, shares outside [0, 1], weights below 0, more than two learners, a network that is
+    used twice, or a bank as teacher without `learners`. Introduced in notebook 07.
+    """
+
+    def __init__(
+        self, student: nn.Module, teacher: nn.Module, *, learners=None, count: int = 2, T: float = 4.0,
+        alpha: float = 1.0, beta: float = 1.0, lam: float = 0.1, w: float = 0.5, detach: bool = True,
+        bracket: tuple[float, float] | None = None, seed: int = 0,
+    ):
+        super().__init__(student)
+        check_temperature(T)
+        check_share("lam", lam)
+        check_share("w", w)
+        check_weights(alpha=alpha, beta=beta)
+        self.teacher = as_teacher(teacher, apart_from=student)
+        self.T, self.alpha, self.beta, self.lam = T, alpha, beta, lam
+        self.bracket = (lam, 1 - lam) if bracket is None else bracket
+        self.detach, self.learners = detach, None
+        if isinstance(learners, Teacher | LogitBank):
+            self.learners = as_teacher(learners, apart_from=student)
+        elif beta:
+            learners = _copies(self.teacher, count, seed) if learners is None else learners
+            networks = _apart(learners, student, self.teacher)
+            self.learners = SelfLearners(networks, self.teacher, T=T, lam=lam, w=w, seed=seed)
+
+    def forward(self, batch: Batch) -> dict[str, Term]:
+        z_s, terms = self.student(batch.x), {}
+        ce = F.cross_entropy(z_s, batch.y)
+        terms["ce"] = Term(self.alpha * self.lam + self.beta * self.bracket[0], ce)
+        if self.alpha:
+            terms["kd"] = Term(self.alpha * (1 - self.lam), kd_loss(z_s, self.teacher(batch), T=self.T))
+        if self.beta:
+            theirs, z_l = self._follow(batch)
+            terms["kd_learners"] = Term(self.beta * self.bracket[1], kd_loss(z_s, z_l, T=self.T))
+            terms |= theirs
+        return switched_on(terms)
+
+    def _follow(self, batch: Batch) -> tuple[dict[str, Term], Tensor]:
+        if not isinstance(self.learners, SelfLearners):
+            return {}, self.learners(batch)
+        terms, z_l = self.learners.learn(batch)
+        return terms, z_l.detach() if self.detach else z_l
+
+
+def _copies(teacher: nn.Module, count: int, seed: int) -> list[nn.Module]:
+    if count not in (1, 2):
+        raise ValueError(f"count is the number of self-learning teachers, 1 or 2; it is {count}")
+    if not hasattr(teacher, "network"):
+        raise ValueError(
+            f"a {type(teacher).__name__} does not know the teacher's architecture: pass learners=[...], one or two "
+            "fresh networks of its kind, or a recording of them"
+        )
+    return [fresh_copy(teacher.network, seed=generator(seed, k).initial_seed()) for k in range(count)]
+
+
+def _apart(learners, student: nn.Module, teacher: nn.Module) -> list[nn.Module]:
+    networks = list(learners) if isinstance(learners, list | tuple) else [learners]
+    if len(networks) not in (1, 2):
+        raise ValueError(f"one or two self-learning teachers can be followed, not {len(networks)}")
+    owners = [student, teacher, *networks]
+    seen = [id(parameter) for owner in owners for parameter in {id(p): p for p in owner.parameters()}.values()]
+    if len(seen) != len(set(seen)):
+        raise ValueError("student, teacher and learners must be different networks; two of them share parameters")
+    if not all(any(parameter.requires_grad for parameter in network.parameters()) for network in networks):
+        raise ValueError("a self-learning teacher learns, and one of these is frozen: build a fresh network for it")
+    return networks

@@ -1,0 +1,122 @@
+"""Methods with more than one network beside the student: several teachers, assistants, or a peer that learns too."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kdcourse.core import Batch, Term, generator, moment
+from kdcourse.distillers.base import Distiller, check_share, check_weights, switched_on
+from kdcourse.losses.base import check_temperature
+from kdcourse.losses.logits import kd_loss
+from kdcourse.teachers import LogitBank, Teacher, as_teacher
+from kdcourse.teachers.base import check_apart
+
+FUSIONS = ("probabilities", "logits")
+
+
+class MultiTeacher(Distiller):
+    """`KD` from the mean of several teachers.
+
+    `fuse="probabilities"` averages their softened probabilities: the gradient is the mean of those of single KDs.
+    `fuse="logits"` averages the logits before the softmax, as SLKD does: a geometric mean of the probabilities, where a
+    sure teacher outvotes the others. `teachers` is one or a list of networks, `Teacher`s or banks.
+
+    Raises as `KD` does, and ValueError for an empty list or another `fuse`. Introduced in notebook 09.
+    """
+
+    def __init__(
+        self, student: nn.Module, teachers, *, T: float = 4.0, alpha: float = 0.9, fuse: str = "probabilities"
+    ):
+        super().__init__(student)
+        check_temperature(T)
+        check_share("alpha", alpha)
+        if fuse not in FUSIONS:
+            raise ValueError(f"fuse is one of: {', '.join(FUSIONS)}; not {fuse!r}")
+        self.teachers, self.T, self.alpha, self.fuse = several(teachers, apart_from=student), T, alpha, fuse
+
+    def forward(self, batch: Batch) -> dict[str, Term]:
+        z_s, z_t = self.student(batch.x), torch.stack([teacher(batch) for teacher in self.teachers])
+        fused = z_t.mean(dim=0) if self.fuse == "logits" else logits_of_mean_probability(z_t, self.T)
+        return switched_on({
+            "ce": Term(1 - self.alpha, F.cross_entropy(z_s, batch.y)),
+            "kd": Term(self.alpha, kd_loss(z_s, fused, T=self.T)),
+        })
+
+
+class DGKD(Distiller):
+    """Densely guided KD: (1 - alpha) cross-entropy + alpha times the sum of `kd_loss` from the teacher and every
+    assistant. Without assistants it is `KD`.
+
+    Son et al. 2021, arXiv:2009.08825. A sum, not a mean: more guides weigh more. `assistants` were trained before, each
+    by all the larger ones (`procedures.dgkd`). `drop` guides, drawn anew for each batch, are left out while training,
+    none by default; the released code drops one, has T = 5, and no cross-entropy (alpha = 1).
+
+    Raises as `KD` does, and ValueError for a `drop` that is no number of guides. Introduced in notebook 05.
+    """
+
+    def __init__(
+        self, student: nn.Module, teacher: nn.Module, *, assistants=(), T: float = 4.0, alpha: float = 0.9,
+        drop: int = 0, seed: int = 0,
+    ):
+        super().__init__(student)
+        check_temperature(T)
+        check_share("alpha", alpha)
+        self.guides = several([teacher, *assistants], apart_from=student)
+        if not 0 <= drop <= len(self.guides):
+            raise ValueError(f"drop is a number of guides, from 0 to {len(self.guides)}; it is {drop}")
+        self.T, self.alpha, self.drop, self.seed = T, alpha, drop, seed
+
+    def forward(self, batch: Batch) -> dict[str, Term]:
+        z_s, terms = self.student(batch.x), {}
+        terms["ce"] = Term(1 - self.alpha, F.cross_entropy(z_s, batch.y))
+        for k in self._kept(batch):
+            name = f"kd_assistant{k}" if k else "kd"
+            terms[name] = Term(self.alpha, kd_loss(z_s, self.guides[k](batch), T=self.T))
+        return switched_on(terms)
+
+    def _kept(self, batch: Batch) -> list[int]:
+        drop = self.drop if self.training else 0
+        order = torch.randperm(len(self.guides), generator=generator(self.seed, *moment(batch)))
+        return sorted(order[drop:].tolist())
+
+
+class DML(Distiller):
+    """Deep mutual learning: two networks without a teacher, each with cross-entropy + beta KL(the other || itself).
+
+    Zhang et al. 2018, arXiv:1706.00384, equations 1 to 5. T is 1, and each is a fixed target for the other. Here both
+    take their step at once; in the paper's algorithm the second one sees the first one's new answers. `peer` is an
+    ordinary network that is trained too; only the student is judged by `fit`.
+
+    Raises ValueError for a peer that is the student or is frozen, TypeError if it is no network. Introduced in
+    notebook 09.
+    """
+
+    def __init__(self, student: nn.Module, peer: nn.Module, *, beta: float = 1.0):
+        super().__init__(student)
+        check_apart(peer, student)
+        check_weights(beta=beta)
+        if isinstance(peer, Teacher | LogitBank) or not any(p.requires_grad for p in peer.parameters()):
+            raise ValueError("a peer learns beside the student, and this one is frozen: build a fresh network for it")
+        self.peer, self.beta = peer, beta
+
+    def forward(self, batch: Batch) -> dict[str, Term]:
+        z_s, z_p = self.student(batch.x), self.peer(batch.x)
+        return switched_on({
+            "ce": Term(1.0, F.cross_entropy(z_s, batch.y)),
+            "kl": Term(self.beta, kd_loss(z_s, z_p.detach(), T=1.0)),
+            "peer_ce": Term(1.0, F.cross_entropy(z_p, batch.y)),
+            "peer_kl": Term(self.beta, kd_loss(z_p, z_s.detach(), T=1.0)),
+        })
+
+
+def several(teachers, *, apart_from: nn.Module) -> nn.ModuleList:
+    """One teacher or a list of them, each as `as_teacher` gives it. Raises ValueError for an empty list."""
+    found = list(teachers) if isinstance(teachers, list | tuple | nn.ModuleList) else [teachers]
+    if not found:
+        raise ValueError("a list of teachers needs at least one")
+    return nn.ModuleList([as_teacher(teacher, apart_from=apart_from) for teacher in found])
+
+
+def logits_of_mean_probability(z_t: Tensor, T: float) -> Tensor:
+    """Logits whose softmax at temperature T is the mean of the teachers': (n, B, K) -> (B, K)."""
+    return T * (z_t / T).log_softmax(dim=2).logsumexp(dim=0)

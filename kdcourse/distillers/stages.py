@@ -1,0 +1,152 @@
+"""Methods that compare the features of all stages with more machinery: margins (OFD), a fused pyramid (ReviewKD)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kdcourse.core import Batch, Term, seeded
+from kdcourse.distillers.base import (
+    Distiller,
+    Regressor,
+    answer,
+    as_feature_teacher,
+    as_map,
+    channels,
+    check_share,
+    check_weights,
+    ramp,
+    same_size,
+    stage_pairs,
+    switched_on,
+)
+from kdcourse.losses.features import margin_loss, negative_mean, pyramid_loss
+from kdcourse.models.base import probe
+
+
+class OFD(Distiller):
+    """Overhaul of feature distillation: cross-entropy + beta `margin_loss` of the maps before their last ReLU.
+
+    Every pair of stages counts, half as much for each step towards the images; a 1x1 convolution with batch
+    normalisation makes the student's channels as many as the teacher's. The margins come from the batch normalisation
+    that ends the teacher's stage (in a residual stage this leaves the shortcut out, as the released code does), or with
+    `margin="batch"` from the negative values in each batch. Heo et al. 2019, arXiv:1904.01866; beta = 1e-3 as there.
+    The released code runs the teacher in train mode, which moves its statistics; here it stays in eval mode.
+
+    Raises as `FitNet` does, TypeError for a network that does not show its maps before the activation, and ValueError
+    for a teacher's stage without batch normalisation.
+    """
+
+    def __init__(
+        self, student: nn.Module, teacher: nn.Module, *, beta: float = 1e-3, margin: str = "norm", stages=None,
+        seed: int = 0,
+    ):
+        super().__init__(student)
+        check_weights(beta=beta)
+        if margin not in ("norm", "batch"):
+            raise ValueError(f"margin is 'norm' or 'batch', not {margin!r}")
+        self.teacher, self.beta, self.margin = as_feature_teacher(teacher, "OFD", apart_from=student), beta, margin
+        network = self.teacher.network
+        for shown in (student, network):
+            if probe(shown).maps is None:
+                raise TypeError(
+                    f"OFD compares maps before their ReLU, and {type(shown).__name__} shows them only after it: "
+                    "use one of the course's networks, or another feature method"
+                )
+        self.stages = stage_pairs(student, network, stages)
+        if margin == "norm":
+            for k, (_, t) in enumerate(self.stages):
+                self.register_buffer(f"margin{k}", _margin(network.stages[t], t), persistent=False)
+        widths = channels(student), channels(network)
+        with seeded(seed):
+            self.regressors = nn.ModuleList([Regressor(widths[0][s], widths[1][t], norm=True) for s, t in self.stages])
+
+    def forward(self, batch: Batch) -> dict[str, Term]:
+        (z_s, _, maps_s), maps_t = answer(self.student, batch), self.teacher.answer(batch).maps
+        values = []
+        for k, (s, t) in enumerate(self.stages):
+            f_s, f_t = same_size(self.regressors[k](maps_s[s]), maps_t[t])
+            margin = getattr(self, f"margin{k}") if self.margin == "norm" else _mean_of_negatives(f_t)
+            values.append(margin_loss(f_s, f_t, margin=margin) / 2 ** (len(self.stages) - 1 - k))
+        return switched_on({
+            "ce": Term(1.0, F.cross_entropy(z_s, batch.y)),
+            "ofd": Term(self.beta, torch.stack(values).sum()),
+        })
+
+
+class ReviewKD(Distiller):
+    """Knowledge review: cross-entropy + beta times the sum of `pyramid_loss`, where each stage of the student is fused
+    with all deeper ones before it is compared.
+
+    From the deepest stage to the first: a 1x1 convolution to a common width; what came from the deeper stages,
+    enlarged, is mixed in by two learned attention maps; a 3x3 convolution gives the teacher's width. Chen et al. 2021,
+    arXiv:2104.09044, section 3; beta is 0.6 to 8 there, and rises from 0 over the first 20 of 240 epochs (`warm_up`).
+    The paper adds the pooled embedding as one more stage, which is left out here.
+
+    Raises as `FitNet` does.
+    """
+
+    def __init__(
+        self, student: nn.Module, teacher: nn.Module, *, beta: float = 1.0, warm_up: float = 20 / 240,
+        width: int | None = None, stages=None, seed: int = 0,
+    ):
+        super().__init__(student)
+        check_weights(beta=beta)
+        check_share("warm_up", warm_up)
+        self.teacher = as_feature_teacher(teacher, "ReviewKD", apart_from=student)
+        self.beta, self.warm_up = beta, warm_up
+        self.stages = stage_pairs(student, self.teacher.network, stages)
+        widths_s, widths_t = channels(student), channels(self.teacher.network)
+        width = min(512, widths_s[-1]) if width is None else width
+        with seeded(seed):
+            self.fusions = nn.ModuleList([
+                Fusion(widths_s[s], width, widths_t[t], deepest=k == len(self.stages) - 1)
+                for k, (s, t) in enumerate(self.stages)
+            ])
+
+    def forward(self, batch: Batch) -> dict[str, Term]:
+        (z_s, features_s, _), features_t = answer(self.student, batch), self.teacher.answer(batch).features
+        values, deeper = [], None
+        for fusion, (s, t) in reversed(list(zip(self.fusions, self.stages, strict=True))):
+            made, deeper = fusion(as_map(features_s[s]), deeper)
+            values.append(pyramid_loss(*same_size(made, features_t[t])))
+        return switched_on({
+            "ce": Term(1.0, F.cross_entropy(z_s, batch.y)),
+            "review": Term(self.beta * ramp(batch.progress, self.warm_up), torch.stack(values).sum()),
+        })
+
+
+class Fusion(nn.Module):
+    """ReviewKD's attention-based fusion: a stage's map and what came from the deeper ones -> what is compared with the
+    teacher, and what goes on to the next shallower stage."""
+
+    def __init__(self, channels_in: int, width: int, channels_out: int, *, deepest: bool):
+        super().__init__()
+        self.narrow = Regressor(channels_in, width, norm=True)
+        self.attention = None if deepest else nn.Conv2d(2 * width, 2, 1)
+        self.widen = nn.Sequential(
+            nn.Conv2d(width, channels_out, 3, padding=1, bias=False), nn.BatchNorm2d(channels_out)
+        )
+
+    def forward(self, f: Tensor, deeper: Tensor | None) -> tuple[Tensor, Tensor]:
+        f = self.narrow(f)
+        if self.attention is not None:
+            deeper = F.interpolate(deeper, f.shape[2:], mode="nearest")
+            ours, theirs = self.attention(torch.cat([f, deeper], dim=1)).sigmoid().split(1, dim=1)
+            f = ours * f + theirs * deeper
+        return self.widen(f), f
+
+
+def _margin(stage: nn.Module, number: int) -> Tensor:
+    norms = [module for module in stage.modules() if isinstance(module, nn.BatchNorm2d)]
+    if not norms:
+        raise ValueError(
+            f"stage {number} of the teacher has no batch normalisation to compute OFD's margins from; "
+            "take them from the batches: margin='batch'"
+        )
+    return negative_mean(norms[-1].bias.detach(), norms[-1].weight.detach().abs())
+
+
+def _mean_of_negatives(f: Tensor) -> Tensor:
+    """Per channel, the mean of the values below 0; just below 0 for a channel that has none."""
+    f = f.transpose(0, 1).flatten(1)
+    return torch.minimum(f.clamp(max=0).sum(dim=1) / (f < 0).sum(dim=1).clamp(min=1), f.new_tensor(-1e-6))
