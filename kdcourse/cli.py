@@ -22,6 +22,7 @@ from kdcourse import data, files, profiles
 
 PACKAGES = ("kdcourse", "torch", "torchvision", "transformers", "timm", "scikit-learn", "jupyterlab", "ipywidgets")
 OPTIONAL = ("transformers", "timm")
+BFLOAT16 = "; KDCOURSE_PRECISION=bfloat16 is faster here for convolutions"
 FRONT_END = "5"  # major version of @jupyter-widgets/jupyterlab-manager that belongs to ipywidgets 8
 
 
@@ -59,7 +60,9 @@ def doctor() -> list[str]:
                 problems.append(f'{package} is missing; run: pip install -e "."')
     try:
         print(f"profile       {profiles.current()} (KDCOURSE_PROFILE)")
-        print(f"device        {profiles.device()}, {torch.get_num_threads()} threads")
+        print(f"device        {profiles.device()}, {torch.get_num_threads()} threads (quick notebooks use 1)")
+        hint = "" if profiles.precision() == "bfloat16" or not profiles.fast_bfloat16() else BFLOAT16
+        print(f"precision     {profiles.precision()}, channels last{hint}")
     except ValueError as error:
         problems.append(str(error))
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none that torch can use"

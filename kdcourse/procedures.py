@@ -1,4 +1,4 @@
-"""Methods that are several trainings one after another: TAKD's chain, DGKD's assistants, born-again generations, SLKD*.
+"""Several trainings one after another: TAKD's chain, DGKD's assistants, born-again generations, SLKD*, trajectories.
 
 Each is a few calls of `train.fit`; what `fit` takes (epochs, lr, ...) is passed on to every one of them, except the
 networks: build those yourself, each from its own seed.
@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from kdcourse import train
-from kdcourse.distillers import DGKD, KD, SLKD, SelfLearners
+from kdcourse.distillers import DGKD, KD, SLKD, SelfLearners, Supervised
 from kdcourse.distillers.base import check_share
-from kdcourse.teachers import LogitBank, as_teacher
+from kdcourse.teachers import LogitBank, Trajectory, as_teacher
+from kdcourse.teachers.base import key_of
 
 
 def takd(
@@ -75,6 +76,39 @@ def slkd_sequential(
     return [*rows, train.fit(distiller, source, seed=seed, **training)]
 
 
+def record_learners(
+    learners: Sequence[nn.Module], teacher: nn.Module, source, *, T=4.0, lam=0.1, w=0.5, seed=0, dtype=torch.float32,
+    **training,
+) -> Trajectory:
+    """Train SLKD's self-learning teachers once, without a student, and record what they say on the way.
+
+    `distillers.SLKD(student, teacher, learners=trajectory)` then costs what `KD` from a bank costs. Give `fit` the same
+    epochs, batch size, augmentation and seed there as here, and the student is bit for bit the one that learns beside
+    them. `dtype=torch.float16` halves the table; a logit below 32 moves by less than 0.01.
+    """
+    teacher = as_teacher(teacher)
+    watched = _Watched(learners, teacher, T=T, lam=lam, w=w, seed=seed)
+    watched.said = torch.zeros(training["epochs"], len(source.train), len(source.classes), dtype=dtype)
+    train.fit(watched, source, seed=seed, **training)
+    return Trajectory(watched.said, origin=source.train.origin(training.get("augment")), teacher=_name(teacher))
+
+
+def record_checkpoints(network: nn.Module, source, *, dtype=torch.float16, **training) -> Trajectory:
+    """Train `network` on the labels and record, after each epoch, what it says about every training image.
+
+    Its epochs are the checkpoints of `distillers.ProKD(student, [trajectory.at(e) for e in (2, 4, 8)])` and the early
+    teachers of ESKD, `trajectory.at(e)`. The images are recorded as they are, so train the student without an
+    augmentation, and the network too, unless it is meant to differ.
+    """
+    tables = []
+
+    def record(rows):
+        tables.append(LogitBank.record(network, source.train, dtype=dtype).table[0])
+
+    train.fit(Supervised(network), source, on_epoch=record, **training)
+    return Trajectory(torch.stack(tables), origin=source.train.origin(), teacher=key_of(network))
+
+
 class Fused(nn.Module):
     """Two networks as one, whose logits are w z_1 + (1 - w) z_2; a single one as it is. Images to logits (B, K)."""
 
@@ -87,9 +121,24 @@ class Fused(nn.Module):
         return answers[0] if len(answers) == 1 else self.w * answers[0] + (1 - self.w) * answers[1]
 
 
+class _Watched(SelfLearners):
+    """Self-learning teachers whose fused logits are written down as they answer."""
+
+    def learn(self, batch):
+        terms, fused = super().learn(batch)
+        if self.said.device != fused.device:
+            self.said = self.said.to(fused.device)
+        self.said[batch.epoch, batch.index] = fused.detach().to(self.said.dtype)
+        return terms, fused
+
+
 def _recorded(network: nn.Module, source, training: dict) -> nn.Module:
     """What `network` says about the training images, recorded once if its views can be; else the network, frozen."""
     augment = training.get("augment")
     if augment is not None and augment.views is None:
         return as_teacher(network)
     return LogitBank.record(network, source.train, augment=augment, dtype=torch.float32)
+
+
+def _name(teacher: nn.Module) -> str:
+    return teacher.teacher if isinstance(teacher, LogitBank) else key_of(teacher)

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import torch
 
 PROFILES = ("quick", "full")
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def current() -> str:
@@ -29,6 +30,31 @@ def device() -> torch.device:
     except Exception as error:  # torch raises RuntimeError, AssertionError or NotImplementedError, by backend
         raise ValueError(f"KDCOURSE_DEVICE is {chosen!r}, which torch cannot use here: {error}") from error
     return torch.device(chosen)
+
+
+def precision() -> str:
+    """The arithmetic of networks while they train: `KDCOURSE_PRECISION` if set, else "bfloat16" on a GPU made for it,
+    else "float32". Losses are computed in float32 either way, and results on a CPU do not depend on its model."""
+    chosen = os.environ.get("KDCOURSE_PRECISION")
+    if not chosen:
+        return "bfloat16" if device().type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+    if chosen not in PRECISIONS:
+        raise ValueError(f"KDCOURSE_PRECISION is {chosen!r}; choose one of: {', '.join(PRECISIONS)}")
+    return chosen
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """The context in which `fit` runs a network forward on `device`."""
+    chosen = precision()
+    return torch.autocast(device.type, PRECISIONS[chosen], enabled=chosen != "float32")
+
+
+def fast_bfloat16() -> bool:
+    """Whether the device has instructions for bfloat16, as far as torch can tell."""
+    if device().type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name)() for name in names if hasattr(torch.cpu, name))
 
 
 def start(*, quick: dict, full: dict) -> SimpleNamespace:

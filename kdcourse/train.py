@@ -41,7 +41,7 @@ def fit(distiller, source, *, epochs, lr, batch_size=128, seed=0, optimizer=torc
     """
     device = torch.device(device or profiles.device())
     distiller, source = distiller.to(device, memory_format=torch.channels_last), source.to(device)
-    _check(distiller, source)
+    check(distiller, source)
     factor, optimiser = SCHEDULES[schedule], optimizer(distiller.parameter_groups(), lr=lr)
     rates, rows = [group["lr"] for group in optimiser.param_groups], []
     with seeded(seed, device):
@@ -52,7 +52,8 @@ def fit(distiller, source, *, epochs, lr, batch_size=128, seed=0, optimizer=torc
                 for step, batch in enumerate(source.train.batches(
                     batch_size, seed=seed, epoch=epoch, epochs=epochs, augment=augment
                 )):
-                    terms = distiller(batch)
+                    with profiles.autocast(device):
+                        terms = distiller(batch)
                     loss = total(terms)
                     if not loss.isfinite():
                         raise NotFinite(_explain(terms, epoch, step, lr), rows)
@@ -77,8 +78,8 @@ def fit(distiller, source, *, epochs, lr, batch_size=128, seed=0, optimizer=torc
     return rows
 
 
-def _check(distiller, source) -> None:
-    """What can go wrong is found with two images, before anything is trained."""
+def check(distiller, source) -> None:
+    """Raise what can go wrong in `fit`, found with two images before anything is trained."""
     if not any(parameter.requires_grad for parameter in distiller.parameters()):
         raise ValueError(
             "nothing to train: every parameter is frozen. A network that was a teacher stays frozen; "

@@ -66,7 +66,7 @@ def test_no_gradient_reaches_the_teacher_or_the_images_through_it(network, sourc
     teacher, batch = Teacher(network), first_batch(source.train)
     batch = batch._replace(x=batch.x.clone().requires_grad_())
     assert not teacher(batch).requires_grad
-    assert not any(f.requires_grad for f in teacher.features(batch))
+    assert not any(f.requires_grad for f in teacher.answer(batch).features)
 
 
 def test_teacher_gives_float32_whatever_its_network_gives(source):
@@ -90,12 +90,12 @@ def test_teacher_kept_in_half_precision_answers_in_float32(network, source):
     z = half(batch)
     assert z.dtype == torch.float32
     torch.testing.assert_close(z, expected, rtol=0.1, atol=0.05)
-    torch.testing.assert_close(half.head(half.features(batch)[-1]), z)
+    torch.testing.assert_close(half.head(half.answer(batch).features[-1]), z)
 
 
 def test_head_is_differentiable_in_the_feature_and_not_in_its_weights(network, source):
     teacher, batch = Teacher(network), first_batch(source.train)
-    f = teacher.features(batch)[-1].requires_grad_()
+    f = teacher.answer(batch).features[-1].requires_grad_()
     z = teacher.head(f)
     torch.testing.assert_close(z, teacher(batch))
     z.sum().backward()

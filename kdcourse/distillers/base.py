@@ -32,6 +32,16 @@ class Distiller(nn.Module):
         return self.student
 
 
+class Norm(nn.BatchNorm2d):
+    """Batch normalisation that takes its moving statistics where a channel has a single value, which has no variance:
+    a vector as a map of one position, in a last batch of one image."""
+
+    def forward(self, f: Tensor) -> Tensor:
+        if f[:, 0].numel() > 1:
+            return super().forward(f)
+        return F.batch_norm(f, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+
+
 class Regressor(nn.Module):
     """A linear map of channels, the same at every position: what makes a student's features as wide as a teacher's.
 
@@ -42,7 +52,7 @@ class Regressor(nn.Module):
     def __init__(self, channels_in: int, channels_out: int, *, norm: bool = False):
         super().__init__()
         self.linear = nn.Conv2d(channels_in, channels_out, 1, bias=not norm)
-        self.norm = nn.BatchNorm2d(channels_out) if norm else nn.Identity()
+        self.norm = Norm(channels_out) if norm else nn.Identity()
 
     def forward(self, f: Tensor) -> Tensor:
         return self.norm(self.linear(as_map(f)))
@@ -107,8 +117,8 @@ def ramp(progress: float, share: float) -> float:
 
 
 def switched_on(terms: dict[str, Term]) -> dict[str, Term]:
-    """The terms whose weight is not 0: one that is switched off is absent."""
-    return {name: term for name, term in terms.items() if term.weight != 0}
+    """The terms whose weight is not 0: one that is switched off is absent. A tensor (in a sweep) is not looked into."""
+    return {name: term for name, term in terms.items() if isinstance(term.weight, Tensor) or term.weight != 0}
 
 
 def check_share(name: str, value: float) -> None:

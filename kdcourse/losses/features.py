@@ -80,7 +80,7 @@ def masked_generation_loss(f_s: Tensor, f_t: Tensor, *, mask: Tensor, generate: 
 def negative_mean(mean: Tensor, std: Tensor) -> Tensor:
     """E[x | x < 0] of a normal x with this mean and standard deviation: OFD's margin from a batch normalisation's bias
     and |weight|, channel by channel. Shapes (C,), (C,) -> (C,), always negative. A channel that is hardly ever negative
-    has a margin near 0 (the released code sets -3 standard deviations there). Heo et al. 2019, arXiv:1904.01866.
+    has a margin near 0. Heo et al. 2019, arXiv:1904.01866, section 3.
 
     >>> negative_mean(torch.tensor([0.0]), torch.tensor([1.0]))  # minus the square root of 2 / pi
     tensor([-0.7979])

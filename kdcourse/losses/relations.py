@@ -27,8 +27,9 @@ def rkd_distance_loss(f_s: Tensor, f_t: Tensor) -> Tensor:
     """Relational KD, distances: every pair of images as far apart as for the teacher, up to one unit of length.
 
     Distances are divided by their mean over all pairs; Huber loss, mean over the B (B - 1) pairs. (B, ...), (B, ...)
-    -> scalar. Memory grows as B^2 D: pool maps first. Unchanged by moving, rotating or scaling all features. A batch of one has no pairs and gives 0.
-    Park et al. 2019, arXiv:1904.05068, section 3.2.1 (whose code also averages the zeros of the diagonal).
+    -> scalar. Unchanged by moving, rotating or scaling all features. A batch of one has no pairs and gives 0. Memory
+    grows as B^2 D: pool maps first. Park et al. 2019, arXiv:1904.05068, section 3.2.1 (whose code also averages the
+    zeros of the diagonal).
     """
     check_images(f_s, f_t)
     B = len(f_s)
@@ -40,8 +41,8 @@ def rkd_angle_loss(f_s: Tensor, f_t: Tensor) -> Tensor:
     """Relational KD, angles: every triplet of images seen under the same angle as by the teacher.
 
     cos of the angle at image j between i and k; Huber loss, mean over the triplets with i, j, k all different.
-    (B, ...), (B, ...) -> scalar. Memory grows as B^3 and as B^2 D: pool maps first. Park et al. 2019, arXiv:1904.05068, section
-    3.2.2 (whose code averages all B^3 entries). A batch of fewer than three gives 0.
+    (B, ...), (B, ...) -> scalar. Memory grows as B^3 and as B^2 D: pool maps first. A batch of fewer than three gives
+    0. Park et al. 2019, arXiv:1904.05068, section 3.2.2 (whose code averages all B^3 entries).
     """
     check_images(f_s, f_t)
     B = len(f_s)

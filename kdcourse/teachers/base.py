@@ -4,6 +4,7 @@ The two are interchangeable: both are called with a `Batch` and give logits (B, 
 makes distillation as cheap as training the student alone.
 """
 
+import os
 from pathlib import Path
 
 import torch
@@ -13,6 +14,10 @@ from torch import Tensor, nn
 
 from kdcourse.core import Batch, check_output, device_of, fingerprint
 from kdcourse.models.base import Answer, check_shows_features
+
+
+class CutOff(ValueError):
+    """A file of recorded answers is not whole."""
 
 
 class Teacher(nn.Module):
@@ -46,17 +51,12 @@ class Teacher(nn.Module):
         z, features, maps = self.network.answer(batch.x.to(_dtype(self.network)))
         return Answer(z.float(), [f.float() for f in features], maps and [m.float() for m in maps])
 
-    def features(self, batch: Batch) -> list[Tensor]:
-        """The network's feature maps after each stage."""
-        return self.answer(batch).features
-
     def head(self, f: Tensor) -> Tensor:
         """Logits from a last feature map; differentiable in `f`, with frozen weights."""
         return self.network.head(f.to(_dtype(self.network))).float()
 
     def key(self) -> str:
-        """A fingerprint of the weights: recordings are kept under it."""
-        return _key(self.network)
+        return key_of(self)
 
 
 class LogitBank(nn.Module):
@@ -89,29 +89,33 @@ class LogitBank(nn.Module):
         if network is teacher:
             _check_trained(network)
         [table] = recorded(network, split, lambda batch: [_answer(network, batch)], augment, dtype, batch_size)
-        return cls(table, origin=split.origin(augment), teacher=_key(network))
+        return cls(table, origin=split.origin(augment), teacher=key_of(network))
 
     @classmethod
     def load(cls, path, *, teacher, split, augment=None) -> "LogitBank":
-        """The recording at `path`. Raises ValueError, saying what differs, if it is of another teacher or images."""
+        """The recording at `path`. Raises ValueError, saying what differs, if it is of another teacher or images, and
+        `CutOff`, which is one, if the file is not whole."""
         try:
             with safe_open(path, framework="pt") as file:
                 table, made = file.get_tensor("table"), file.metadata()
             bank = cls(table, origin=made["origin"], teacher=made["teacher"])
+            if made["table"] != fingerprint(table):
+                raise KeyError("its numbers have changed")
         except (SafetensorError, TypeError, KeyError) as error:
-            raise ValueError(f"{path} is no recording, or was cut off ({error}); delete it and record again") from error
+            raise CutOff(f"{path} is no recording, or was cut off ({error}); delete it and record again") from error
         bank.check(teacher, split.origin(augment))
         return bank
 
     def save(self, path) -> None:
         """Write the recording to `path` (safetensors), whole or not at all."""
-        part = Path(f"{path}.part")
-        save_file({"table": self.table.cpu().contiguous()}, part, {"origin": self.origin, "teacher": self.teacher})
+        table, part = self.table.cpu().contiguous(), Path(f"{path}.{os.getpid()}.part")
+        made = {"origin": self.origin, "teacher": self.teacher, "table": fingerprint(table)}
+        save_file({"table": table}, part, made)
         part.replace(path)
 
     def check(self, teacher, origin: str) -> None:
         """Raise ValueError unless this is what `teacher` said about the images of `origin`."""
-        key = _key(_network(teacher))
+        key = key_of(teacher)
         if key != self.teacher:
             raise ValueError(f"this bank recorded another teacher (weights {self.teacher}, not {key}); record it again")
         self._check_origin(origin)
@@ -146,9 +150,7 @@ def recorded(network, split, ask, augment, dtype, batch_size) -> list[Tensor]:
 
 def as_teacher(teacher: nn.Module, *, apart_from: nn.Module | None = None) -> nn.Module:
     """`teacher` itself if it answers batches (a `Teacher`, a `LogitBank`), else the network frozen as a `Teacher`.
-
-    Raises TypeError for anything else, and ValueError if it shares a parameter with `apart_from`, the student.
-    """
+    Raises TypeError for anything else, and ValueError if it shares a parameter with `apart_from`, the student."""
     check_apart(teacher, apart_from)
     return teacher if isinstance(teacher, Teacher | LogitBank) else Teacher(teacher)
 
@@ -190,5 +192,8 @@ def _dtype(network: nn.Module) -> torch.dtype:
     return next((parameter.dtype for parameter in network.parameters()), torch.float32)
 
 
-def _key(network: nn.Module) -> str:
-    return fingerprint(*network.parameters(), *network.buffers())
+def key_of(teacher: nn.Module) -> str:
+    """A fingerprint of the weights, statistics and size of a network or a `Teacher`: recordings are kept under it."""
+    network = _network(teacher)
+    weights, size = fingerprint(*network.parameters(), *network.buffers()), getattr(network, "size", None)
+    return weights if size is None else f"{weights} at {size}"

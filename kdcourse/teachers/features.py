@@ -49,10 +49,6 @@ class FeatureBank(LogitBank):
         activation = getattr(self.network, "activation", None)
         return Answer(z, kept, None) if activation is None else Answer(z, [activation(f) for f in kept], kept)
 
-    def features(self, batch: Batch) -> list[Tensor]:
-        """The recorded features after each stage."""
-        return self.answer(batch).features
-
     def head(self, f: Tensor) -> Tensor:
         """Logits from a last feature map; differentiable in `f`, with frozen weights."""
         return self.live.head(f)
