@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from kdcourse import train
 from kdcourse.distillers import DGKD, KD, SLKD, SelfLearners, Supervised
-from kdcourse.distillers.base import check_share
+from kdcourse.distillers.base import check_weights
 from kdcourse.teachers import LogitBank, Trajectory, as_teacher
 from kdcourse.teachers.base import key_of
 
@@ -26,10 +26,11 @@ def takd(
     network is recorded, so that every hop costs one training without a teacher; with an `augment` of endless views it
     is asked live. Introduced in notebook 05.
     """
-    rows, guide = [], teacher
-    for network in networks:
+    _check_different(networks)
+    rows = []
+    for k, network in enumerate(networks):
+        guide = _recorded(networks[k - 1], source, training) if k else teacher
         rows.append(train.fit(KD(network, guide, T=T, alpha=alpha), source, **training))
-        guide = _recorded(network, source, training)
     return rows
 
 
@@ -41,11 +42,13 @@ def dgkd(
     Son et al. 2021, arXiv:2009.08825. `drop` guides are left out of each batch, never all of them.
     Introduced in notebook 05.
     """
+    _check_different(networks)
     rows, guides = [], [teacher]
-    for network in networks:
+    for k, network in enumerate(networks):
+        if k:
+            guides.append(_recorded(networks[k - 1], source, training))
         distiller = DGKD(network, guides[0], assistants=guides[1:], T=T, alpha=alpha, drop=min(drop, len(guides) - 1))
         rows.append(train.fit(distiller, source, **training))
-        guides.append(_recorded(network, source, training))
     return rows
 
 
@@ -68,8 +71,8 @@ def slkd_sequential(
     Liu, Li & Cheng 2023, arXiv:2304.11923: no trajectory, so a finished learner is a born-again teacher. Letters as in
     `SLKD`. Returns the rows of the learners and of the student. Introduced in notebook 07.
     """
-    check_share("w", w)
-    first = SelfLearners(learners, as_teacher(teacher, apart_from=student), T=T, lam=lam, w=w, seed=seed)
+    check_weights(beta=beta)
+    first = SLKD(student, teacher, learners=learners, T=T, alpha=alpha, lam=lam, w=w, seed=seed).learners
     rows = [train.fit(first, source, seed=seed, **training)]
     finished = _recorded(Fused(learners, w), source, training)
     distiller = SLKD(student, teacher, learners=finished, T=T, alpha=alpha, beta=beta, lam=lam, w=w)
@@ -138,6 +141,11 @@ def _recorded(network: nn.Module, source, training: dict) -> nn.Module:
     if augment is not None and augment.views is None:
         return as_teacher(network)
     return LogitBank.record(network, source.train, augment=augment, dtype=torch.float32)
+
+
+def _check_different(networks: Sequence[nn.Module]) -> None:
+    if len({id(network) for network in networks}) < len(networks):
+        raise ValueError("a network stands twice in this chain and would be its own teacher: build one for each place")
 
 
 def _name(teacher: nn.Module) -> str:

@@ -23,6 +23,7 @@ OPTIMISERS = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)     # they t
 LAYERS = (nn.Linear, nn.ReLU, nn.Flatten, nn.Identity, Normalise)       # faster in a batch of students on a CPU
 CONTAINERS = (Classifier, nn.Sequential, nn.ModuleList)
 LARGEST = 200_000                                                       # parameters; above, arithmetic is the bound
+FEWEST = 4                                                              # students; below, one by one is as fast
 
 
 def sweep(student: Callable[[int], nn.Module], make: Callable, grid: Mapping[str, Sequence[float]], source, *, seeds,
@@ -35,8 +36,8 @@ def sweep(student: Callable[[int], nn.Module], make: Callable, grid: Mapping[str
     epoch. A seed has the same first weights and the same order of images at every point, and each result is that of
     `fit` up to rounding. Points are the product of the lists in `grid`: {"T": [1, 4], "alpha": [0.5, 0.9]} makes four.
 
-    Perceptrons without dropout, of up to 200,000 parameters, that learn from logits are trained as one batched model;
-    anything else (convolutions on a CPU, batch normalisation, dropout, helpers that learn too) one by one.
+    Four or more perceptrons without dropout, of up to 200,000 parameters, that learn from logits are trained as one
+    batched model; anything else (convolutions, batch normalisation, dropout, helpers that learn too) one by one.
     `batched=False` asks for the latter, `batched=True` insists and raises ValueError with the reason if it cannot be.
     Raises what `make` and `fit` raise.
 
@@ -57,7 +58,7 @@ def sweep(student: Callable[[int], nn.Module], make: Callable, grid: Mapping[str
     if batched and reason:
         raise ValueError(f"this sweep cannot be batched: {reason}")
     if batched is None:
-        batched = not reason and len(points) * len(seeds) > 1
+        batched = not reason and len(points) * len(seeds) >= FEWEST
     if batched:
         found = _together(student, prototypes[0], points, source, seeds, training, history)
     else:
@@ -116,7 +117,7 @@ def _together(student, prototype, points, source, seeds, training, history):
                                   [:, None].repeat(1, len(points), *[1] * parameter.ndim))
                for name, parameter in prototype.student.named_parameters()}
     values = {name: torch.tensor([float(point[name]) for point in points], device=device) for name in points[0]}
-    optimiser = training["optimizer"](list(weights.values()), lr=training["lr"])
+    optimiser = training["optimizer"](list(weights.values()), lr=training["lr"], fused=device.type in ("cpu", "cuda"))
     factor = train.SCHEDULES[training["schedule"]]
     histories = [[[] for _ in points] for _ in seeds]
     for epoch in tqdm(range(training["epochs"]), unit="epoch", leave=False, disable=quiet()):

@@ -222,7 +222,7 @@ def test_test_images_are_never_looked_at(source):
     assert train(KD(mlp(), resnet(1)), blind) == train(KD(mlp(), resnet(1)), source)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "dml"])  # which has a peer, and no teacher
 def test_teacher_is_bit_identical_after_fit(source, name):
     teacher = resnet(1).train()
     nn.init.ones_(teacher.stages[0][0][1].running_mean)

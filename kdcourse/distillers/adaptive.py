@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from kdcourse.core import Batch, Term, seeded
 from kdcourse.distillers.base import Distiller, answer, check_share, check_weights, ramp, switched_on
-from kdcourse.losses.base import check_temperature
+from kdcourse.losses.base import check_ipwd, check_temperature
 from kdcourse.losses.logits import ipwd_weights, kd_loss, soft_kl
 from kdcourse.models.base import probe
 from kdcourse.teachers import as_teacher
@@ -80,6 +80,7 @@ class IPWD(Distiller):
         super().__init__(student)
         check_temperature(T)
         check_share("alpha", alpha)
+        check_ipwd(favour, limit)
         self.teacher, self.T, self.alpha = as_teacher(teacher, apart_from=student), T, alpha
         self.favour, self.limit, self.shapes_features = favour, limit, shapes_features
         z, features, _ = probe(student)

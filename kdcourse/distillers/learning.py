@@ -32,7 +32,7 @@ class ProKD(Distiller):
         check_temperature(T)
         check_share("alpha", alpha)
         check_share("soft_until", soft_until)
-        found = list(teachers) if isinstance(teachers, list | tuple) else [teachers]
+        found = list(teachers) if isinstance(teachers, list | tuple | nn.ModuleList) else [teachers]
         if not found:
             raise ValueError("Pro-KD follows the teacher's checkpoints: a list of at least one is needed")
         if T < 1 and len(found) > 1:
@@ -65,9 +65,15 @@ class SelfLearners(Distiller):
     Each minimises lam cross-entropy + (1 - lam) `kd_loss` from the teacher: Liu et al. 2023, arXiv:2304.11923,
     equations 2, 5 and 6. Nothing here depends on a student, not even the random draws, so that what they say on the way
     can be recorded once and replayed for any.
+
+    Raises ValueError as `SLKD` does.
     """
 
     def __init__(self, learners, teacher: nn.Module, *, T: float, lam: float, w: float, seed: int):
+        check_temperature(T)
+        check_share("lam", lam)
+        check_share("w", w)
+        learners = _apart(learners, teacher)
         super().__init__(learners[0])
         self.second = learners[1] if len(learners) > 1 else None
         self.teacher, self.T, self.lam, self.w, self.seed = teacher, T, lam, w, seed
@@ -118,12 +124,13 @@ class SLKD(Distiller):
         self.teacher = as_teacher(teacher, apart_from=student)
         self.T, self.alpha, self.beta, self.lam = T, alpha, beta, lam
         self.bracket = (lam, 1 - lam) if bracket is None else bracket
+        check_weights(bracket_hard=self.bracket[0], bracket_soft=self.bracket[1])
         self.detach, self.learners = detach, None
         if isinstance(learners, Teacher | LogitBank):
             self.learners = as_teacher(learners, apart_from=student)
         elif beta:
             learners = _copies(self.teacher, count, seed) if learners is None else learners
-            networks = _apart(learners, student, self.teacher)
+            networks = _apart(learners, self.teacher, student)
             self.learners = SelfLearners(networks, self.teacher, T=T, lam=lam, w=w, seed=seed)
 
     def forward(self, batch: Batch) -> dict[str, Term]:
@@ -156,11 +163,11 @@ def _copies(teacher: nn.Module, count: int, seed: int) -> list[nn.Module]:
     return [fresh_copy(teacher.network, seed=generator(seed, k).initial_seed()) for k in range(count)]
 
 
-def _apart(learners, student: nn.Module, teacher: nn.Module) -> list[nn.Module]:
-    networks = list(learners) if isinstance(learners, list | tuple) else [learners]
+def _apart(learners, *others: nn.Module) -> list[nn.Module]:
+    networks = list(learners) if isinstance(learners, list | tuple | nn.ModuleList) else [learners]
     if len(networks) not in (1, 2):
         raise ValueError(f"one or two self-learning teachers can be followed, not {len(networks)}")
-    owners = [student, teacher, *networks]
+    owners = [*others, *networks]
     seen = [id(parameter) for owner in owners for parameter in {id(p): p for p in owner.parameters()}.values()]
     if len(seen) != len(set(seen)):
         raise ValueError("student, teacher and learners must be different networks; two of them share parameters")

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from kdcourse.core import Batch, Term, seeded
-from kdcourse.distillers.base import Distiller, answer, as_feature_teacher, as_map, channels, same_size
+from kdcourse.distillers.base import Distiller, Norm, answer, as_feature_teacher, as_map, channels, same_size
 from kdcourse.losses.features import hint_loss
 from kdcourse.models.base import probe
 
@@ -51,8 +51,8 @@ class Reused(nn.Module):
         self.encoder, self.projector, self.head = encoder, projector, head
 
     def forward(self, x: Tensor) -> Tensor:
-        f = self.projector(as_map(self.encoder(x)))
-        return self.head(f.flatten(2).mean(dim=2))
+        f = self.projector(as_map(self.encoder(x))).flatten(2).mean(dim=2)
+        return self.head(f.to(next(self.head.parameters()).dtype)).float()  # the teacher may be in half precision
 
 
 def projector(channels_in: int, channels_out: int, factor: int, *, relu: bool) -> nn.Sequential:
@@ -61,5 +61,5 @@ def projector(channels_in: int, channels_out: int, factor: int, *, relu: bool) -
     sizes = [(channels_in, width, 1), (width, width, 3), (width, channels_out, 1)]
     layers = []
     for a, b, size in sizes:
-        layers += [nn.Conv2d(a, b, size, padding=size // 2, bias=False), nn.BatchNorm2d(b), nn.ReLU()]
+        layers += [nn.Conv2d(a, b, size, padding=size // 2, bias=False), Norm(b), nn.ReLU()]
     return nn.Sequential(*(layers if relu else layers[:-1]))

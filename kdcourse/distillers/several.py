@@ -61,6 +61,7 @@ class DGKD(Distiller):
         super().__init__(student)
         check_temperature(T)
         check_share("alpha", alpha)
+        assistants = list(several(assistants, apart_from=student)) if assistants else []
         self.guides = several([teacher, *assistants], apart_from=student)
         if not 0 <= drop <= len(self.guides):
             raise ValueError(f"drop is a number of guides, from 0 to {len(self.guides)}; it is {drop}")

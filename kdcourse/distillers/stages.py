@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from kdcourse.core import Batch, Term, seeded
 from kdcourse.distillers.base import (
     Distiller,
+    Norm,
     Regressor,
     answer,
     as_feature_teacher,
@@ -123,9 +124,7 @@ class Fusion(nn.Module):
         super().__init__()
         self.narrow = Regressor(channels_in, width, norm=True)
         self.attention = None if deepest else nn.Conv2d(2 * width, 2, 1)
-        self.widen = nn.Sequential(
-            nn.Conv2d(width, channels_out, 3, padding=1, bias=False), nn.BatchNorm2d(channels_out)
-        )
+        self.widen = nn.Sequential(nn.Conv2d(width, channels_out, 3, padding=1, bias=False), Norm(channels_out))
 
     def forward(self, f: Tensor, deeper: Tensor | None) -> tuple[Tensor, Tensor]:
         f = self.narrow(f)

@@ -63,6 +63,14 @@ def check_temperature(T) -> None:
         raise ValueError(f"the temperature must be greater than 0 (and finite: its limit is logit matching); T is {T}")
 
 
+def check_ipwd(favour: str, limit: float) -> None:
+    """Raise ValueError unless both settings of `ipwd_weights` make sense."""
+    if favour not in ("behind", "ahead"):
+        raise ValueError(f"favour is 'behind' or 'ahead', not {favour!r}")
+    if not limit >= 1:
+        raise ValueError(f"limit bounds a ratio and its inverse: it must be at least 1, not {limit}")
+
+
 def full_precision(z: Tensor) -> Tensor:
     """The same numbers in at least float32: sums of exponentials do not survive half precision."""
     return z.float() if z.dtype in (torch.float16, torch.bfloat16) else z

@@ -8,7 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdcourse.losses.base import check_classes, check_labels, check_logits, check_temperature, full_precision
+from kdcourse.losses.base import (
+    check_classes,
+    check_ipwd,
+    check_labels,
+    check_logits,
+    check_temperature,
+    full_precision,
+)
 
 
 def soft_kl(z_s: Tensor, z_t: Tensor, *, T: float = 1.0) -> Tensor:
@@ -146,10 +153,7 @@ def ipwd_weights(z_kd: Tensor, z_cls: Tensor, y: Tensor, *, favour: str = "behin
     """
     check_logits(z_kd, z_cls)
     check_labels(z_kd, y)
-    if favour not in ("behind", "ahead"):
-        raise ValueError(f"favour is 'behind' or 'ahead', not {favour!r}")
-    if not limit >= 1:
-        raise ValueError(f"limit bounds a ratio and its inverse: it must be at least 1, not {limit}")
+    check_ipwd(favour, limit)
     h_kd, h_cls = (F.cross_entropy(_standardised(z.detach()), y, reduction="none") for z in (z_kd, z_cls))
     log_ratio = (h_kd + 1e-12).log() - (h_cls + 1e-12).log()
     ratio = (log_ratio if favour == "behind" else -log_ratio).exp().clamp(1 / limit, limit)

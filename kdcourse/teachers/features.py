@@ -28,7 +28,7 @@ class FeatureBank(LogitBank):
 
         def ask(batch: Batch) -> list[Tensor]:
             z, features, maps = live.answer(batch)
-            return [z, *(features if maps is None else maps)]
+            return [z, *(features if maps is None or not hasattr(live.network, "activation") else maps)]
 
         table, *maps = recorded(live, split, ask, augment, dtype, batch_size)
         if not all(kept.isfinite().all() for kept in maps):
