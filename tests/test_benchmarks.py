@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kdcourse import metrics
+from kdcourse import distillers, metrics
 
 RESULTS = sorted((Path(__file__).parent.parent / "benchmarks" / "results").glob("*.json"))
 
@@ -64,3 +64,44 @@ def test_the_table_of_the_readme_is_what_was_measured():
         rows.append(f"| {name} | {mean:.2f} | {'' if plan == 'alone' else against} |")
     readme = (RESULTS[0].parent.parent.parent / "README.md").read_text()
     assert [row for row in rows if row not in readme] == []
+
+
+def row_of_method(method: str, entry: dict) -> str:
+    """A row of the table in benchmarks/README.md."""
+    cells = [f"{entry[against]['points']:+.1f} [{entry[against]['low']:+.1f}, {entry[against]['high']:+.1f}]"
+             for against in ("wrong answers", "hard labels")]
+    falls = ", ".join(f"{name} {count}" for name, count in entry["distance falls in"].items())
+    return f"| {method} | {100 * entry['accuracy']:.1f} | {' | '.join(cells)} | {falls} |"
+
+
+def row_of_epoch(entry: dict) -> str:
+    """A row of the table in README.md."""
+    common, ours, alone = (entry["seconds"].get(name, 0.0) for name in ("common", "ours", "alone"))
+    cells = [entry["what"].rstrip("."), f"{common:.2f}", f"{ours:.2f}", f"{entry['ratio']:.1f}",
+             f"{ours / alone:.2f}" if alone else "",
+             f"{entry['recording']:.0f} s, {entry['break-even']:.1f} epochs" if "recording" in entry else ""]
+    return f"| {' | '.join(cells)} |"
+
+
+def test_every_method_on_cifar10_was_trained_with_right_and_with_wrong_answers_for_every_seed():
+    content = json.loads((RESULTS[0].parent / "cifar10_methods.json").read_text())
+    trials = {(t["method"], t["answers"], t["seed"]) for t in content["results"]["trials"]}
+    methods = {method for method, _, _ in trials} - {"hard labels"}
+    assert methods >= set(distillers.METHODS) - {"pro_kd", "dml"}
+    expected = {(method, answers, seed) for method in methods for answers in ("right", "wrong")
+                for seed in content["seeds"]} | {("hard labels", "none", seed) for seed in content["seeds"]}
+    assert trials == expected
+    assert all(re.fullmatch("[0-9a-f]{40}", t["commit"]) for t in content["results"]["trials"])
+
+
+def test_the_table_of_the_methods_is_what_was_measured():
+    summary = json.loads((RESULTS[0].parent / "cifar10_methods.json").read_text())["results"]["summary"]
+    text = (RESULTS[0].parent.parent / "README.md").read_text()
+    assert [row for method, entry in summary.items() if (row := row_of_method(method, entry)) not in text] == []
+
+
+def test_the_table_of_speeds_is_what_was_measured():
+    results = json.loads((RESULTS[0].parent / "speed.json").read_text())["results"]
+    text = (RESULTS[0].parent.parent.parent / "README.md").read_text()
+    rows = [row_of_epoch(entry) for entry in results.values() if "ratio" in entry]
+    assert len(rows) == 7 and [row for row in rows if row not in text] == []

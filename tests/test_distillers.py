@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import gradients, network, step
 
 from kdcourse import data, models
 from kdcourse.core import total
@@ -23,30 +24,8 @@ def batch(source):
     return next(source.train.batches(64, seed=0))
 
 
-def network(seed, width=4):
-    return models.build("resnet8", (1, 8, 8), 10, seed=seed, width=width)
-
-
 def make(name, seed=0):
     return ALL[name](network(seed), network(100, width=8))
-
-
-def gradients(distiller, batch):
-    """Of the student's parameters, in one vector; a parameter without one counts as zero."""
-    distiller.train().zero_grad()
-    total(distiller(batch)).backward()
-    return torch.cat([
-        (torch.zeros_like(parameter) if parameter.grad is None else parameter.grad).flatten()
-        for parameter in distiller.student.parameters()
-    ])
-
-
-def step(distiller, batch, times=1, **settings):
-    optimiser = torch.optim.Adam(distiller.parameter_groups(), **{"lr": 1e-3} | settings)
-    for _ in range(times):
-        optimiser.zero_grad()
-        total(distiller.train()(batch)).backward()
-        optimiser.step()
 
 
 every_method = pytest.mark.parametrize("name", ALL)
