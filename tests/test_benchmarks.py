@@ -76,9 +76,9 @@ def row_of_method(method: str, entry: dict) -> str:
 
 def row_of_epoch(entry: dict) -> str:
     """A row of the table in README.md."""
-    common, ours, alone = (entry["seconds"].get(name, 0.0) for name in ("common", "ours", "alone"))
-    cells = [entry["what"].rstrip("."), f"{common:.2f}", f"{ours:.2f}", f"{entry['ratio']:.1f}",
-             f"{ours / alone:.2f}" if alone else "",
+    common, ours, alone, half = (entry["seconds"].get(name, 0.0) for name in ("common", "ours", "alone", "bfloat16"))
+    cells = [entry["what"].rstrip("."), f"{common:.2f}", f"{ours:.2f}", f"{common / ours:.1f}",
+             f"{common / half:.1f}" if half else "", f"{ours / alone:.2f}" if alone else "",
              f"{entry['recording']:.0f} s, {entry['break-even']:.1f} epochs" if "recording" in entry else ""]
     return f"| {' | '.join(cells)} |"
 
