@@ -177,8 +177,6 @@ IPWD = [
      "weights_are_one_plus_the_ratio_of_cross_entropies"),
     ('reduction="none"', 'reduction="mean"', "weights_have_mean_one_and_no_gradient"),
     ("(h_kd + 1e-12)", "(h_kd + 1e-12).roll(1)", "order_of_the_images_does_not_matter"),
-    ("if not limit >= 1", "if limit < 1", "another_favour_or_a_limit_below_one_is_refused"),
-    ('favour not in ("behind", "ahead")', "not favour", "another_favour_or_a_limit_below_one_is_refused"),
     ("    check_labels(z_kd, y)\n", "", "labels_that_do_not_fit_are_refused_and_both_shapes_are_named"),
     ("    check_logits(z_kd, z_cls)\n", "", "logits_that_would_broadcast_are_refused_with_labels_too "
      "shapes_that_do_not_fit_are_refused_and_both_are_named"),
@@ -460,6 +458,8 @@ BASE = [
     (correlations, "z.shape[1] == 2", "z.shape[1] < 2", "two_classes_are_refused_and_the_reason_is_given"),
     (features, "f_s.shape != f_t.shape", "f_s.numel() < f_t.numel()",
      "shapes_that_do_not_fit_are_refused_and_both_are_named"),
+    (logits, "if not limit >= 1", "if limit < 1", "another_favour_or_a_limit_below_one_is_refused"),
+    (logits, 'favour not in ("behind", "ahead")', "not favour", "another_favour_or_a_limit_below_one_is_refused"),
     (relations, " or len(f_s) != len(f_t)", "", "shapes_that_do_not_fit_are_refused_and_both_are_named"),
 ]
 
