@@ -1,5 +1,6 @@
 """What the README promises: its commands, its example, its environment, and the commands of `kdcourse`."""
 
+import ast
 import re
 import sys
 import tomllib
@@ -54,14 +55,23 @@ def test_the_packages_the_course_is_built_on_are_declared_and_torch_is_not_pinne
     assert not [line for line in lines if line.startswith("torch") and re.search(r"==|<|~=", line)]
 
 
-def test_every_module_imports_only_what_is_declared():
-    imported = set()
-    for path in (ROOT / "kdcourse").rglob("*.py"):
-        imported |= set(re.findall(r"^\s*(?:from|import) (\w+)", path.read_text(), re.MULTILINE))
-    names = {"sklearn": "scikit-learn", "IPython": "jupyterlab", "jupyter_core": "jupyterlab"}
-    foreign = {names.get(name, name) for name in imported - set(sys.stdlib_module_names) - {"kdcourse", "numpy"}}
+def imported(nodes) -> set[str]:
+    """The packages that these statements import, by the names under which they are installed."""
+    names = {"sklearn": "scikit-learn", "IPython": "jupyterlab", "jupyter_core": "jupyterlab",
+             "huggingface_hub": "transformers"}
+    found = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    found |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+    packages = {name.split(".")[0] for name in found}
+    return {names.get(name, name) for name in packages - set(sys.stdlib_module_names) - {"kdcourse", "numpy"}}
+
+
+def test_every_module_imports_only_what_is_declared_and_optional_packages_only_inside_functions():
     declared = {re.match(r"[A-Za-z0-9-]+", line)[0] for line in PROJECT["dependencies"]}
-    assert foreign <= declared, f"not declared in pyproject.toml: {foreign - declared}"
+    optional = {re.match(r"[A-Za-z0-9-]+", line)[0] for line in PROJECT["optional-dependencies"]["full"]}
+    for path in (ROOT / "kdcourse").rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        assert imported(tree.body) <= declared, path.name
+        assert imported(ast.walk(tree)) <= declared | optional, path.name
 
 
 def test_doctor_reports_versions_sources_and_no_problem(capsys):
