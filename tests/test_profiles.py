@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from kdcourse import profiles
+from kdcourse import data, distillers, models, profiles, train
 
 
 @pytest.mark.parametrize("value, expected", [(None, "quick"), ("", "quick"), ("quick", "quick"), ("full", "full")])
@@ -68,3 +68,32 @@ def test_device_that_torch_cannot_use_is_an_error_that_names_the_variable(monkey
     monkeypatch.setenv("KDCOURSE_DEVICE", chosen)
     with pytest.raises(ValueError, match=f"KDCOURSE_DEVICE is '{chosen}'"):
         profiles.device()
+
+
+def test_precision_is_float32_on_a_cpu_unless_asked_and_unknown_ones_name_the_choices(monkeypatch):
+    monkeypatch.setenv("KDCOURSE_DEVICE", "cpu")
+    monkeypatch.delenv("KDCOURSE_PRECISION", raising=False)
+    assert profiles.precision() == "float32"
+    monkeypatch.setenv("KDCOURSE_PRECISION", "bfloat16")
+    assert profiles.precision() == "bfloat16"
+    monkeypatch.setenv("KDCOURSE_PRECISION", "float8")
+    with pytest.raises(ValueError, match="KDCOURSE_PRECISION is 'float8'; choose one of: float32, bfloat16"):
+        profiles.precision()
+
+
+@pytest.mark.parametrize("chosen", ["float32", "bfloat16"])
+def test_fit_runs_networks_in_the_chosen_precision_and_keeps_weights_and_losses_in_float32(monkeypatch, chosen):
+    monkeypatch.setenv("KDCOURSE_PRECISION", chosen)
+    source, seen = data.load("digits"), []
+    student = models.build("mlp", source.shape, 10, seed=0)
+    student.linear.register_forward_hook(lambda module, given, z: seen.append(z.dtype) if module.training else None)
+
+    class Watching(distillers.Supervised):
+        def forward(self, batch):
+            terms = super().forward(batch)
+            seen.append(terms["ce"].value.dtype)
+            return terms
+
+    train.fit(Watching(student), source, epochs=1, lr=1e-3)
+    assert set(seen) == {getattr(torch, chosen), torch.float32}
+    assert all(parameter.dtype == torch.float32 for parameter in student.parameters())

@@ -69,3 +69,17 @@ def test_a_picture_is_shown_once_as_png_with_its_text(monkeypatch):
     data, metadata = image._repr_mimebundle_()
     assert metadata["image/png"]["alt"] == "Two bars of equal height." and "image/png" in data
     assert plt.get_fignums() == []
+
+
+def test_heat_map_writes_mean_and_interval_of_every_cell_where_it_belongs():
+    rows = [{"T": T, "alpha": alpha, "seed": seed, "test": 0.5 + T / 100 + alpha / 10 + seed / 1000}
+            for T in (4, 1) for alpha in (0.9, 0.5) for seed in range(3)]
+    rows.append({"T": 16, "alpha": 0.5, "seed": 0, "test": 0.25})
+    ax = viz.heat_map(rows, "T", "alpha", "test")
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["1", "4", "16"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["0.5", "0.9"]
+    written = {text.get_position(): text.get_text() for text in ax.texts}
+    mean, _, high = metrics.interval([100 * (0.5 + 0.04 + 0.09 + seed / 1000) for seed in range(3)])
+    assert written[1, 1] == f"{mean:.1f}\n± {high - mean:.1f}"
+    assert written[2, 0] == "25.0" and (2, 1) not in written and len(written) == 5
+    assert ax.images[0].get_array()[0, 2] == pytest.approx(25) and ax.images[0].get_array().mask[1, 2]

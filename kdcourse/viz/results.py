@@ -50,3 +50,25 @@ def sweep(points: Mapping[float, Sequence[float]], *, baseline: Sequence[float] 
     ax.set(xlabel=label, ylabel="test accuracy (%)")
     ax.legend(frameon=False)
     return ax
+
+
+def heat_map(rows: Sequence[Mapping], x: str, y: str, value: str, *, ax=None):
+    """Rows of a `sweep` as a table of colours: each cell the mean of `value` in percent over the seeds, and half the
+    width of its 95 % interval. `x` and `y` name the two hyper-parameters. A cell of one seed has no interval."""
+    ax = axis(ax)
+    places = {name: sorted({row[name] for row in rows}) for name in (x, y)}
+    cells = {(a, b): [100 * row[value] for row in rows if (row[x], row[y]) == (a, b)]
+             for a in places[x] for b in places[y]}
+    means = [[sum(cell) / len(cell) if (cell := cells[a, b]) else float("nan") for a in places[x]] for b in places[y]]
+    picture = ax.imshow(means, cmap="cividis", aspect="auto", origin="lower")
+    for (a, b), cell in cells.items():
+        if cell:
+            mean = sum(cell) / len(cell)
+            text = f"{mean:.1f}" + (f"\n± {interval(cell)[2] - mean:.1f}" if len(cell) > 1 else "")
+            shade = "black" if picture.norm(mean) > 0.5 else "white"
+            ax.text(places[x].index(a), places[y].index(b), text, ha="center", va="center", color=shade, fontsize=8)
+    ax.set_xticks(range(len(places[x])), [f"{a:g}" for a in places[x]])
+    ax.set_yticks(range(len(places[y])), [f"{b:g}" for b in places[y]])
+    ax.set(xlabel=x, ylabel=y)
+    ax.figure.colorbar(picture, ax=ax, label=f"{value} (%)")
+    return ax
