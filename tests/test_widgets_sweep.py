@@ -12,7 +12,7 @@ from kdcourse.widgets import SweepExplorer
 
 def rows(Ts=(1, 4, 16), alphas=(0, 0.5, 0.9), seeds=5, value="test"):
     return [{"T": T, "alpha": alpha, "seed": seed, "epoch": 3,
-             value: 0.9 + 0.01 * alpha * (5 - abs(T - 4) / 4) / 5 + 0.003 * math.sin(7 * seed + (T + 1) * (alpha + 0.1))}
+             value: 0.9 + 0.002 * alpha * (5 - abs(T - 4) / 4) + 0.003 * math.sin(7 * seed + (T + 1) * (alpha + 0.1))}
             for T in Ts for alpha in alphas for seed in range(seeds)]
 
 
