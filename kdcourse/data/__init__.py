@@ -1,6 +1,7 @@
 """Data in memory. `load(name)` gives one of the `SOURCES`; `from_arrays` makes a source of anything else."""
 
 from kdcourse.core import Choices
+from kdcourse.data import shapes as shapes
 from kdcourse.data.augment import Augment as Augment
 from kdcourse.data.base import Source as Source
 from kdcourse.data.base import Split as Split
@@ -8,7 +9,7 @@ from kdcourse.data.base import from_arrays as from_arrays
 from kdcourse.data.handwritten import digits, fetch_mnist, mnist
 from kdcourse.files import DataError as DataError
 
-SOURCES = Choices("source", {"digits": digits, "mnist": mnist})
+SOURCES = Choices("source", {"digits": digits, "mnist": mnist, "shapes": shapes.shapes})
 FETCHERS = Choices("source to fetch", {"mnist": fetch_mnist})
 
 
