@@ -164,6 +164,12 @@ def test_a_distance_grows_by_no_more_than_the_way_that_is_gone(name):
     assert max(distance.diff(dim=1).abs().max(), distance.diff(dim=2).abs().max()) <= step + 1e-12
 
 
+def test_only_a_ring_is_hollow():
+    centre = torch.zeros(1, 1, 1, dtype=torch.float64)
+    depths = {name: -FIGURES[name](centre, centre, apart(0.5)).item() for name in CLASSES}
+    assert [name for name, depth in depths.items() if depth < 0.2] == ["ring"]
+
+
 @pytest.mark.parametrize("outer, middle", [
     (name, names[1]) for names in SUPERCLASSES.values() for name in (names[0], names[2])
 ])
@@ -249,7 +255,7 @@ def test_difficulty_raises_the_error_of_a_linear_classifier():
         return torch.nn.functional.avg_pool2d(x.double(), 2).mean(dim=1).flatten(1).numpy()
 
     accuracies = [lda_accuracy(data.load("shapes", difficulty=d), pixels) for d in (0.0, 0.25, 0.5, 0.75, 1.0)]
-    assert all(easier > harder + 0.03 for easier, harder in pairwise(accuracies))
+    assert all(easier > harder + 0.02 for easier, harder in pairwise(accuracies))
 
 
 def test_colour_carries_no_label(source):

@@ -30,9 +30,9 @@ def shapes(
     """Colour images of `size` x `size` pixels in twelve classes; `train`, `valid` and `test` are numbers of images.
 
     The label is the figure, which is lighter than what lies behind it. The two colours, its place, size and tilt, the
-    waves behind it and the noise are drawn without regard to the label. `difficulty` in [0, 1] lets all of them vary
-    more, draws the two colours together, and the figures of each super-class. A figure is its own mirror image, so
-    `Augment` may flip.
+    waves behind it and the noise are drawn without regard to the label. `difficulty` in [0, 1] adds to shifts, tilts,
+    waves and noise, and brings together the two colours and the figures of a super-class, some of which then are hard
+    to tell apart for anybody. A figure is its own mirror image, so `Augment` may flip.
 
     What is drawn for an image depends on the seed, its split and its row: a larger set begins with the smaller one,
     and another size or difficulty shows the same scenes. Rows 0 to 11, 12 to 23, ... hold each class once. A set is
