@@ -111,6 +111,14 @@ def as_feature_teacher(teacher: nn.Module, method: str, *, apart_from: nn.Module
     return teacher
 
 
+def several(teachers, *, apart_from: nn.Module) -> nn.ModuleList:
+    """One teacher or a list of them, each as `as_teacher` gives it. Raises ValueError for an empty list."""
+    found = list(teachers) if isinstance(teachers, list | tuple | nn.ModuleList) else [teachers]
+    if not found:
+        raise ValueError("a list of teachers needs at least one")
+    return nn.ModuleList([as_teacher(teacher, apart_from=apart_from) for teacher in found])
+
+
 def ramp(progress: float, share: float) -> float:
     """A weight that rises linearly from 0 to 1 over the first `share` of the training."""
     return min(progress / share, 1.0) if share else 1.0

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdcourse.core import Batch, Term, generator, moment, seeded
-from kdcourse.distillers.base import Distiller, check_share, check_weights, switched_on
+from kdcourse.distillers.base import Distiller, check_share, check_weights, several, switched_on
 from kdcourse.losses.base import check_temperature
 from kdcourse.losses.logits import kd_loss
 from kdcourse.models.base import fresh_copy
@@ -32,12 +32,11 @@ class ProKD(Distiller):
         check_temperature(T)
         check_share("alpha", alpha)
         check_share("soft_until", soft_until)
-        found = list(teachers) if isinstance(teachers, list | tuple | nn.ModuleList) else [teachers]
-        if not found:
+        if isinstance(teachers, list | tuple) and not teachers:
             raise ValueError("Pro-KD follows the teacher's checkpoints: a list of at least one is needed")
-        if T < 1 and len(found) > 1:
+        self.teachers = several(teachers, apart_from=student)
+        if T < 1 and len(self.teachers) > 1:
             raise ValueError(f"the temperature falls from T to 1, so T must be at least 1; it is {T}")
-        self.teachers = nn.ModuleList([as_teacher(teacher, apart_from=student) for teacher in found])
         self.T, self.alpha, self.soft_until = T, alpha, soft_until
 
     def checkpoint(self, progress: float) -> int:

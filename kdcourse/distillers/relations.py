@@ -7,7 +7,7 @@ from kdcourse.core import Batch, Term, seeded
 from kdcourse.distillers.base import Distiller, answer, as_feature_teacher, channels, check_weights, switched_on
 from kdcourse.losses.base import check_temperature
 from kdcourse.losses.relations import contrastive_loss, rkd_angle_loss, rkd_distance_loss, similarity_loss
-from kdcourse.models.base import check_shows_features
+from kdcourse.models.base import check_shows_features, pooled
 
 
 class SP(Distiller):
@@ -52,7 +52,7 @@ class RKD(Distiller):
 
     def forward(self, batch: Batch) -> dict[str, Term]:
         z_s, f_s, f_t = _last(self, batch)
-        e_s, e_t = embedding(f_s), embedding(f_t)
+        e_s, e_t = pooled(f_s), pooled(f_t)
         return switched_on({
             "ce": Term(1.0, F.cross_entropy(z_s, batch.y)),
             "rkd_distance": Term(self.distance, rkd_distance_loss(e_s, e_t)),
@@ -85,16 +85,11 @@ class CRD(Distiller):
 
     def forward(self, batch: Batch) -> dict[str, Term]:
         z_s, f_s, f_t = _last(self, batch)
-        e_s, e_t = self.project_s(embedding(f_s)), self.project_t(embedding(f_t))
+        e_s, e_t = self.project_s(pooled(f_s)), self.project_t(pooled(f_t))
         return switched_on({
             "ce": Term(1.0, F.cross_entropy(z_s, batch.y)),
             "crd": Term(self.beta, contrastive_loss(e_s, e_t, T=self.T)),
         })
-
-
-def embedding(f: Tensor) -> Tensor:
-    """A map averaged over its positions, (B, C, H, W) -> (B, C); a vector as it is."""
-    return f.flatten(2).mean(dim=2) if f.ndim > 2 else f
 
 
 def _last(distiller: Distiller, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from kdcourse.core import Batch, Term, seeded
 from kdcourse.distillers.base import Distiller, Norm, answer, as_feature_teacher, as_map, channels, same_size
 from kdcourse.losses.features import hint_loss
-from kdcourse.models.base import probe
+from kdcourse.models.base import pooled, probe
 
 
 class SimKD(Distiller):
@@ -51,7 +51,7 @@ class Reused(nn.Module):
         self.encoder, self.projector, self.head = encoder, projector, head
 
     def forward(self, x: Tensor) -> Tensor:
-        f = self.projector(as_map(self.encoder(x))).flatten(2).mean(dim=2)
+        f = pooled(self.projector(as_map(self.encoder(x))))
         return self.head(f.to(next(self.head.parameters()).dtype)).float()  # the teacher may be in half precision
 
 

@@ -5,10 +5,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdcourse.core import Batch, Term, generator, moment
-from kdcourse.distillers.base import Distiller, check_share, check_weights, switched_on
+from kdcourse.distillers.base import Distiller, check_share, check_weights, several, switched_on
 from kdcourse.losses.base import check_temperature
 from kdcourse.losses.logits import kd_loss
-from kdcourse.teachers import LogitBank, Teacher, as_teacher
+from kdcourse.teachers import LogitBank, Teacher
 from kdcourse.teachers.base import check_apart
 
 FUSIONS = ("probabilities", "logits")
@@ -108,14 +108,6 @@ class DML(Distiller):
             "peer_ce": Term(1.0, F.cross_entropy(z_p, batch.y)),
             "peer_kl": Term(self.beta, kd_loss(z_p, z_s.detach(), T=1.0)),
         })
-
-
-def several(teachers, *, apart_from: nn.Module) -> nn.ModuleList:
-    """One teacher or a list of them, each as `as_teacher` gives it. Raises ValueError for an empty list."""
-    found = list(teachers) if isinstance(teachers, list | tuple | nn.ModuleList) else [teachers]
-    if not found:
-        raise ValueError("a list of teachers needs at least one")
-    return nn.ModuleList([as_teacher(teacher, apart_from=apart_from) for teacher in found])
 
 
 def logits_of_mean_probability(z_t: Tensor, T: float) -> Tensor:

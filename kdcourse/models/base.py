@@ -5,7 +5,8 @@ that compare features need. Networks from elsewhere do not follow it: see `wrap`
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -72,7 +73,7 @@ class Classifier(nn.Module):
 
     def embed(self, f: Tensor) -> Tensor:
         """The last feature map averaged over its positions: (B, D)."""
-        return f.flatten(2).mean(dim=2) if f.ndim > 2 else f
+        return pooled(f)
 
     def head(self, f: Tensor) -> Tensor:
         """Logits (B, K) from the last feature map."""
@@ -108,6 +109,23 @@ class Encoder(nn.Module):
         return self.network.features(x)[-1]
 
 
+def pooled(f: Tensor) -> Tensor:
+    """A map averaged over its positions, (B, C, H, W) -> (B, C); a vector as it is."""
+    return f.flatten(2).mean(dim=2) if f.ndim > 2 else f
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Inside, the network is in eval mode; afterwards each of its modules is in the mode that it had."""
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
 def check_shows_features(network: nn.Module) -> None:
     """Raise TypeError unless the network shows what its stages make of an image."""
     if not hasattr(network, "answer"):
@@ -120,13 +138,9 @@ def check_shows_features(network: nn.Module) -> None:
 def probe(network: nn.Module) -> Answer:
     """What the network answers to one black image of `network.shape`, in eval mode; every mode and buffer stays."""
     check_shows_features(network)
-    modes = {module: module.training for module in network.modules()}
     like = next(network.parameters())
-    try:
-        return network.eval().answer(torch.zeros(1, *network.shape, dtype=like.dtype, device=like.device))
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+    with evaluating(network):
+        return network.answer(torch.zeros(1, *network.shape, dtype=like.dtype, device=like.device))
 
 
 def fresh_copy(network: nn.Module, *, seed: int) -> nn.Module:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdcourse.core import device_of, fingerprint, generator
-from kdcourse.models.base import Answer, Encoder, Normalise
+from kdcourse.models.base import Answer, Encoder, Normalise, evaluating, pooled
 
 
 class Wrapped(nn.Module):
@@ -44,7 +44,7 @@ class Wrapped(nn.Module):
 
     def embed(self, f: Tensor) -> Tensor:
         """The last feature map averaged over its positions: (B, D)."""
-        return f.flatten(2).mean(dim=2) if f.ndim > 2 else f
+        return pooled(f)
 
     def head(self, f: Tensor) -> Tensor:
         """Logits (B, K) from the last feature map, without dropout. Raises ValueError as `linear` does."""
@@ -84,13 +84,8 @@ class Wrapped(nn.Module):
         """Which layer gave the logits, what it read, and the averaged last map. Every mode and buffer stays."""
         x = torch.rand(1, *self.shape, generator=generator(0)).to(device_of(self), next(self.parameters()).dtype)
         layers = [name for name, layer in self.network.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
-        modes = {module: module.training for module in self.modules()}
-        try:
-            with _recorded(self.network, layers) as seen:
-                z, features, _ = self.eval().answer(x)
-        finally:
-            for module, mode in modes.items():
-                module.training = mode
+        with evaluating(self), _recorded(self.network, layers) as seen:
+            z, features, _ = self.answer(x)
         for name, (read, made) in reversed(seen.items()):
             if torch.equal(made.flatten(1), z):
                 return name, read[0].flatten(1), self.embed(features[-1])
