@@ -22,7 +22,7 @@ from kdcourse import data, files, profiles
 
 PACKAGES = ("kdcourse", "torch", "torchvision", "transformers", "timm", "scikit-learn", "jupyterlab", "ipywidgets")
 OPTIONAL = ("transformers", "timm")
-BFLOAT16 = "; KDCOURSE_PRECISION=bfloat16 is faster here for convolutions"
+BFLOAT16 = "; this machine has bfloat16 too (KDCOURSE_PRECISION): try it for convolutions"
 FRONT_END = "5"  # major version of @jupyter-widgets/jupyterlab-manager that belongs to ipywidgets 8
 
 
