@@ -44,12 +44,24 @@ def ece(z: Tensor, y: Tensor, *, bins: int = 15) -> float:
     >>> ece(torch.tensor([[2.0, 0.0], [2.0, 0.0]]), torch.tensor([0, 1]))  # 88 % sure, 50 % right
     0.38079...
     """
+    return sum(row["share"] * abs(row["accuracy"] - row["confidence"]) for row in reliability(z, y, bins=bins))
+
+
+def reliability(z: Tensor, y: Tensor, *, bins: int = 15) -> list[dict[str, float]]:
+    """Is an answer given with 80 % confidence right 80 % of the time? A row for each of `bins` equal bins of confidence
+    that holds images, from low to high: their mean "confidence" and "accuracy", and the "share" of all images they are,
+    each in [0, 1]. Guo et al. 2017, arXiv:1706.04599, section 2. Shapes (N, K), (N,). Introduced in notebook 02.
+
+    >>> reliability(torch.tensor([[2.0, 0.0], [2.0, 0.0]]), torch.tensor([0, 1]))
+    [{'confidence': 0.88079..., 'accuracy': 0.5, 'share': 1.0}]
+    """
     y = _labels(z, y)
     confidence, guess = z.double().softmax(dim=1).max(dim=1)
     right = (guess == y).double()
-    bin = (confidence * bins).ceil().long().clamp(1, bins) - 1
-    gap = torch.zeros(bins, dtype=torch.double).index_add(0, bin, right - confidence)
-    return (gap.abs().sum() / len(y)).item()
+    bin = (confidence * bins).ceil().long().clamp(1, bins)
+    rows = [(bin == number).nonzero()[:, 0] for number in range(1, bins + 1)]
+    return [{"confidence": confidence[row].mean().item(), "accuracy": right[row].mean().item(),
+             "share": len(row) / len(y)} for row in rows if len(row)]
 
 
 def agreement(z_a: Tensor, z_b: Tensor) -> float:

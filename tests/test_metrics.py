@@ -3,6 +3,7 @@ import pytest
 import torch
 from scipy import stats
 from scipy.special import log_softmax, softmax
+from sklearn.calibration import calibration_curve
 from sklearn.metrics import confusion_matrix
 from torch import nn
 
@@ -53,6 +54,17 @@ def test_ece_is_what_a_slow_loop_over_the_bins_gives(answers, bins):
 def test_ece_of_one_who_is_always_sure_is_the_share_of_errors(answers):
     z, y = answers
     assert metrics.ece(1000 * z, y) == pytest.approx(1 - metrics.accuracy(z, y), abs=1e-3)
+
+
+def test_reliability_is_the_calibration_curve_of_scikit_learn(answers):
+    z, y = answers
+    confidence, guess = z.double().softmax(dim=1).max(dim=1)
+    accuracies, confidences = calibration_curve(guess == y, confidence, n_bins=10)
+    rows = metrics.reliability(z, y, bins=10)
+    assert len(rows) < 10 and [row["accuracy"] for row in rows] == pytest.approx(accuracies)
+    assert [row["confidence"] for row in rows] == pytest.approx(confidences)
+    assert sum(row["share"] for row in rows) == pytest.approx(1)
+    assert sum(row["share"] * row["accuracy"] for row in rows) == pytest.approx(metrics.accuracy(z, y))
 
 
 def test_agreement_is_accuracy_with_the_others_answers_as_labels(answers):

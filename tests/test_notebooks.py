@@ -6,9 +6,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import torch
 from notebook_lint import defects
 
-from kdcourse import data, distillers, models, train
+from kdcourse import data, distillers, losses, models, train
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -68,9 +69,14 @@ def test_every_notebook_says_what_it_takes_and_closes_with_recall_and_sources(pa
     assert [part for part in parts if part not in text] == []
 
 
+def by_hand(name: str) -> list[str]:
+    """The cells of a notebook that are tagged so."""
+    return [cell.source for cell in nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", 4).cells
+            if "by-hand" in cell.metadata.get("tags", [])]
+
+
 def test_the_loop_written_by_hand_in_notebook_01_gives_the_rows_of_fit():
-    cells = [cell.source for cell in nbformat.read(ROOT / "notebooks" / "01_vanilla_kd.ipynb", 4).cells
-             if "by-hand" in cell.metadata.get("tags", [])]
+    cells = by_hand("01_vanilla_kd")
     assert len(cells) == 2
     namespace = {}
     exec("import torch\nimport torch.nn.functional as F\n" + "\n".join(cells), namespace)
@@ -91,3 +97,21 @@ def test_notebook_names_no_folder_of_the_machine_it_was_made_on(path):
     text = path.read_text()
     for folder in filter(None, (str(ROOT), os.environ.get("KDCOURSE_DATA"))):
         assert folder not in text
+
+
+def test_of_the_five_losses_in_notebook_02_one_is_right_and_four_are_the_mistakes_they_are_named_for():
+    [cell] = by_hand("02_soft_targets")
+    namespace = {}
+    exec("import torch.nn.functional as F\n" + cell, namespace)
+    draw = torch.Generator().manual_seed(0)
+    z_s, z_t = (3 * torch.randn(8, 5, generator=draw) for _ in range(2))
+    right = losses.kd_loss(z_s, z_t, T=3)
+    p_s, p_t = (z_s / 3).softmax(1), (z_t / 3).softmax(1)
+    log_p_s = (z_s / 3).log_softmax(1)
+    expected = {
+        "right": right, "no_T_squared": right / 9, "swapped": losses.kd_loss(z_t, z_s, T=3),
+        "mean_over_classes_too": 9 * (p_t * (p_t.log() - log_p_s)).mean(),
+        "no_logarithm": 9 * (p_t * (p_t.log() - p_s)).sum(1).mean(),
+    }
+    for name, value in expected.items():
+        torch.testing.assert_close(namespace[name](z_s, z_t, 3), value)

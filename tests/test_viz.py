@@ -83,3 +83,14 @@ def test_heat_map_writes_mean_and_interval_of_every_cell_where_it_belongs():
     assert written[1, 1] == f"{mean:.1f}\n± {high - mean:.1f}"
     assert written[2, 0] == "25.0" and (2, 1) not in written and len(written) == 5
     assert ax.images[0].get_array()[0, 2] == pytest.approx(25) and ax.images[0].get_array().mask[1, 2]
+
+
+def test_reliability_draws_accuracy_over_confidence_with_dots_that_grow_with_their_share():
+    rows = [{"confidence": 0.5, "accuracy": 0.25, "share": 0.2}, {"confidence": 0.9, "accuracy": 0.75, "share": 0.8}]
+    ax = viz.reliability({"student": rows})
+    [dots] = ax.collections
+    assert dots.get_offsets().tolist() == [[50, 25], [90, 75]]
+    small, large = dots.get_sizes()
+    assert small < large
+    assert ax.get_lines()[0].get_xydata().tolist() == [[0, 0], [100, 100]]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["as sure as right", "student"]

@@ -5,4 +5,5 @@ from kdcourse.viz.images import images as images
 from kdcourse.viz.results import curves as curves
 from kdcourse.viz.results import distributions as distributions
 from kdcourse.viz.results import heat_map as heat_map
+from kdcourse.viz.results import reliability as reliability
 from kdcourse.viz.results import sweep as sweep

@@ -1,4 +1,4 @@
-"""Pictures of results: distributions over classes, learning curves, and sweeps with their intervals."""
+"""Pictures of results: distributions over classes, learning curves, sweeps with their intervals, and calibration."""
 
 from collections.abc import Mapping, Sequence
 
@@ -49,6 +49,25 @@ def sweep(points: Mapping[float, Sequence[float]], *, baseline: Sequence[float] 
     ax.set_xticks(range(len(points)), [f"{value:g}" for value in points])
     ax.set(xlabel=label, ylabel="test accuracy (%)")
     ax.legend(frameon=False)
+    return ax
+
+
+def reliability(rows: Mapping[str, Sequence[Mapping]], *, ax=None):
+    """The rows of `metrics.reliability` for each named network: accuracy over confidence, both in percent.
+
+    A dot is as large as its share of the images. On the dashed line confidence is what it should be; below it the
+    network is surer than it is right.
+    """
+    ax = axis(ax, size=(4.6, 4.2))
+    ax.plot([0, 100], [0, 100], color="0.6", linestyle="--", linewidth=1, label="as sure as right")
+    for i, (name, bins) in enumerate(rows.items()):
+        x, y = ([100 * row[key] for row in bins] for key in ("confidence", "accuracy"))
+        ax.plot(x, y, color=COLOURS[i], linewidth=1)
+        ax.scatter(x, y, [12 + 300 * row["share"] for row in bins], color=COLOURS[i], marker=MARKERS[i], label=name,
+                   edgecolor="white", linewidth=0.5, zorder=3)
+    ax.set(xlabel="confidence (%)", ylabel="accuracy (%)", xlim=(0, 102), ylim=(0, 102))
+    for handle in ax.legend(frameon=False).legend_handles[1:]:
+        handle.set_sizes([40])
     return ax
 
 
