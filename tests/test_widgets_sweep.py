@@ -141,7 +141,7 @@ def test_rows_of_a_data_frame_and_other_values_do_as_well():
     frame = pandas.DataFrame(rows(value="valid_accuracy"))
     one = SweepExplorer(frame.to_dict("records"), "valid_accuracy")
     assert one.numbers(4, 0.9)["mean"] == pytest.approx(SweepExplorer(rows()).numbers(4, 0.9)["mean"])
-    assert "valid accuracy" in one.alt() and "valid accuracy" in one.sentences()[0]
+    assert "validation accuracy" in one.alt() and "validation accuracy" in one.sentences()[0]
 
 
 @pytest.mark.parametrize("found, message", [

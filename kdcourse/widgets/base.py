@@ -22,6 +22,7 @@ from kdcourse.viz.base import COLOURS, MARKERS
 
 LABELS = {"description_width": "initial"}  # a label as wide as its words
 PALE = "0.85"                              # what is there to compare with
+HINT = "<small>By keyboard: Space opens a list, arrows and Enter choose.</small>"   # closed, it gets no arrow keys
 
 
 def choice(label: str, options: Sequence, value) -> ipywidgets.Dropdown:
@@ -31,8 +32,10 @@ def choice(label: str, options: Sequence, value) -> ipywidgets.Dropdown:
 
 def twin(control: ipywidgets.Dropdown, label: str) -> ipywidgets.SelectionSlider:
     """A slider over the same values that moves with the dropdown and moves it. Its handle has no name that a screen
-    reader could say, so it is never the only control."""
-    slider = ipywidgets.SelectionSlider(options=control.options, value=control.value, description=label, style=LABELS)
+    reader could say, so it is never the only control. The dropdown tells its value: what ipywidgets would write beside
+    it is a field that takes the focus, has no name either, and ignores what is typed into it."""
+    slider = ipywidgets.SelectionSlider(options=control.options, value=control.value, description=label, style=LABELS,
+                                        readout=False)
     ipywidgets.link((control, "value"), (slider, "value"))
     return slider
 
@@ -48,8 +51,8 @@ class Explorer(ipywidgets.VBox):
         self.figure, self.moving, self.still, self.png = figure, moving, {}, b""
         self.picture, self.readout = ipywidgets.HTML(), ipywidgets.HTML()
         self.as_table = ipywidgets.Checkbox(description="Numbers as a table", indent=False)
-        rows = [*rows[:-1], [*rows[-1], self.as_table]]
-        wrapped = ipywidgets.Layout(flex_flow="row wrap")
+        rows = [*rows[:-1], [*rows[-1], self.as_table, ipywidgets.HTML(HINT)]]
+        wrapped = ipywidgets.Layout(flex_flow="row wrap", align_items="center", grid_gap="0 1.5em")
         super().__init__([*(ipywidgets.HBox(row, layout=wrapped) for row in rows), self.picture, self.readout])
         for control in (control for row in rows for control in row if isinstance(control, ipywidgets.Dropdown)):
             control.observe(self._show, "value")    # a slider is heard through its dropdown
@@ -89,14 +92,15 @@ class Explorer(ipywidgets.VBox):
         width, height = canvas.get_width_height()   # said beforehand, so that the page does not jump
         text = html.escape(self.alt(), quote=True)
         data = base64.b64encode(self.png).decode()  # ipywidgets.Image has no place for a text, <img> has
-        self.picture.value = (f'<img alt="{text}" width="{width}" height="{height}" '
-                              f'style="max-width: 100%; height: auto" src="data:image/png;base64,{data}">')
+        self.picture.value = (f'<img alt="{text}" width="{width}" height="{height}" style="display: block; '
+                              f'max-width: 100%; height: auto" src="data:image/png;base64,{data}">')
         self._tell()
 
     def _tell(self, change=None) -> None:
         words = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in self.sentences())
         table = _html_table(self.table()) if self.as_table.value else ""
-        self.readout.value = f'<div role="status"><ul style="line-height: 1.5">{words}</ul>{table}</div>'
+        self.readout.value = (f'<div role="status" style="line-height: 1.5"><ul style="margin-top: 0">{words}</ul>'
+                              f"{table}</div>")
 
     def _repr_mimebundle_(self, **kwargs):
         bundle = super()._repr_mimebundle_(**kwargs) | {"image/png": base64.b64encode(self.png).decode()}

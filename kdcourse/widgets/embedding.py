@@ -24,7 +24,7 @@ class EmbeddingExplorer(Explorer):
     about the features themselves: their `k` nearest neighbours by Euclidean distance.
 
     Raises ValueError for fewer than two networks, lengths that do not fit, features that are not finite or all alike,
-    a perplexity that is not below N, or a k that is not below N / 2. Introduced in notebook 08.
+    a perplexity that is not below N, or a k that is not below N / 2. Introduced in notebook 02.
     """
 
     def __init__(self, features: Mapping[str, Tensor], y: Tensor, images, classes: Sequence[str], *,
@@ -85,14 +85,15 @@ class EmbeddingExplorer(Explorer):
                      f"picture: the share of the {k} nearest neighbours in common is {', '.join(others)}; by chance it "
                      f"would be {percent(k / (n - 1))}.")
         trust = ", ".join(f"{name} {its['trust']:.2f}" for name, its in now.items())
-        found.append("How far neighbours in the picture are neighbours in the features (trustworthiness, at most 1): "
-                     f"{trust}. Sizes of clusters and distances between them mean nothing in t-SNE.")
+        found.append(f"How far neighbours in the picture, at perplexity {self.perplexity.value:g}, are neighbours in "
+                     f"the features (trustworthiness, at most 1): {trust}. Sizes of clusters and distances between "
+                     "them mean nothing in t-SNE.")
         return found
 
     def table(self) -> list[list[str]]:
         head = ["network", "x", "y", "neighbours of its class", f"neighbours shared with {self.reference}",
                 "agreement over all images", "trustworthiness", "distance left after alignment"]
-        return [head, *([name, *(f"{value:+.3f}" for value in its["place"]), f"{its['same']} of {self.k}",
+        return [head, *([name, *(f"{value:+z.3f}" for value in its["place"]), f"{its['same']} of {self.k}",
                          f"{its['shared']} of {self.k}", percent(its["agreement"]), f"{its['trust']:.2f}",
                          f"{its['disparity']:.2f}"]
                         for name, its in self.numbers(self.point.value, self.perplexity.value).items())]
@@ -111,6 +112,7 @@ class EmbeddingExplorer(Explorer):
         photo.axis("off")
         self.pixels = photo.imshow(self.images[0], cmap="gray_r", vmin=0, vmax=255)
         self.caption = photo.set_title("X\nX", fontsize=10, parse_math=False)
+        self.note = photo.text(0.5, -0.08, "X", ha="center", va="top", transform=photo.transAxes)
         self.panels, black = {}, {"linestyle": "", "marker": "o", "color": "black", "markerfacecolor": "none"}
         for name, ax in zip(self.near, axes, strict=True):
             dots = {c: ax.plot([], [], linestyle="", markersize=6, markeredgecolor="black", markeredgewidth=0.3,
@@ -141,6 +143,7 @@ class EmbeddingExplorer(Explorer):
                                          f"trustworthiness {its['trust']:.2f}"]))
         self.pixels.set_data(self.images[point])
         self.caption.set_text(f"image {point}:\n{short(self.classes[self.y[point]])}")
+        self.note.set_text(f"perplexity {perplexity:g}")
         return perplexity
 
 

@@ -18,18 +18,18 @@ class SweepExplorer(Explorer):
     `rows` are dicts with "T", "alpha", "seed" and, under `value`, an accuracy in [0, 1]: one for each student. Bars are
     95 % intervals over seeds (`metrics.interval`); a setting with one seed has none and is drawn hollow. `baseline` are
     rows of students that learned from hard labels alone ("seed" and `value`); by default those with alpha = 0, over all
-    T. `images`, the number of test images, is for the words. It opens on the setting with the best mean.
+    T. `images`, how many images were asked, is for the words. It opens on the setting with the best mean.
 
     Raises ValueError when there are no rows, a row lacks something or holds no accuracy, or two are of one student.
-    Introduced in notebook 01.
+    Introduced in notebook 02.
     """
 
     def __init__(self, rows: Iterable[Mapping], value: str = "test", *, baseline: Iterable[Mapping] | None = None,
                  images: int | None = None):
-        self.label = value.replace("_", " ") + ("" if "accuracy" in value else " accuracy")
+        self.label = value.replace("valid_", "validation ").replace("_", " ").removesuffix(" accuracy") + " accuracy"
         self.images, self.cells = images, {}
         for row in rows:
-            T, alpha = cell = float(_read(row, "T")), float(_read(row, "alpha"))
+            cell = T, alpha = float(_read(row, "T")), float(_read(row, "alpha"))
             _add(self.cells.setdefault(cell, {}), row, value, f"T = {T:g}, alpha = {alpha:g}")
         if not self.cells:
             raise ValueError("there are no rows to explore")
@@ -63,7 +63,7 @@ class SweepExplorer(Explorer):
         now = self.numbers(T, alpha)
         found, difference = [f"At T = {T:g}, alpha = {alpha:g}, {self.label}: {_words(now)}."], now["against"]
         if difference:
-            images = f", {self.images:,} test images" if self.images else ""
+            images = f", {self.images:,} {self.label.split()[0]} images" if self.images else ""
             mean, low, high = (f"{100 * end:+.1f}" for end in (difference.mean, difference.low, difference.high))
             found.append(f"Beside hard labels alone ({_words(self.alone)}): {mean} points [{low}, {high}], paired by "
                          f"{difference.n} seeds{images}: {difference.verdict}.")

@@ -100,8 +100,8 @@ class TemperatureExplorer(Explorer):
         image, T = self.image.value, self.temperature.value
         now = self.numbers(image, T)
         head = ["class", f"teacher, T = {T:g}", f"student, T = {T:g}", "gradient of soft term", "of cross-entropy"]
-        return [head, *([self.classes[k], percent(now["p_t"][k]), percent(now["p_s"][k]), f"{now['soft'][k]:+.3f}",
-                         f"{now['hard'][k]:+.3f}"] for k in self._shown(image))]
+        return [head, *([self.classes[k], percent(now["p_t"][k]), percent(now["p_s"][k]), f"{now['soft'][k]:+z.3f}",
+                         f"{now['hard'][k]:+z.3f}"] for k in self._shown(image))]
 
     def __repr__(self) -> str:
         image, T = self.image.value, self.temperature.value
