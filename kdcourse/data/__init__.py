@@ -1,7 +1,11 @@
 """Data in memory. `load(name)` gives one of the `SOURCES`; `from_arrays` makes a source of anything else."""
 
+from functools import partial
+
 from kdcourse.core import Choices
+from kdcourse.data import polyps as polyps
 from kdcourse.data import shapes as shapes
+from kdcourse.data import tissue as tissue
 from kdcourse.data.augment import Augment as Augment
 from kdcourse.data.base import Source as Source
 from kdcourse.data.base import Split as Split
@@ -9,8 +13,15 @@ from kdcourse.data.base import from_arrays as from_arrays
 from kdcourse.data.handwritten import digits, fetch_mnist, mnist
 from kdcourse.files import DataError as DataError
 
-SOURCES = Choices("source", {"digits": digits, "mnist": mnist, "shapes": shapes.shapes})
-FETCHERS = Choices("source to fetch", {"mnist": fetch_mnist})
+SOURCES = Choices("source", {
+    "digits": digits,
+    "mnist": mnist,
+    "shapes": shapes.shapes,
+    "mhist": tissue.mhist,
+    "polyps": partial(polyps.polyps, read=tissue.read),  # generated, and read by what reads MHIST
+    "glands": polyps.glands,
+})
+FETCHERS = Choices("source to fetch", {"mnist": fetch_mnist, "mhist": tissue.own_mhist})
 
 
 def load(name: str, **settings) -> Source:

@@ -18,11 +18,15 @@ from kdcourse.core import Batch, fingerprint, generator
 
 @dataclass(frozen=True)
 class Split:
-    """Images and labels: `x` (N, C, H, W) uint8, `y` (N,) int64. `name` says where they come from, for messages."""
+    """Images and labels: `x` (N, C, H, W) uint8, `y` (N,) int64. `name` says where they come from, for messages.
+
+    `votes` (N, K) int64 says how many annotators chose each class, where several were asked; else it is None.
+    """
 
     name: str
     x: Tensor
     y: Tensor
+    votes: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -41,12 +45,14 @@ class Split:
 
     def take(self, rows: Tensor, name: str) -> "Split":
         """The images of the given rows (indices or a mask) as a split of its own, whose rows count from 0."""
-        return Split(f"{self.name}/{name}", self.x[rows], self.y[rows])
+        votes = None if self.votes is None else self.votes[rows]
+        return Split(f"{self.name}/{name}", self.x[rows], self.y[rows], votes)
 
     def to(self, device) -> "Split":
         """The same split with its tensors on a device."""
         x = self.x.to(device)
-        return self if x is self.x else replace(self, x=x, y=self.y.to(device))
+        votes = None if self.votes is None else self.votes.to(device)
+        return self if x is self.x else replace(self, x=x, y=self.y.to(device), votes=votes)
 
     def batches(
         self, batch_size: int, *, seed: int | None = None, epoch: int = 0, epochs: int = 1, augment=None
@@ -122,7 +128,7 @@ def from_arrays(name, x, y, *, classes: Sequence[str], valid=0.1, test=0.2, seed
         elif not 0 <= part < 1:
             raise ValueError(f"{name}: {kind} is a share of the images in [0, 1) or a pair (x, y); it is {part}")
         else:
-            chosen = _stratified(y[rows], round(part * len(y)), seed)
+            chosen = stratified(y[rows], round(part * len(y)), seed)
             splits[kind] = x[rows[chosen]], y[rows[chosen]]
             rows = rows[~chosen]
     splits["train"] = x[rows], y[rows]
@@ -170,8 +176,9 @@ def _labels(name: str, y, classes: Sequence[str]) -> Tensor:
     return y
 
 
-def _stratified(y: Tensor, n: int, seed: int) -> Tensor:
-    """A mask of n rows in which every class has its share: each row is ranked inside its class, low ranks first."""
+def stratified(y: Tensor, n: int, seed: int) -> Tensor:
+    """A mask (N,) of n rows in which every value of `y` (N,) has its share: each row is ranked among those of its own
+    value, low ranks first."""
     draw = torch.rand(len(y), generator=generator(seed, len(y)))
     rank = torch.empty(len(y))
     for label in y.unique():
