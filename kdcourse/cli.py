@@ -1,4 +1,5 @@
-"""The command `kdcourse`: `doctor` says what this machine can run, `fetch` gets a data set before class.
+"""The command `kdcourse`: `doctor` says what this machine can run, `fetch` gets a data set before class, `start` and
+`check` are the student's way through an exercise, `release` and `grade` the instructor's.
 
 It computes nothing that a lesson needs.
 """
@@ -18,7 +19,7 @@ import psutil
 import torch
 from jupyter_core.paths import jupyter_path
 
-from kdcourse import data, files, profiles
+from kdcourse import data, files, handin, profiles, release
 
 PACKAGES = ("kdcourse", "torch", "torchvision", "transformers", "timm", "scikit-learn", "jupyterlab", "ipywidgets")
 OPTIONAL = ("transformers", "timm")
@@ -28,13 +29,28 @@ FRONT_END = "5"  # major version of @jupyter-widgets/jupyterlab-manager that bel
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command with `arguments` (those of the shell by default); returns the exit status."""
-    parser = argparse.ArgumentParser(prog="kdcourse", description="Checks this machine and fetches data.")
+    parser = argparse.ArgumentParser(prog="kdcourse", description="Checks this machine; data; exercises.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("doctor", help="versions, profile, device, widgets, and which data sets are here")
     fetching = commands.add_parser("fetch", help="download a data set and verify it, before class")
     fetching.add_argument("source", help=f"one of: {', '.join(sorted(data.FETCHERS))}")
+    starting = commands.add_parser("start", help="copy an exercise to work/, where you answer it")
+    starting.add_argument("exercise", help="01_vanilla_kd, for example")
+    checking = commands.add_parser("check", help="run the checks of your notebook before you hand it in")
+    checking.add_argument("notebook", type=Path)
+    releasing = commands.add_parser("release", help="instructors: make the students' copy from solutions/")
+    releasing.add_argument("assignment")
+    grading = commands.add_parser("grade", help="instructors: grade a folder of submissions")
+    grading.add_argument("assignment")
+    grading.add_argument("submissions", type=Path, help="a folder with one file or one folder per student")
+    grading.add_argument("--student", metavar="ID", help="only this one, and again if it was graded before")
+    grading.add_argument("--jobs", type=int, metavar="N", help="how many at a time (by default one for each core)")
+    grading.add_argument("--unsafe", action="store_true",
+                         help="run submissions as programs of yours: no sandbox, all your rights")
     chosen = parser.parse_args(arguments)
     try:
+        if chosen.command in EXERCISES:
+            return EXERCISES[chosen.command](chosen)
         if chosen.command == "fetch":
             if chosen.source in data.SOURCES and chosen.source not in data.FETCHERS:
                 print(f"{chosen.source} comes with the course: there is nothing to fetch")
@@ -45,6 +61,39 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, data.DataError) as error:
         print(f"kdcourse {chosen.command}: {error}", file=sys.stderr)
         return 2
+
+
+def start(chosen: argparse.Namespace) -> int:
+    course = handin.course_folder(Path.cwd())
+    copy = handin.start(chosen.exercise, course)
+    notebook = copy / f"{chosen.exercise}.ipynb"
+    print(f"{notebook.relative_to(course)} is yours. Open it with:\n  jupyter lab {os.path.relpath(notebook)}")
+    return 0
+
+
+def check(chosen: argparse.Namespace) -> int:
+    print(f"running {chosen.notebook} from its first cell to its last ...", flush=True)
+    results, warnings = handin.check(chosen.notebook)
+    print(handin.report(results, warnings))
+    return 0 if not warnings and all(result.standing in ("right", "written") for result in results) else 1
+
+
+def make_release(chosen: argparse.Namespace) -> int:
+    course = handin.course_folder(Path.cwd())
+    print(f"{release.release(chosen.assignment, course).relative_to(course)} is made from its solution")
+    return 0
+
+
+def grade(chosen: argparse.Namespace) -> int:
+    try:
+        from kdcourse import grade as grading
+    except ImportError as error:
+        raise ValueError(f'{error.name} is missing; run: pip install -e ".[grade]"') from error
+    return grading.grade(chosen.assignment, chosen.submissions, course=handin.course_folder(Path.cwd()),
+                         jobs=chosen.jobs, student=chosen.student, unsafe=chosen.unsafe)
+
+
+EXERCISES = {"start": start, "check": check, "release": make_release, "grade": grade}
 
 
 def doctor() -> list[str]:

@@ -11,12 +11,13 @@ ROOT = Path(kdcourse.__file__).parent
 FLOORS = {
     name: floor
     for floor, names in enumerate([
-        ("core", "profiles", "files"),
+        ("core", "profiles", "files", "answers"),
         ("losses", "models", "data"),
         ("teachers", "metrics", "cost"),
-        ("distillers", "viz"),
+        ("distillers", "viz", "judging"),
         ("train",),
-        ("sweep", "procedures", "widgets", "checks"),
+        ("sweep", "procedures", "widgets", "checks", "sandbox"),
+        ("handin", "release", "grade"),
         ("cli",),
     ])
     for name in names

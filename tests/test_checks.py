@@ -1,0 +1,162 @@
+"""Wrong answers lose their points with the right word, unusual right ones keep them, and stubs get none.
+
+Every answer goes both ways: checked at home, and recorded in one place and judged in another.
+"""
+
+import re
+from collections import Counter
+
+import pytest
+import torch
+from wrong_answers import Answer, experiments, loops, losses, networks
+from wrong_answers.right import RIGHT
+
+from kdcourse import checks, data
+from kdcourse.checks import CheckFailed
+
+WRONG = [*losses.WRONG, *networks.WRONG, *loops.WRONG, *experiments.WRONG]
+NAMES = checks.ASSIGNMENTS["01_vanilla_kd"]
+SEEDS = {"teacher_network": 2, "student_network": 3, "train": 3, "stopped_distillation": 3}
+
+
+def seeds(check: str, most: int = 50) -> range:
+    return range(min(most, SEEDS.get(check, most)))
+
+
+@pytest.fixture
+def both_ways(monkeypatch, tmp_path, capsys):
+    """Asks an answer at home and in a recording; returns the message of the first and the verdict of the second."""
+    def ask(answer: Answer, seed: int):
+        check = getattr(checks, answer.check)
+        monkeypatch.setattr(checks.secrets, "randbelow", lambda most: seed)
+        monkeypatch.delenv("KDCOURSE_RECORD", raising=False)
+        try:
+            check(*answer.arguments)
+            said = capsys.readouterr().out.strip()
+        except CheckFailed as failed:
+            said = str(failed)
+        monkeypatch.setenv("KDCOURSE_RECORD", str(tmp_path))
+        monkeypatch.setenv("KDCOURSE_GRADING_SEED", str(seed))
+        check(*answer.arguments)
+        assert capsys.readouterr().out == f"{answer.check}: recorded\n"
+        return said, checks.judge(answer.check, tmp_path / f"{answer.check}.safetensors", seed)
+
+    return ask
+
+
+@pytest.mark.parametrize("answer", WRONG, ids=lambda answer: answer.name)
+def test_a_wrong_answer_loses_its_points_and_is_told_why(answer, both_ways):
+    assert answer.keeps < 1
+    for seed in seeds(answer.check, 10):
+        said, verdict = both_ways(answer, seed)
+        assert said == f"{answer.check}: {verdict.message}"
+        assert answer.says in verdict.message, (seed, verdict)
+        assert verdict.share == pytest.approx(answer.keeps), (seed, verdict)
+
+
+@pytest.mark.parametrize("answer", RIGHT, ids=lambda answer: answer.name)
+def test_an_unusual_right_answer_keeps_every_point(answer, both_ways):
+    for seed in seeds(answer.check):
+        said, verdict = both_ways(answer, seed)
+        assert (said, verdict) == (f"{answer.check}: right", (1.0, "right")), seed
+
+
+def test_the_catalogue_is_large_and_covers_every_check():
+    assert len(WRONG) >= 25 and len(RIGHT) >= 10
+    assert set(NAMES) - {"trained_pair"} == {answer.check for answer in WRONG} == {answer.check for answer in RIGHT}
+    assert max(Counter(answer.name for answer in [*WRONG, *RIGHT]).values()) == 1
+
+
+def stub(*arguments, **settings):
+    raise NotImplementedError()
+
+
+def nothing(*arguments, **settings):
+    """What is left when the body is `pass`: a copy of the signature."""
+
+
+EMPTY = {
+    "stub": stub, "pass": nothing, "zero": lambda *a, **k: 0.0, "one": lambda *a, **k: 1.0,
+    "tensor of zero": lambda *a, **k: torch.zeros(()), "its first argument": lambda *a, **k: a[0] if a else None,
+    "its arguments": lambda *a, **k: (a, k), "a dict": lambda *a, **k: {}, "a pair": lambda *a, **k: (0.9, 0.01),
+    "identity network": lambda *a, **k: torch.nn.Identity(),
+    "a linear network": lambda *a, **k: torch.nn.Linear(28, 10),
+    "a trained zero": lambda *a, **k: (a[0].sum() * 0 if a and isinstance(a[0], torch.Tensor) else 0),
+    "all the same point": lambda *a, **k: {key: (0.9, 0.01) for key in k.get("temperatures", k.get("stops", ()))},
+    "the class itself": object, "an exit": exit, "interrupted": lambda *a, **k: [][0],
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", EMPTY)
+def test_an_answer_without_content_scores_nothing(name, kind, both_ways):
+    answers = (EMPTY[kind],) * 2 + ({},) if name == "trained_pair" else (EMPTY[kind],)
+    said, verdict = both_ways(Answer(name, answers, kind), 3)
+    assert verdict.share == 0.0 and said == f"{name}: {verdict.message}"
+    if kind == "stub":
+        assert name == "trained_pair" or verdict.message.startswith("not answered yet")
+
+
+class EqualToEverything(float):
+    def __eq__(self, other):
+        return True
+
+    __hash__ = float.__hash__
+
+    def __getattr__(self, name):
+        return self
+
+    def __call__(self, *arguments, **settings):
+        return self
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "trained_pair"])
+def test_an_object_equal_to_everything_scores_nothing(name, both_ways):
+    assert both_ways(Answer(name, (lambda *a, **k: EqualToEverything(),), "equal"), 1)[1].share == 0.0
+
+
+def trained(name: str, epochs: int):
+    source = data.load("digits")
+    made = {"teacher": experiments.small_teacher, "student": experiments.small_student}
+    network = made[name](0)
+    settings = {"T": 1.0, "alpha": 0.0, "epochs": epochs, "lr": 0.005, "batch_size": 100, "seed": 0}
+    loops.loop(network, made["student"](1), source.train, **settings)
+    network.eval()
+    accuracy = (network(source.test.x / 255).argmax(dim=1) == source.test.y).float().mean().item()
+    return network, accuracy
+
+
+def test_the_trained_pair_is_judged_by_its_weights_and_by_what_is_reported(both_ways):
+    (teacher, of_teacher), (student, of_student) = trained("teacher", 15), trained("student", 15)
+    assert of_teacher > 0.95 and of_student > 0.9
+
+    def share(*arguments):
+        return both_ways(Answer("trained_pair", arguments, ""), 0)[1]
+
+    assert share(teacher, student, {"teacher": of_teacher, "student": of_student}).share == 1.0
+    fresh = experiments.small_student(7)
+    verdict = share(teacher, fresh, {"teacher": of_teacher, "student": of_student})
+    assert verdict.share == pytest.approx(0.5) and "the student reads" in verdict.message
+    verdict = share(teacher, student, {"teacher": 100 * of_teacher, "student": 100 * of_student})
+    assert verdict.share == pytest.approx(0.6) and "in percent" in verdict.message
+    assert share(teacher, student, {"teacher": 0.999, "student": of_student}).share == pytest.approx(0.8)
+    assert share(student, teacher, {"teacher": of_teacher, "student": of_student}).share == 0.0
+
+    class Cheat(torch.nn.Module):
+        def __init__(self, weights):
+            super().__init__()
+            self.weights = torch.nn.ParameterList(weights.parameters())
+
+        def forward(self, x):
+            return torch.nn.functional.one_hot(data.load("digits").test.y, 10).float()
+
+    cheat = Cheat(experiments.small_student(3))
+    assert share(teacher, cheat, {"teacher": of_teacher, "student": 1.0}).share == pytest.approx(0.5)
+
+
+def test_no_message_holds_a_line_of_a_solution():
+    for answer in losses.WRONG:
+        check = getattr(checks, answer.check)
+        message = check.verdict(0, check.record(0, *answer.arguments)).message
+        assert not re.search(r"F\.\w+\(|torch\.\w+\(|z_s / T|return |reduction=", message), message
+        assert "\n" not in message and "Read notebook 01, section" in message

@@ -1,0 +1,285 @@
+"""Exercises: generated from their solutions, worth what the assignment says, and a student's way through one."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from notebook_lint import PRIVATE
+
+from kdcourse import checks, cli, handin
+from kdcourse.release import release
+
+ROOT = Path(__file__).parent.parent
+NAME = "01_vanilla_kd"
+SOLUTION = ROOT / "solutions" / NAME / f"{NAME}.ipynb"
+EXERCISE = ROOT / "exercises" / NAME / f"{NAME}.ipynb"
+POINTS = {"q1": 2.5, "q2": 2, "q3": 1.5, "q4": 1, "q5": 1, "q6": 1, "q7": 2, "q8": 1, "q12": 4}
+QUESTION = {
+    "teacher_network": "q2", "student_network": "q2", "teacher_loss": "q3", "distillation_loss": "q3",
+    "combined_loss": "q3",
+    "train": "q4", "evaluate": "q4", "trained_pair": "q5", "temperature_curve": "q6", "student_alone": "q7",
+    "count_parameters": "q8", "count_multiply_adds": "q8", "stopped_teachers": "q12", "stopped_distillation": "q12",
+}
+
+
+def cells(path: Path) -> list:
+    return nbformat.read(path, 4).cells
+
+
+def graded(path: Path) -> list:
+    return [cell for cell in cells(path) if cell.metadata.get("nbgrader", {}).get("grade")]
+
+
+def assignments() -> list[str]:
+    return sorted(path.parent.name for path in ROOT.glob("solutions/*/*.ipynb"))
+
+
+@pytest.mark.parametrize("name", assignments())
+def test_the_exercise_is_generated_from_its_solution_to_the_byte(name, tmp_path):
+    made = release(name, ROOT, tmp_path)
+    kept = ROOT / "exercises" / name
+    assert sorted(path.name for path in made.iterdir()) == sorted(path.name for path in kept.iterdir())
+    for path in made.iterdir():
+        assert path.read_bytes() == (kept / path.name).read_bytes(), f"run: kdcourse release {name}"
+
+
+def test_every_assignment_has_an_exercise_and_its_checks():
+    assert assignments() == sorted(checks.ASSIGNMENTS)
+    assert sorted(path.name for path in (ROOT / "exercises").iterdir()) == assignments()
+
+
+def test_a_release_of_an_unknown_assignment_names_those_that_are_there(tmp_path):
+    with pytest.raises(ValueError, match=f"there is: {NAME}"):
+        release("02_nothing", ROOT, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_source_that_nbgrader_refuses_changes_nothing(tmp_path):
+    source = tmp_path / "solutions" / NAME / f"{NAME}.ipynb"
+    source.parent.mkdir(parents=True)
+    source.write_text(SOLUTION.read_text().replace("### END SOLUTION", "### THE END", 1))
+    (tmp_path / "exercises" / NAME).mkdir(parents=True)
+    (tmp_path / "exercises" / NAME / "kept").write_text("")
+    with pytest.raises(ValueError, match="nbgrader refuses"):
+        release(NAME, tmp_path)
+    assert [path.name for path in (tmp_path / "exercises" / NAME).iterdir()] == ["kept"]
+
+
+def test_the_points_are_those_of_the_assignment():
+    found = dict.fromkeys(POINTS, 0.0)
+    for cell in graded(SOLUTION):
+        name = cell.metadata.nbgrader.grade_id
+        found[QUESTION.get(name) or re.match(r"q\d+", name)[0]] += cell.metadata.nbgrader.points
+    assert found == POINTS and sum(found.values()) == 16
+    automatic = [cell for cell in graded(SOLUTION) if cell.cell_type == "code"]
+    assert sum(cell.metadata.nbgrader.points for cell in automatic) == 9
+
+
+def test_every_automatic_cell_is_one_locked_line_named_as_its_check():
+    automatic = [cell for cell in graded(SOLUTION) if cell.cell_type == "code"]
+    assert tuple(cell.metadata.nbgrader.grade_id for cell in automatic) == checks.ASSIGNMENTS[NAME]
+    for cell in automatic:
+        assert re.fullmatch(rf"checks\.{cell.metadata.nbgrader.grade_id}\([\w, ]+\)", cell.source)
+        assert cell.metadata.nbgrader.locked and not cell.metadata.nbgrader.solution
+
+
+def test_every_written_answer_has_a_rubric_that_adds_up_to_its_points():
+    for cell in graded(SOLUTION):
+        if cell.cell_type == "markdown":
+            answer, rubric = cell.source.split("**Rubric.**")
+            shares = [float(share) for share in re.findall(r"(?:^|\s)(0\.\d+):", rubric)]
+            assert sum(shares) == pytest.approx(cell.metadata.nbgrader.points), cell.id
+            assert len(answer.split()) > 40
+
+
+def test_the_exercise_holds_no_solution_no_output_and_no_trace_of_a_machine():
+    text = EXERCISE.read_text(encoding="utf-8")
+    for word in ("BEGIN SOLUTION", "Rubric", "BEGIN HIDDEN", "zero_grad", "log_softmax(z_s", "deepcopy("):
+        assert word not in text, word
+    assert not PRIVATE.search(text) and not PRIVATE.search(SOLUTION.read_text(encoding="utf-8"))
+    for path in (EXERCISE, SOLUTION):
+        metadata = json.loads(path.read_text(encoding="utf-8"))["metadata"]
+        assert metadata["kernelspec"]["name"] == "python3" and set(metadata) == {"kernelspec", "language_info"}
+        assert metadata["language_info"] == {"name": "python"}
+    code = [cell for cell in cells(EXERCISE) if cell.cell_type == "code"]
+    assert all(cell.outputs == [] and cell.execution_count is None for cell in code)
+
+
+def test_the_solution_is_stored_as_it_ran_and_its_checks_were_right():
+    code = [cell for cell in cells(SOLUTION) if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    for cell in code:
+        assert not [output for output in cell.outputs if "error" in (output.output_type, output.get("name", "")[3:])]
+        if cell.metadata.nbgrader.grade:
+            assert cell.outputs[0].text == f"{cell.metadata.nbgrader.grade_id}: right\n"
+
+
+def test_links_and_pictures_of_the_exercise_work_from_exercises_and_from_work():
+    assert not re.findall(r"attachment:(?!curve\.png)", EXERCISE.read_text())
+    for cell in cells(EXERCISE):
+        for link in re.findall(r"\]\(([^)#]+)[^)]*\)", cell.source):
+            if link.startswith("attachment:"):
+                assert cell.attachments[link.removeprefix("attachment:")]["image/png"]
+            elif not link.startswith("http"):
+                assert (EXERCISE.parent / link).exists(), link
+
+
+def test_only_what_is_there_when_graded_is_imported():
+    assert handin.missing_imports(nbformat.read(SOLUTION, 4)) == []
+
+
+@pytest.fixture(scope="module")
+def solved():
+    """What `check` says of the solved notebook, and how many seconds of the processor its kernel took."""
+    for _ in range(2):  # once more if somebody else kept the machine busy
+        before = os.times().children_user
+        results, warnings = handin.check(SOLUTION)
+        if (seconds := os.times().children_user - before) < 12:
+            break
+    return results, warnings, seconds
+
+
+def test_the_solved_notebook_is_right_in_every_check_and_takes_at_most_12_seconds(solved):
+    results, warnings, seconds = solved
+    assert warnings == []
+    assert [result for result in results if result.standing not in ("right", "written")] == []
+    assert seconds < 12
+
+
+def filled(names: set[str], changes: dict[str, str] | None = None):
+    """The students' copy in which the solution cells of these names are answered."""
+    notebook = nbformat.read(EXERCISE, 4)
+    answers = {cell.id: cell.source for cell in cells(SOLUTION)}
+    for cell in notebook.cells:
+        if cell.id in names:
+            cell.source = (changes or {}).get(cell.id) or answers[cell.id].replace("### BEGIN SOLUTION", "").replace(
+                "### END SOLUTION", "")
+    return notebook
+
+
+def standing(notebook, path: Path) -> tuple[dict, list[str]]:
+    nbformat.write(notebook, path)
+    results, warnings = handin.check(path, seconds=60)
+    return {result.name: result for result in results}, warnings
+
+
+def test_an_untouched_exercise_is_open_everywhere_and_nothing_is_right(capsys):
+    assert cli.main(["check", str(EXERCISE)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines[1:-1] if not line.startswith("open")] == []
+    assert lines[-1] == "0 of 14 checks are right; 24 questions are open"
+
+
+def test_a_half_answered_exercise_says_what_is_right_what_fails_and_what_is_open(tmp_path):
+    wrong = "import kdcourse.losses\nfrom kdcourse import train as fit, data\n" + next(
+        cell.source for cell in cells(SOLUTION) if cell.id == "q3-losses").replace("T**2 * ", "")
+    notebook = filled({"q2-networks", "q3-losses", "q1a-written"}, {"q3-losses": wrong})
+    notebook.cells = [cell for cell in notebook.cells if cell.id != "evaluate"]
+    twice = next(cell for cell in notebook.cells if cell.id == "teacher_loss")
+    notebook.cells.append(nbformat.from_dict({**twice, "id": "copy"}))
+    found, warnings = standing(notebook, tmp_path / "mine with spaces é.ipynb")
+    assert found["teacher_network"].standing == found["student_network"].standing == "right"
+    assert found["distillation_loss"].standing == "wrong" and "T² is missing" in found["distillation_loss"].message
+    assert found["combined_loss"].standing == "wrong" and "T² is missing" in found["combined_loss"].message
+    assert found["q1a-written"].standing == "written" and found["q1b-written"].standing == "open"
+    assert found["train"].standing == found["trained_pair"].standing == "open"
+    assert found["evaluate"].standing == "gone"
+    assert [warning.split(" ")[0] for warning in warnings] == ["kdcourse.losses", "kdcourse.train", "teacher_loss"]
+
+
+def test_a_cell_that_never_ends_is_stopped_and_the_others_still_run(tmp_path):
+    notebook = filled({"q2-networks", "q3-losses"}, {"q3-losses": "while True:\n    pass"})
+    nbformat.write(notebook, tmp_path / "a.ipynb")
+    results, warnings = handin.check(tmp_path / "a.ipynb", seconds=20)
+    found = {result.name: result.standing for result in results}
+    assert found["teacher_network"] == "right" and found["teacher_loss"] == "open"
+    assert any("was stopped after 20 seconds" in warning for warning in warnings)
+
+
+def test_a_kernel_that_dies_is_reported(tmp_path):
+    notebook = filled({"q2-networks"}, {"q2-networks": "import os\nos._exit(1)"})
+    found, warnings = standing(notebook, tmp_path / "a.ipynb")
+    assert "did not run to its end" in warnings[0] and found["teacher_network"].standing != "right"
+
+
+def test_a_changed_check_is_not_right(tmp_path):
+    notebook = filled(set())
+    for cell in notebook.cells:
+        if cell.id == "teacher_network":
+            cell.source = "print('right')"
+    assert standing(notebook, tmp_path / "a.ipynb")[0]["teacher_network"].standing == "wrong"
+
+
+@pytest.mark.parametrize("content, message", [
+    (None, "there is no file"), ("not a notebook", "is not a notebook"), ('{"cells": 3}', "is not a notebook"),
+    (nbformat.writes(nbformat.v4.new_notebook()), "holds no question"),
+])
+def test_check_of_what_is_no_exercise_says_so(content, message, tmp_path, capsys):
+    path = tmp_path / "a.ipynb"
+    if content is not None:
+        path.write_text(content)
+    assert cli.main(["check", str(path)]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.fixture
+def course(tmp_path, monkeypatch):
+    """A course of one exercise, in a folder of its own, and the command started deep inside it."""
+    shutil.copytree(ROOT / "exercises", tmp_path / "course" / "exercises")
+    for folder in ("notebooks/deep", "kdcourse"):
+        (tmp_path / "course" / folder).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "course" / "notebooks" / "deep")
+    return tmp_path / "course"
+
+
+def test_start_copies_the_exercise_from_anywhere_in_the_course(course, capsys):
+    assert cli.main(["start", NAME]) == 0
+    copy = course / "work" / NAME / f"{NAME}.ipynb"
+    assert copy.read_bytes() == EXERCISE.read_bytes()
+    printed = capsys.readouterr().out
+    assert f"jupyter lab ../../work/{NAME}/{NAME}.ipynb" in printed.replace("\\", "/")
+    assert [path.name for path in (course / "work").iterdir()] == [NAME]
+
+
+def test_start_never_writes_where_something_is(course, capsys):
+    copy = course / "work" / NAME / f"{NAME}.ipynb"
+    copy.parent.mkdir(parents=True)
+    copy.write_text("my work")
+    assert cli.main(["start", NAME]) == 2
+    said = capsys.readouterr().err
+    assert "is there already" in said and f"{NAME}.ipynb" in said and "to begin again" in said
+    assert copy.read_text() == "my work" and len(list(copy.parent.iterdir())) == 1
+    shutil.rmtree(copy.parent)
+    copy.parent.write_text("a file in the way")
+    assert cli.main(["start", NAME]) == 2
+    copy.parent.unlink()
+    copy.parent.symlink_to(course / "nowhere")
+    assert cli.main(["start", NAME]) == 2
+
+
+def test_start_of_an_unknown_exercise_names_the_choices(course, capsys):
+    assert cli.main(["start", "99_nothing"]) == 2
+    assert f"choose one of: {NAME}" in capsys.readouterr().err
+
+
+def test_outside_a_course_the_installed_one_is_found(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert handin.course_folder(Path.cwd()) == ROOT
+
+
+def test_work_is_ignored_by_git():
+    assert "work/" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+def test_a_failed_check_shows_its_message_and_no_traceback():
+    code = ("from IPython.core.interactiveshell import InteractiveShell as S\nfrom kdcourse import checks\n"
+            "s = S.instance(); s.user_ns['checks'] = checks\n"
+            "s.run_cell('checks.teacher_loss(lambda z, y: z.sum())')")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.startswith("CheckFailed: teacher_loss: on") and len(done.stdout.splitlines()) == 1, done.stdout

@@ -1,0 +1,28 @@
+"""Answers to exercise 01: plausible wrong ones, each with the misconception it stands for, and unusual right ones.
+
+The wrong ones are what students handed in and what respected code published. `catalogue` says which check each answers,
+the share of the points that it keeps, and words that the message must contain.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Answer(NamedTuple):
+    check: str
+    arguments: tuple
+    name: str
+    keeps: float = 1.0
+    says: str = ""
+
+
+def collector(found: list[Answer]) -> Callable:
+    """A decorator that files a function as an answer to a check."""
+    def answers(check: str, keeps: float = 1.0, says: str = ""):
+        def file(function):
+            found.append(Answer(check, (function,), function.__name__, keeps, says))
+            return function
+
+        return file
+
+    return answers

@@ -1,0 +1,229 @@
+"""Questions 4 and 12: loops that look right."""
+
+import torch
+import torch.nn.functional as F
+
+from wrong_answers import collector
+from wrong_answers.losses import T_GLOBAL, kl
+
+WRONG = []
+wrong = collector(WRONG)
+
+
+def combined(z_s, z_t, y, T, alpha):
+    return (1 - alpha) * F.cross_entropy(z_s, y) + alpha * T**2 * kl(z_s, z_t, T)
+
+
+def loop(
+    student, teacher, split, *, T, alpha, epochs, lr, batch_size, seed, student_mode=lambda epoch: True,
+    teacher_mode=False, clear=True, last=True, key=lambda seed, epoch: (seed, epoch), no_grad=True, loss=combined,
+    rule=torch.optim.Adam, trained=None, share=None, scale=1, new_rule=lambda epoch: False,
+):
+    parameters = trained or list(student.parameters())
+    optimiser = rule(parameters, lr=lr)
+    teacher.train(teacher_mode)
+    for epoch in range(epochs):
+        student.train(student_mode(epoch))
+        if new_rule(epoch):
+            optimiser = rule(parameters, lr=lr)
+        seed_used, epoch_used = key(seed, epoch)
+        for batch in split.batches(batch_size, seed=seed_used, epoch=epoch_used):
+            if not last and len(batch.y) < batch_size:
+                continue
+            with torch.set_grad_enabled(not no_grad):
+                z_t = teacher(batch.x * scale)
+            weight = alpha if share is None else share(epoch, alpha)
+            value = loss(student(batch.x * scale), z_t, batch.y, T, weight)
+            if clear:
+                optimiser.zero_grad()
+            value.backward()
+            optimiser.step()
+
+
+@wrong("train", 0.85, "in the first epoch only")
+def eval_mode_from_the_second_epoch(student, teacher, split, **settings):  # KD_Lib: evaluated, never set back
+    loop(student, teacher, split, student_mode=lambda epoch: epoch == 0, **settings)
+
+
+@wrong("train", 0.85, "the student learns in eval mode")
+def student_stays_in_eval_mode(student, teacher, split, **settings):
+    loop(student, teacher, split, student_mode=lambda epoch: False, **settings)
+
+
+@wrong("train", 0.85, "the teacher is in training mode")
+def teacher_in_training_mode(student, teacher, split, **settings):
+    loop(student, teacher, split, teacher_mode=True, **settings)
+
+
+@wrong("train", 0.9, "a gradient runs into the teacher")
+def gradient_into_the_teacher(student, teacher, split, **settings):
+    loop(student, teacher, split, no_grad=False, **settings)
+
+
+@wrong("train", 0.6, "the teacher's weights were changed")
+def optimiser_holds_both(student, teacher, split, **settings):
+    loop(student, teacher, split, no_grad=False, trained=[*student.parameters(), *teacher.parameters()], **settings)
+
+
+@wrong("train", 0.7, "zero_grad is missing")
+def gradients_add_up(student, teacher, split, **settings):
+    loop(student, teacher, split, clear=False, **settings)
+
+
+@wrong("train", 0.8, "the last, smaller batch is left out")
+def last_batch_dropped(student, teacher, split, **settings):
+    loop(student, teacher, split, last=False, **settings)
+
+
+@wrong("train", 0.95, "every epoch has the same order")
+def one_order_for_all_epochs(student, teacher, split, **settings):
+    loop(student, teacher, split, key=lambda seed, epoch: (seed, 0), **settings)
+
+
+@wrong("train", 0.9, "every epoch has the same order")
+def never_shuffled(student, teacher, split, **settings):
+    loop(student, teacher, split, key=lambda seed, epoch: (None, 0), **settings)
+
+
+@wrong("train", 0.95, "the order of the images must come from the seed")
+def seed_ignored(student, teacher, split, **settings):
+    loop(student, teacher, split, key=lambda seed, epoch: (0, epoch), **settings)
+
+
+@wrong("train", 0.7, "T, the argument, changes nothing")
+def T_of_the_notebook_in_the_loop(student, teacher, split, *, T, **settings):
+    loop(student, teacher, split, T=T_GLOBAL, **settings)
+
+
+@wrong("train", 0.7, "alpha, the argument, changes nothing")
+def alpha_of_the_notebook_in_the_loop(student, teacher, split, *, alpha, **settings):
+    loop(student, teacher, split, alpha=0.5, **settings)
+
+
+@wrong("train", 0.8, "only one epoch is run")
+def one_epoch(student, teacher, split, *, epochs, **settings):
+    loop(student, teacher, split, epochs=1, **settings)
+
+
+@wrong("train", 0.7, "not Adam but SGD")
+def plain_gradient_descent(student, teacher, split, **settings):
+    loop(student, teacher, split, rule=torch.optim.SGD, **settings)
+
+
+@wrong("train", 0.0, "the student was not trained")
+def roles_exchanged(student, teacher, split, **settings):  # keras-io, before it was repaired
+    loop(teacher, student, split, **settings)
+
+
+@wrong("train", 0.0, "divided by 255")
+def bytes_as_they_are(student, teacher, split, **settings):
+    loop(student, teacher, split, scale=255, **settings)
+
+
+@wrong("train", 0.925, "alpha weighs the hard term")
+def alpha_turned_round_in_the_loop(student, teacher, split, **settings):
+    loop(student, teacher, split, loss=lambda s, t, y, T, alpha: combined(s, t, y, T, 1 - alpha), **settings)
+
+
+@wrong("train", 0.7, "learning rate")
+def own_learning_rate(student, teacher, split, *, lr, **settings):
+    loop(student, teacher, split, lr=1e-3, **settings)
+
+
+def counted(network, split, batch_size, last=True):
+    for batch in split.batches(batch_size):
+        if last or len(batch.y) == batch_size:
+            yield network(batch.x).argmax(dim=1) == batch.y
+
+
+@wrong("evaluate", 0.8, "call network.eval()")
+@torch.no_grad()
+def evaluated_in_training_mode(network, split, batch_size):
+    network.train()
+    return torch.cat(list(counted(network, split, batch_size))).float().mean().item()
+
+
+@wrong("evaluate", 0.85, "switch them off")
+def gradients_recorded(network, split, batch_size):
+    network.eval()
+    return torch.cat(list(counted(network, split, batch_size))).float().mean().item()
+
+
+@wrong("evaluate", 0.5, "in percent")
+@torch.no_grad()
+def percent(network, split, batch_size):
+    network.eval()
+    return 100 * torch.cat(list(counted(network, split, batch_size))).float().mean().item()
+
+
+@wrong("evaluate", 0.5, "and its images still counted")
+@torch.no_grad()
+def last_batch_dropped_denominator_kept(network, split, batch_size):
+    network.eval()
+    return sum(right.sum().item() for right in counted(network, split, batch_size, last=False)) / len(split)
+
+
+@wrong("evaluate", 0.5, "the accuracies of the batches were averaged")
+@torch.no_grad()
+def mean_of_the_batches(network, split, batch_size):
+    network.eval()
+    shares = [right.float().mean().item() for right in counted(network, split, batch_size)]
+    return sum(shares) / len(shares)
+
+
+@wrong("evaluate", 0.5, "batches times batch_size")
+@torch.no_grad()
+def batches_times_batch_size(network, split, batch_size):
+    network.eval()
+    found = list(counted(network, split, batch_size))
+    return sum(right.sum().item() for right in found) / (len(found) * batch_size)
+
+
+@wrong("evaluate", 0.85, "cannot go on learning")
+@torch.no_grad()
+def frozen_afterwards(network, split, batch_size):
+    network.eval().requires_grad_(False)
+    return torch.cat(list(counted(network, split, batch_size))).float().mean().item()
+
+
+@wrong("evaluate", 0.5, "divide it by the number of images")
+@torch.no_grad()
+def number_of_right_answers(network, split, batch_size):
+    network.eval()
+    return sum(right.sum().item() for right in counted(network, split, batch_size))
+
+
+@wrong("stopped_distillation", 0.0, "stop = ")
+def stop_ignored(student, teacher, split, *, stop, **settings):
+    loop(student, teacher, split, **settings)
+
+
+@wrong("stopped_distillation", 0.4, "the other way round")
+def labels_first(student, teacher, split, *, stop, epochs, **settings):
+    loop(student, teacher, split, epochs=epochs, share=lambda epoch, alpha: alpha if epoch >= stop * epochs else 0.0,
+         **settings)
+
+
+@wrong("stopped_distillation", 0.4, "one epoch too many")
+def one_epoch_too_many(student, teacher, split, *, stop, epochs, **settings):
+    loop(student, teacher, split, epochs=epochs, share=lambda epoch, alpha: alpha if epoch <= stop * epochs else 0.0,
+         **settings)
+
+
+@wrong("stopped_distillation", 0.6, "alpha shrinks little by little")
+def alpha_fades_out(student, teacher, split, *, stop, epochs, **settings):
+    def share(epoch, alpha):
+        return alpha * max(0.0, 1 - epoch / (stop * epochs)) if stop else 0.0
+
+    loop(student, teacher, split, epochs=epochs, share=share, **settings)
+
+
+@wrong("stopped_distillation", 0.3, "training ends at the stop")
+def training_ends_at_the_stop(student, teacher, split, *, stop, epochs, **settings):
+    loop(student, teacher, split, epochs=round(stop * epochs), **settings)
+
+
+@wrong("stopped_distillation", 0.6, "a new optimiser takes over")
+def new_optimiser_at_the_stop(student, teacher, split, *, stop, epochs, **settings):
+    loop(student, teacher, split, epochs=epochs, share=lambda epoch, alpha: alpha if epoch < stop * epochs else 0.0,
+         new_rule=lambda epoch: epoch == round(stop * epochs), **settings)

@@ -1,0 +1,135 @@
+"""Questions 2 and 8: networks and counts that look right."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from wrong_answers import collector
+
+WRONG = []
+wrong = collector(WRONG)
+
+
+def teacher(padding=0, first=1, dropout=nn.Dropout, features=7744, last=()):
+    return nn.Sequential(
+        nn.Conv2d(1, 32, 3, padding=padding), nn.ReLU(), nn.MaxPool2d(2, stride=first),
+        nn.Conv2d(32, 64, 3, padding=padding), nn.ReLU(), nn.MaxPool2d(2, stride=2),
+        nn.Flatten(), dropout(0.5), nn.Linear(features, 128), nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, 10), *last)
+
+
+def student(*last):
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 784), nn.ReLU(), nn.Linear(784, 784), nn.ReLU(),
+                         nn.Linear(784, 10), *last)
+
+
+@wrong("teacher_network", 0.3, "the convolutions are padded")
+def padded():
+    return teacher(padding=1, features=64 * 13 * 13)
+
+
+@wrong("teacher_network", 0.3, "both poolings have stride 2")
+def pooling_with_its_default_stride():
+    return teacher(first=2, features=64 * 5 * 5)
+
+
+@wrong("teacher_network", 0.0, "it returns probabilities")
+def softmax_at_the_end():
+    return teacher(last=(nn.Softmax(dim=1),))
+
+
+@wrong("teacher_network", 0.7, "there is no dropout in training")
+def no_dropout():
+    return nn.Sequential(*(layer for layer in teacher() if not isinstance(layer, nn.Dropout)))
+
+
+@wrong("teacher_network", 0.7, "the first dropout is missing")
+def one_dropout():
+    return teacher(dropout=lambda p: nn.Identity())
+
+
+class AlwaysDropping(nn.Module):
+    def forward(self, x):
+        return F.dropout(x, 0.5)
+
+
+@wrong("teacher_network", 0.3, "F.dropout needs training=self.training")
+def functional_dropout_that_never_stops():
+    return teacher(dropout=lambda p: AlwaysDropping())
+
+
+@wrong("teacher_network", 0.3, "the ReLU after the first dense layer is missing")
+def no_relu_after_the_dense_layer():
+    return nn.Sequential(*(layer for i, layer in enumerate(teacher()) if i != 9))
+
+
+SHARED = student()
+
+
+@wrong("student_network", 0.9, "share their weights")
+def one_student_for_all():  # what makes a sweep go on with the same student
+    return SHARED
+
+
+@wrong("student_network", 0.0, "it returns probabilities")
+def student_with_softmax():
+    return student(nn.Softmax(dim=1))
+
+
+@wrong("student_network", 0.0, "there is no ReLU at all")
+def student_without_relu():
+    return nn.Sequential(*(layer for layer in student() if not isinstance(layer, nn.ReLU)))
+
+
+@wrong("student_network", 0.9, "the student has no dropout")
+def student_with_dropout():
+    return nn.Sequential(*student()[:5], nn.Dropout(0.5), student()[5])
+
+
+@wrong("student_network", 0.0, "1,238,730 are right")
+def student_with_one_hidden_layer():
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 784), nn.ReLU(), nn.Linear(784, 10))
+
+
+def layer_by_layer(network, shape, conv, dense):
+    x, count = torch.zeros(1, *shape), 0
+    for layer in network.eval():
+        before, x = x, layer(x)
+        count += (conv(layer, before, x) if isinstance(layer, nn.Conv2d)
+                  else dense(layer) if isinstance(layer, nn.Linear) else 0)
+    return count
+
+
+def places(x):
+    return x.shape[2] * x.shape[3]
+
+
+@wrong("count_multiply_adds", 0.0, "these are FLOPs")
+def flops(network, shape):
+    return 2 * layer_by_layer(network, shape, lambda m, _, x: m.weight.numel() * places(x), lambda m: m.weight.numel())
+
+
+@wrong("count_multiply_adds", 0.0, "biases were counted too")
+def biases_counted(network, shape):
+    size = {id(m): sum(p.numel() for p in m.parameters()) for m in network}
+    return layer_by_layer(network, shape, lambda m, _, x: size[id(m)] * places(x), lambda m: size[id(m)])
+
+
+@wrong("count_multiply_adds", 0.0, "uses its weights at every place")
+def each_weight_once(network, shape):
+    return sum(p.numel() for p in network.parameters() if p.ndim > 1)
+
+
+@wrong("count_multiply_adds", 0.0, "applied at every pixel")
+def stride_ignored(network, shape):
+    return layer_by_layer(network, shape, lambda m, *_: m.weight.numel() * shape[1] * shape[2],
+                          lambda m: m.weight.numel())
+
+
+@wrong("count_parameters", 0.0, "the biases are missing")
+def weights_without_biases(network):
+    return sum(p.numel() for p in network.parameters() if p.ndim > 1)
+
+
+@wrong("count_parameters", 0.0, "not the numbers in them")
+def number_of_tensors(network):
+    return len(list(network.parameters()))
