@@ -49,7 +49,7 @@ def test_every_broken_notebook_is_expected():
     assert {path.stem for path in (ROOT / "tests" / "broken_notebooks").glob("*.ipynb")} == set(BROKEN)
 
 
-@pytest.mark.parametrize("path", [*NOTEBOOKS, ROOT / "README.md", ROOT / "CONTRIBUTING.md"], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*NOTEBOOKS, *ROOT.glob("*.md")], ids=lambda path: path.name)
 def test_no_link_is_dead(path):
     text = prose(path) if path.suffix == ".ipynb" else path.read_text()
     targets = [target for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text) if not target.startswith("http")]

@@ -1,0 +1,39 @@
+"""What the parts of the sandbox share: limits, what a run brought back, and the error that is no student's fault."""
+
+from dataclasses import dataclass, field
+
+MB = 2**20
+
+
+class SandboxError(RuntimeError):
+    """A run could not begin, or was called off. The message says why."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one submission may use. None switches a limit off: the tests do, to see that it is the limit that holds.
+
+    Times in seconds, sizes in bytes. `memory` holds for each process (private data) and for all of them together
+    (resident); `disk` for its writable folder, which lies in memory; `output` for what one cell prints or shows, of
+    which the rest is left out; `result` for everything that is read back, beyond which the run is ended.
+    """
+
+    cell: float | None = 60
+    total: float | None = 300
+    memory: int | None = 3072 * MB
+    processes: int | None = 192
+    disk: int | None = 256 * MB
+    output: int | None = 1 * MB
+    result: int | None = 64 * MB
+
+
+@dataclass
+class Execution:
+    """What a submission did: the outputs of its cells, by position, and what its checks recorded, by name.
+
+    `stopped` says in words what ended it early, and is empty if nothing did. All of it is the student's word.
+    """
+
+    outputs: dict[int, list[dict]] = field(default_factory=dict)
+    recordings: dict[str, bytes] = field(default_factory=dict)
+    stopped: str = ""

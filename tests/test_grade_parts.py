@@ -1,0 +1,327 @@
+"""The steps of grading by themselves: names, mending, verdicts, tables and pages. No sandbox, no nbgrader."""
+
+import csv
+import io
+import json
+import os
+import random
+import string
+from pathlib import Path
+from types import SimpleNamespace
+
+import nbformat
+import pytest
+from grading.course import DOUBLE, answered, cell, own, solved, write
+
+from kdcourse.grade import base, referee
+from kdcourse.grade.collect import EXTRAS, Submission, collect, grade_ids, identifier
+from kdcourse.grade.mend import mend
+from kdcourse.grade.page import safe_html, safe_markdown
+from kdcourse.grade.table import table
+from kdcourse.sandbox import Execution
+
+RELEASED = solved()
+IDS = grade_ids(RELEASED)
+
+
+# -- who handed in
+
+
+@pytest.mark.parametrize("names", [
+    ("jdoe", "JDoe", "jdoe_01_vanilla_kd", "01_vanilla_kd-jdoe", "01_Vanilla_KD jdoe"),
+    ("Anna Müller", "anna müller", "Anna  Mu\u0308ller", "Anna Müller - 01_vanilla_kd"),
+    ("Zoë_123456_assignsubmission_file_", "Zoë_123456_assignsubmission_file_My work", "zoë_123456_assignsubmission_x"),
+    ("doejane_12345_678901_kd", "doejane_LATE_12345_678999_kd-1"),
+])  # fmt: skip
+def test_one_student_has_one_identifier_under_all_these_names(names):
+    assert len({identifier(name, "01_vanilla_kd") for name in names}) == 1
+
+
+def test_different_students_have_different_identifiers():
+    names = [
+        "Zoe",
+        "Zoë",
+        "Zoé",
+        "zo e",
+        "zo-e",
+        "zo_e",
+        "王伟",
+        "王芳",
+        "Ωmega",
+        "a" * 50,
+        "a" * 51,
+        "anna (1)",
+        "anna (2)",
+        "anna",
+    ]
+    names += [
+        "Kim_111111_assignsubmission_file_",
+        "Kim_222222_assignsubmission_file_",
+        "🎓",
+        "../x",
+        "x",
+        "...",
+        "01_vanilla_kd",
+    ]
+    assert len({identifier(name, "01_vanilla_kd") for name in names}) == len(names)
+
+
+def test_an_identifier_is_safe_as_the_name_of_a_folder():
+    draw = random.Random(0)
+    for _ in range(300):
+        name = "".join(draw.choices(string.printable + "äß/\\..*?[]{}%\x00王🎓", k=draw.randrange(1, 60)))
+        found = identifier(name)
+        assert set(found) <= set(string.ascii_lowercase + string.digits + "-") and 0 < len(found) <= 45
+
+
+# -- what they handed in
+
+
+def hand_in(folder: Path, **names) -> dict[str, Submission]:
+    for name, content in names.items():
+        write(folder / "in" / name.replace("__", "/").replace("DOT", "."), content)
+    return {one.student: one for one in collect(folder / "in", "tiny", IDS)}
+
+
+def test_files_and_folders_are_collected_and_system_files_are_not(tmp_path):
+    found = hand_in(tmp_path, annaDOTipynb=RELEASED, ben__x__workDOTipynb=RELEASED, DOTDS_Store="x", __MACOSX__x="x",
+                    ben__dataDOTcsv="1", ben__x__helpDOTpy="y", ben__x__kdcourse__trainDOTpy="no")  # fmt: skip
+    assert list(found) == ["anna", "ben"]
+    assert list(found["ben"].extras) == ["help.py"] and not found["ben"].rejected
+
+
+def test_a_notebook_with_another_ending_is_found_if_there_is_no_other(tmp_path):
+    assert hand_in(tmp_path, **{"annaDOTipynbDOTtxt": RELEASED})["anna-ipynb-" + identifier("anna.ipynb")[-4:]].notebook
+
+
+@pytest.mark.parametrize("content, why", [
+    ("", "empty"), ("{}", "not a notebook"), ("[1]", "not a notebook"), ('{"nbformat": 4}', "not a notebook"),
+    ("{" * 9000, "not a notebook"), ('{"nbformat": 4, "cells": 3}', "not a notebook"), ("PK\x03\x04", "not a notebook"),
+    ('{"nbformat": 4, "cells": []}', "another notebook"), ('{"nbformat": 2, "worksheets": [3]}', "not a notebook"),
+    ("[" * 2_000_001, "larger than"), ('{"nbformat": NaN, "cells": []}', "not a notebook"),
+])  # fmt: skip
+def test_what_is_no_notebook_is_rejected_with_the_reason(content, why, tmp_path):
+    submission = hand_in(tmp_path, annaDOTipynb=content)["anna"]
+    assert submission.notebook is None and why in submission.rejected
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a system with links and pipes")
+def test_links_and_pipes_are_not_followed(tmp_path):
+    secret = tmp_path / "secret.ipynb"
+    write(secret, RELEASED)
+    folder = tmp_path / "in" / "anna"
+    folder.mkdir(parents=True)
+    (folder / "link.ipynb").symlink_to(secret)
+    (folder / "data").symlink_to(tmp_path)
+    os.mkfifo(folder / "pipe.ipynb")
+    (tmp_path / "in" / "ben.ipynb").symlink_to(secret)
+    found = {one.student: one for one in collect(tmp_path / "in", "tiny", IDS)}
+    assert [one.notebook for one in found.values()] == [None] * len(found) and all(
+        one.rejected for one in found.values()
+    )
+
+
+def test_too_many_other_files_are_left_out_and_it_is_said(tmp_path):
+    for number in range(EXTRAS + 1):
+        write(tmp_path / "in" / "anna" / f"{number}.txt", "x")
+    submission = hand_in(tmp_path, anna__workDOTipynb=RELEASED)["anna"]
+    assert submission.extras == {} and "left out" in submission.notes[0]
+
+
+# -- mending
+
+
+def test_an_untouched_notebook_needs_no_mending_and_an_answered_one_keeps_its_answers():
+    for notebook in (RELEASED, answered(RELEASED, why="Mine.", before="x = 1")):
+        mended, notes = mend(notebook, RELEASED)
+        assert notes == []
+        assert [text(one) for one in mended["cells"]] == [text(one) for one in notebook["cells"]]
+        nbformat.validate(nbformat.from_dict(mended))
+
+
+def text(one: dict) -> str:
+    return "".join(one["source"])
+
+
+def test_mending_twice_is_mending_once():
+    broken = {**RELEASED, "cells": [own("1"), *RELEASED["cells"][3:], RELEASED["cells"][3], own("2")]}
+    once, notes = mend(broken, RELEASED)
+    assert notes and mend(once, RELEASED) == (once, [])
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_however_cells_are_deleted_copied_and_moved_each_of_the_assignments_is_there_once(seed):
+    draw = random.Random(seed)
+    cells = [*draw.choices(answered(RELEASED)["cells"], k=draw.randrange(14)), own("x")]
+    mended, _ = mend({**RELEASED, "cells": json.loads(json.dumps(cells))}, RELEASED)
+    marks = [one["metadata"]["nbgrader"] for one in mended["cells"] if "nbgrader" in one["metadata"]]
+    names = [mark["grade_id"] for mark in marks]
+    assert len(names) == len(set(names)) and {"setup", "double", "norm", "why", "goodbye"} <= set(names)
+    assert marks == [cell(RELEASED, name)["metadata"]["nbgrader"] for name in names]
+    assert all(
+        text(cell(mended, name)) == text(cell(RELEASED, name)) for name in ("setup", "double", "norm", "goodbye")
+    )
+    assert len({one["id"] for one in mended["cells"]}) == len(mended["cells"])
+    nbformat.validate(nbformat.from_dict(mended))
+
+
+def test_a_check_that_was_deleted_comes_back_after_the_answer_wherever_that_went():
+    cells = [one for one in answered(RELEASED)["cells"] if one["id"] not in ("double-answer", "double")]
+    mended, _ = mend({**RELEASED, "cells": [cells[0], cells[1], own(DOUBLE), *cells[2:]]}, RELEASED)
+    sources = [text(one) for one in mended["cells"]]
+    assert sources.index(DOUBLE) < sources.index("checks.double(double)") < sources.index("checks.norm(norm)")
+
+
+def test_the_parts_of_a_written_answer_are_joined_and_an_untouched_copy_is_none():
+    why = cell(RELEASED, "why")
+    parts = [{**why, "source": source} for source in ("One.", why["source"], "Two.")]
+    mended, notes = mend({**RELEASED, "cells": [*RELEASED["cells"][:6], *parts]}, RELEASED)
+    assert text(cell(mended, "why")) == "One.\n\nTwo." and "the parts were joined" in notes[0]
+
+
+def test_pictures_in_an_answer_are_kept_and_nothing_else_that_is_attached():
+    attached = {
+        "a.png": {"image/png": "iVBORw0KGgo="},
+        "b.svg": {"image/svg+xml": "PHN2Zz4="},
+        "c": {"image/png": "<script>"},
+        "d": 3,
+    }
+    notebook = answered(RELEASED)
+    cell(notebook, "why")["attachments"] = attached
+    kept = cell(mend(notebook, RELEASED)[0], "why")["attachments"]
+    assert kept == {"a.png": attached["a.png"]}
+
+
+@pytest.mark.parametrize("junk", [
+    None, 3, "x", {}, {"cell_type": "code"}, {"cell_type": "code", "source": {}, "metadata": []},
+    {"cell_type": "markdown", "source": ["a", 1], "metadata": {"nbgrader": []}},
+    {"cell_type": "code", "id": [], "source": "\ud800", "metadata": {"nbgrader": {"grade_id": {}}}},
+])  # fmt: skip
+def test_a_cell_that_is_none_harms_no_other(junk):
+    mended, _ = mend({**RELEASED, "cells": [junk, *RELEASED["cells"]]}, RELEASED)
+    assert [text(one) for one in mended["cells"]][-8:] == [text(one) for one in RELEASED["cells"]]
+    json.dumps(mended).encode()
+
+
+# -- verdicts
+
+
+def verdict(share, message="because"):
+    return lambda name, path: SimpleNamespace(share=share, message=message)
+
+
+def scored(share, outputs=(), folder=None, rejected="", recorded=True):
+    notebook = mend(answered(RELEASED), RELEASED)[0]
+    index = notebook["cells"].index(cell(notebook, "double"))
+    execution = Execution({index: list(outputs)})
+    if recorded:
+        (folder / "double.safetensors").write_bytes(b"x")
+    referee.enter(notebook, execution)
+    verdicts = referee.score(notebook, execution, verdict(share), folder, rejected)
+    return verdicts["double"], cell(notebook, "double")["outputs"]
+
+
+@pytest.mark.parametrize("share, points", [
+    (1, 2), (0, 0), (0.5, 1), (2, 2), (1000.0, 2), (-1, 0), (float("nan"), 0), (float("inf"), 2), (True, 2), (False, 0),
+])  # fmt: skip
+def test_the_points_are_a_plain_number_between_none_and_all(share, points, tmp_path):
+    from nbgrader.utils import determine_grade
+
+    found, outputs = scored(share, folder=tmp_path)
+    one = nbformat.from_dict({**cell(RELEASED, "double"), "outputs": outputs})
+    assert (found["points"], determine_grade(one)) == (points, (points, 2))
+
+
+@pytest.mark.parametrize("output", [
+    {"output_type": "execute_result", "data": {"text/plain": "2"}, "metadata": {}, "execution_count": 1},
+    {"output_type": "execute_result", "data": {"text/plain": "False"}, "metadata": {}, "execution_count": 1},
+    {"output_type": "stream", "name": "stderr", "text": "a warning"},
+    {"output_type": "error", "ename": "E", "evalue": "", "traceback": []},
+])  # fmt: skip
+def test_nothing_that_the_cell_shows_changes_its_score(output, tmp_path):
+    assert scored(0.5, [output] * 3, tmp_path) == scored(0.5, [], tmp_path)
+
+
+def test_what_was_not_recorded_or_not_accepted_scores_nothing_and_says_why(tmp_path):
+    error = {"output_type": "error", "ename": "NameError", "evalue": "name \x1b[31m'f'\x1b[0m", "traceback": []}
+    assert (
+        scored(1, [error], tmp_path, recorded=False)[0]["message"]
+        == "nothing was recorded to judge: NameError: name 'f'"
+    )
+    found = scored(1, folder=tmp_path, rejected="it is an essay")[0]
+    assert (found["points"], found["message"]) == (0, "it is an essay")
+
+
+def test_a_note_is_shown_as_it_is_and_not_as_markdown():
+    notebook = {"cells": []}
+    referee.announce(notebook, ["a <b>bold</b> *star* [link](javascript:x) `code`"])
+    html = safe_markdown({}, notebook["cells"][0]["source"])
+    assert "a &lt;b&gt;bold&lt;/b&gt; *star* [link](javascript:x) `code`" in html
+
+
+# -- pages and tables
+
+
+@pytest.mark.parametrize("source", [
+    "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "[x](javascript:alert(1))", "[x](JaVa&#115;cript:x())",
+    "[x](data:text/html;base64,PHNjcmlwdD4=)", "<iframe src='//x'></iframe>", "<a href=' java\nscript:alert(1)'>x</a>",
+    "<form action=//x><input></form>", "<style>body{}</style>", "<svg onload=alert(1)>",
+    "<math><a xlink:href=javascript:x>", "$\\href{javascript:alert(1)}{x}$",
+    "$$\\require{html}\\style{color:red}{x}$$", "<p style='position:fixed'>x</p>",
+    "<base href=//x>", "<meta http-equiv=refresh content=0>", "<object data=x>", "![x](data:text/html;base64,xx)",
+    "[a]: javascript:alert(1)\n\n[a]", "<div><script>", "`<script>`", "```\n<script>alert(1)</script>\n```",
+])  # fmt: skip
+def test_no_markup_of_a_students_can_act(source):
+    import bs4
+
+    soup = bs4.BeautifulSoup(safe_markdown({}, source), "html.parser")
+    names = {tag.name for tag in soup.find_all(True)}
+    assert not names & {"script", "style", "iframe", "form", "input", "svg", "math", "base", "meta", "object"}
+    for tag in soup.find_all(True):
+        assert not [key for key in tag.attrs if key.startswith("on") or key == "style"]
+        for value in (tag.get("href", ""), tag.get("src", "")):
+            assert not "".join(value.split()).lower().startswith(("javascript", "data:text", "//"))
+    assert not any(command in soup.text for command in ("\\href", "\\require", "\\style"))
+
+
+def test_what_an_answer_needs_is_shown():
+    source = "**bold** and $a < b$, `x < y`\n\n| a |\n|---|\n| 1 |\n\n![plot](attachment:p.png) ![gone](attachment:no.png)\n\n[doc](https://x.org)"
+    html = safe_markdown({"cell": {"attachments": {"p.png": {"image/png": "iVBORw0KGgo="}}}}, source)
+    for part in (
+        "<strong>bold</strong>",
+        "$a &lt; b$",
+        "<td>1</td>",
+        'src="data:image/png;base64,iVBORw0KGgo="',
+        'href="https://x.org"',
+    ):
+        assert part in html
+    assert safe_html("<b>x</b>") == "<b>x</b>"
+
+
+def test_the_table_is_sorted_complete_and_free_of_formulas():
+    cells = {"double": score(2), "why": score(None, needs=True), "essay": score(0, manual=3.5)}
+    row = {"student": "anna", "name": "=cmd()", "late": 9000, "cells": cells,
+           "verdicts": {"double": {"message": "-1\nand more"}}, "total": 5.5, "max": 10.0,
+           "notes": ["one", "@two"]}  # fmt: skip
+    lines = list(csv.reader(io.StringIO(table([row], ("double",)))))
+    assert dict(zip(*lines, strict=True)) == {
+        "student": "anna", "handed in as": "'=cmd()", "double points": "2", "double message": "'-1 and more",
+        "essay points": "3.5", "why points": "", "automatic": "2", "by hand": "3.5", "total": "5.5",
+        "maximum": "10", "to mark by hand": "why",
+        "hours late": "2.5", "notes": "one; @two",
+    }  # fmt: skip
+
+
+def score(auto, *, manual=None, needs=False) -> dict:
+    return {
+        "auto": auto,
+        "manual": manual,
+        "max": 5.0,
+        "open": needs,
+        "score": manual if manual is not None else auto or 0,
+    }
+
+
+def test_a_digest_tells_apart_what_is_cut_differently():
+    assert len({base.digest("ab", "c"), base.digest("a", "bc"), base.digest("abc"), base.digest("ab", b"c", "")}) == 4
+    assert base.digest("a") == base.digest(b"a")

@@ -1,0 +1,335 @@
+"""The sandbox keeps a student's program in and from harming the grader. Each wall and limit is seen to matter."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+from grading.course import ROOT, need_sandbox
+
+import kdcourse
+from kdcourse import sandbox
+from kdcourse.sandbox import MB, Limits, outputs, walls
+
+LIMITS = Limits(cell=8, total=20, memory=700 * MB, processes=48, disk=16 * MB, output=2**16, result=4 * MB)
+SECRET = "kdcourse-test-secret"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def walled():
+    need_sandbox()
+
+
+@pytest.fixture
+def listener():
+    """A server on this machine, and its port."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def run(*sources: str, limits: Limits = LIMITS, names=("answer",), **options) -> sandbox.Execution:
+    """Run cells; the last one carries the check."""
+    cells = [nbformat.v4.new_code_cell(textwrap.dedent(source)) for source in sources]
+    cells[-1].metadata["nbgrader"] = {"grade_id": "answer"}
+    text = nbformat.writes(nbformat.v4.new_notebook(cells=cells))
+    options = {"environment": {"KDCOURSE_GRADING_SEED": "7"}, "files": {"files/beside.txt": b"beside"}, **options}
+    return sandbox.run(text, names=names, limits=limits, **options)
+
+
+def shown(execution: sandbox.Execution, index: int = 0) -> str:
+    """All that a cell printed, returned and raised."""
+    parts = []
+    for output in execution.outputs.get(index, []):
+        parts += [output.get("text", ""), output.get("data", {}).get("text/plain", "")]
+        parts += [output.get("ename", ""), output.get("evalue", "")]
+    return " ".join(filter(None, parts))
+
+
+# -- what a program sees
+
+
+PYTHON = {path.relative_to(Path.home()).parts[0] for path in walls.pythons() if path.is_relative_to(Path.home())} | {""}
+PROBES = {
+    "reads what lies beside it": ("open('beside.txt').read()", "'beside'"),
+    "may write where it works": ("open('mine.txt', 'w').write('1'), open('/tmp/mine', 'w').write('1')", "(1, 1)"),
+    "knows the seed": ("import os; os.environ['KDCOURSE_GRADING_SEED']", "'7'"),
+    "is not root, and cannot be": (
+        "import os\nprint(os.getuid() != 0)\nos.setuid(0)", "True\n PermissionError|True\n OSError",
+    ),
+    "has no capability": (
+        "[line.split()[1] for line in open('/proc/self/status') if line.startswith(('CapEff', 'CapPrm', 'CapAmb'))]",
+        "['0000000000000000', '0000000000000000', '0000000000000000']",
+    ),
+    "cannot write to the system": ("open('/usr/mine', 'w')", "OSError|PermissionError"),
+    "cannot write beside the interpreter": ("import sys; open(sys.prefix + '/mine', 'w')", "OSError|PermissionError"),
+    "cannot write to the root": ("open('/mine', 'w')", "OSError|PermissionError"),
+    "cannot write to what it was given": ("open('/given/mine', 'w')", "OSError|PermissionError"),
+    "cannot write devices": ("open('/dev/mine', 'w')", "OSError|PermissionError"),
+    "sees no device but the harmless": (
+        "import os; sorted(set(os.listdir('/dev')) - {'console', 'core', 'fd', 'full', 'null', 'ptmx', 'pts', "
+        "'random', 'shm', 'stderr', 'stdin', 'stdout', 'tty', 'urandom', 'zero'})", "[]",
+    ),
+    "sees only its own processes": ("import os; sum(map(str.isdecimal, os.listdir('/proc'))) < 6", "True"),
+    "does not see the course": (f"import os; os.path.exists({str(ROOT / 'pyproject.toml')!r})", "False"),
+    "does not see this folder": (f"import os; os.path.exists({os.getcwd()!r})", "False"),
+    "does not see the home folder": (
+        f"import os; home = {str(Path.home())!r}\nfound = os.listdir(home) if os.path.exists(home) else []\n"
+        f"sorted(set(found) - {PYTHON})",
+        "[]",
+    ),
+    "does not see the rest of the system": (
+        "import os; sorted(set(os.listdir('/etc')) - {'alternatives', 'fonts', 'ld.so.cache', 'localtime'})", "[]",
+    ),
+    "has an environment of its own": (f"import os; {SECRET!r} in str(dict(os.environ))", "False"),
+    "cannot import the package": ("import kdcourse.train", "ModuleNotFoundError"),
+    "has no network": ("import socket; socket.create_connection(('1.1.1.1', 53), timeout=2)", "OSError"),
+    "cannot mount": (
+        "import ctypes; ctypes.CDLL(None).mount(b'none', b'/tmp/home', b'tmpfs', 0, None)", "-1",
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def probed():
+    os.environ["KDCOURSE_TEST_SECRET"] = SECRET
+    try:
+        return run(*(source for source, _ in PROBES.values()))
+    finally:
+        del os.environ["KDCOURSE_TEST_SECRET"]
+
+
+@pytest.mark.parametrize("name", PROBES)
+def test_a_submission(name, probed):
+    found, wanted = shown(probed, list(PROBES).index(name)), PROBES[name][1]
+    assert any(found.startswith(one) for one in wanted.split("|")), found
+
+
+def test_what_must_not_be_seen_is_there_to_be_seen():
+    assert (ROOT / "pyproject.toml").exists() and Path.home().exists() and Path(kdcourse.__file__).exists()
+
+
+CONNECT = """
+    import socket
+    socket.create_connection(("127.0.0.1", {port}), timeout=2).close()
+    print("reached")
+"""
+
+
+@pytest.mark.parametrize("wall, found", [("--no-wall", "ConnectionRefusedError"), ("--unshare-net", "reached")])
+def test_without_its_own_network_it_would_reach_this_machine(wall, found, listener, monkeypatch):
+    whole = walls._walls
+    monkeypatch.setattr(walls, "_walls", lambda *given: [word for word in whole(*given) if word != wall])
+    assert shown(run(CONNECT.format(port=listener))).startswith(found)
+
+
+@pytest.mark.parametrize("wall, alone", [("--no-wall", "True"), ("--unshare-pid", "False")])
+def test_without_its_own_process_numbers_it_would_see_this_process(wall, alone, monkeypatch):
+    whole = walls._walls
+    monkeypatch.setattr(walls, "_walls", lambda *given: [word for word in whole(*given) if word != wall])
+    assert shown(run(f"import os; not os.path.exists('/proc/{os.getpid()}/status')")) == alone
+
+
+def test_an_installed_package_is_hidden(tmp_path, monkeypatch):
+    package = tmp_path / "environment" / "kdcourse"
+    package.mkdir(parents=True)
+    (package / "judging.py").write_text(SECRET)
+    real = walls.pythons()
+    monkeypatch.setattr(walls, "pythons", lambda: [*real, tmp_path / "environment"])
+    look = f"import os; os.listdir({str(package)!r})"
+    assert walls.seen(package)
+    assert (shown(run(look)), shown(run(look, hide=[package]))) == ("['judging.py']", "[]")
+
+
+# -- limits: each holds, and without it the same program gets through
+
+
+BOMBS = {
+    "cell": ("import time; time.sleep(4); print('through')", replace(LIMITS, cell=2), "Timeout"),
+    "total": ("import time; time.sleep(4); print('through')", replace(LIMITS, total=3), "took more than 3 seconds"),
+    "memory": ("bomb = bytearray(900 * 2**20); print('through')", LIMITS, "MemoryError"),
+    "memory of several": (
+        "import os, time\nfor _ in range(4):\n    if not os.fork():\n        bomb = bytearray(250 * 2**20)\n"
+        "        time.sleep(2)\n        os._exit(0)\ntime.sleep(2); print('through')",
+        LIMITS, "more than 700 MB of memory",
+    ),
+    "memory that is shared": (
+        "import mmap, time\nbomb = mmap.mmap(-1, 900 * 2**20)\nfor _ in range(9):\n    bomb.write(bytes(100 * 2**20))\n"
+        "time.sleep(1); print('through')", LIMITS, "more than 700 MB of memory",
+    ),
+    "processes": (
+        "import os, time\nfor _ in range(100):\n    if not os.fork():\n        time.sleep(2)\n        os._exit(0)\n"
+        "print('through')", LIMITS, "BlockingIOError",
+    ),
+    "disk in one file": ("print(open('bomb', 'wb').write(bytes(20 * 2**20)), 'through')", LIMITS, "OSError"),
+    "disk in many files": (
+        "for name in range(20):\n    open(f'bomb{name}', 'wb').write(bytes(2**20))\nprint('through')", LIMITS,
+        "OSError",
+    ),
+    "output": ("print('x' * 70_000, 'through')", LIMITS, "the rest is left out"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_limit_holds(name):
+    source, limits, found = BOMBS[name]
+    execution = run(source, "print('after')", limits=limits)
+    assert found in f"{shown(execution)} {execution.stopped}" and "through" not in shown(execution)
+    assert execution.stopped or shown(execution, 1) == "after\n"
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_without_the_limit_the_same_program_gets_through(name):
+    off = {name.split()[0]: None, "cell": None, **({"memory": None} if name == "processes" else {})}
+    assert "through" in shown(run(BOMBS[name][0], limits=replace(LIMITS, **off)))
+
+
+@pytest.mark.parametrize("limit", [4 * MB, None])
+def test_what_is_brought_back_is_limited(limit):
+    flood = "import os\nfor number in range(8):\n    for name in os.listdir('/proc'):\n        pass"
+    pictures = ["from IPython.display import Image, display\n"
+                "display(Image(data=b'\\x89PNG\\r\\n\\x1a\\n' + bytes(900_000), format='png'))"] * 6  # fmt: skip
+    execution = run(flood, *pictures, limits=replace(LIMITS, result=limit, output=2 * MB))
+    assert bool(execution.stopped) is bool(limit)
+    assert ("larger than 4 MB" in execution.stopped) is bool(limit)
+
+
+def test_a_hundred_megabytes_of_output_fill_nobodys_memory():
+    before = psutil.Process().memory_info().rss
+    execution = run("for _ in range(100):\n    print('x' * 2**20)", "print('after')", limits=replace(LIMITS, cell=15))
+    assert len(shown(execution)) < 200_000 and shown(execution, 1) == "after\n"
+    assert psutil.Process().memory_info().rss - before < 50 * MB
+
+
+def test_a_loop_that_ignores_the_interrupt_ends_the_run_and_keeps_what_was_before():
+    stubborn = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass"
+    execution = run("1 + 1", stubborn, "2 + 2", limits=replace(LIMITS, cell=1))
+    assert (shown(execution), "Timeout" in shown(execution, 1), 2 in execution.outputs) == ("2", True, False)
+    assert "interrupted" in execution.stopped
+
+
+def test_a_kernel_that_kills_itself_ends_the_run_and_keeps_what_was_before():
+    execution = run("1 + 1", "import os; os.kill(os.getpid(), 9)", "2 + 2")
+    assert (shown(execution), 2 in execution.outputs) == ("2", False) and "process ended" in execution.stopped
+
+
+def test_a_program_that_ends_the_whole_sandbox_harms_only_itself():
+    execution = run("1 + 1", "import os; os.kill(os.getppid(), 9); os.kill(-1, 9)", "2 + 2")
+    assert shown(execution) == "2" and "process ended" in execution.stopped
+
+
+# -- what is brought back
+
+
+def test_a_recording_is_brought_back_as_it_is():
+    write = "import os; open(os.environ['KDCOURSE_RECORD'] + '/answer.safetensors', 'wb').write(b'what it recorded')"
+    assert run(write).recordings == {"answer": b"what it recorded"}
+
+
+@pytest.mark.parametrize("trick", [
+    "os.symlink('/given/job.json', path)", "os.mkfifo(path)", "os.mkdir(path)",
+    "os.truncate(os.open(path, 66), 14 * 2**20)", "open(path.replace('answer', 'other'), 'w').write('x')",
+])  # fmt: skip
+def test_only_a_file_of_bounded_size_and_expected_name_counts_as_a_recording(trick):
+    path = "import os; path = os.environ['KDCOURSE_RECORD'] + '/answer.safetensors'"
+    execution = run(f"{path}\n{trick};")
+    assert (execution.recordings, execution.stopped, shown(execution)) == ({}, "", "")
+
+
+def frame(kind: str, name: str, content: bytes = b"") -> bytes:
+    return f"{kind} {name} {len(content)}\n".encode() + content
+
+
+@pytest.mark.parametrize("said", [
+    b"", b"\x00" * 100, b"nonsense", b"ready - 999999\n", b"cell 0 2\n[]", frame("cell", "0", b"[]"),
+])  # fmt: skip
+def test_a_run_that_does_not_say_that_it_began_did_not_begin(said):
+    assert outputs.understood(said, ["answer"], "") is None
+
+
+@pytest.mark.parametrize("rubbish", [
+    b"{", b"[" * 100_001, b"[" * 5_000 + b"]" * 5_000, b"null", b"[1, {}, []]", b'"x"', b"\xff\xfe",
+    b'[{"output_type": 3}]', b'[{"output_type": "display_data", "data": 7}]', b"1" * 6_000,
+    b'[{"output_type": "error", "traceback": {}}]',
+])  # fmt: skip
+def test_outputs_that_are_none_are_taken_for_none(rubbish):
+    execution = outputs.understood(frame("ready", "-") + frame("cell", "0", rubbish) + frame("end", "-"), [], "")
+    assert "x" not in str(execution.outputs[0]).replace("text", "").replace("execution", "").replace("ex", "")
+    nbformat.validate(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("", outputs=[
+        nbformat.from_dict(output) for output in execution.outputs[0]
+    ])]))  # fmt: skip
+
+
+def test_frames_after_one_that_makes_no_sense_are_not_read():
+    said = frame("ready", "-") + frame("recording", "answer", b"1") + b"rubbish\n" + frame("recording", "answer", b"2")
+    execution = outputs.understood(said, ["answer"], "")
+    assert execution.recordings == {"answer": b"1"} and execution.stopped
+
+
+def test_nothing_that_a_browser_would_run_is_kept():
+    script = "<script>alert(1)</script>"
+    kept = outputs.cleaned([
+        {"output_type": "display_data", "metadata": {"image/png": {"alt": script}}, "data": {
+            "text/html": script, "application/javascript": "alert(1)", "image/svg+xml": script, "text/latex": script,
+            "text/markdown": script, "image/png": script, "application/vnd.jupyter.widget-view+json": {},
+        }},
+        {"output_type": "display_data", "data": {"image/png": "iVBORw0KGgo=", "text/plain": "a picture"}},
+        {"output_type": script}, {"output_type": "stream", "name": script, "text": "text"},
+    ])  # fmt: skip
+    assert "script" not in json.dumps(kept) and "alert" not in json.dumps(kept)
+    assert kept[1]["data"] == {"image/png": "iVBORw0KGgo=", "text/plain": "a picture"}
+    assert [output["output_type"] for output in kept] == ["display_data", "display_data", "stream"]
+
+
+# -- the parent
+
+
+def test_it_ends_with_the_grader_even_if_that_is_killed():
+    script = """
+        import nbformat
+        from kdcourse.sandbox import Limits, run
+        cell = nbformat.v4.new_code_cell("import time; time.sleep(60)")
+        text = nbformat.writes(nbformat.v4.new_notebook(cells=[cell]))
+        run(text, {}, names=[], environment={}, limits=Limits())
+    """
+    grader = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)])
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        family = psutil.Process(grader.pid).children(recursive=True)
+        if any("ipykernel_launcher" in " ".join(one.cmdline()) for one in family if one.is_running()):
+            break
+        time.sleep(0.1)
+    assert len(family) >= 3
+    grader.kill()
+    grader.wait()
+    assert psutil.wait_procs(family, timeout=10)[1] == []
+
+
+def test_a_run_can_be_called_off():
+    stop = threading.Event()
+    threading.Timer(1, stop.set).start()
+    began = time.monotonic()
+    with pytest.raises(sandbox.SandboxError, match="interrupted"):
+        run("import time; time.sleep(60)", stop=stop)
+    assert time.monotonic() - began < 5
+
+
+def test_what_cannot_be_started_is_not_the_students_fault(monkeypatch):
+    monkeypatch.setattr(walls, "INSIDE", Path(walls.__file__).with_name("base.py"))
+    with pytest.raises(sandbox.SandboxError, match="could not be started"):
+        run("1")
+
+
+def test_without_bubblewrap_it_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(walls.shutil, "which", lambda name: None)
+    assert "apt install bubblewrap" in sandbox.unavailable()
+    monkeypatch.setattr(walls.sys, "platform", "darwin")
+    assert "only Linux" in sandbox.unavailable()
