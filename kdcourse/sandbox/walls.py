@@ -35,6 +35,9 @@ def unavailable() -> str:
         return "the sandbox is made by bubblewrap, which only Linux has"
     if not shutil.which("bwrap"):
         return "the sandbox is made by bubblewrap, which is not installed; run: sudo apt install bubblewrap"
+    for path in pythons():
+        if os.geteuid() == 0 and path.stat().st_mode & 0o005 != 0o005:
+            return f"submissions run as another user, who may not read {path}; run: chmod -R go+rX {path}"
     command = [*_walls(Path("/usr"), Limits(), ()), "/usr/bin/env", "true"]
     tried = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     return f"bubblewrap does not work here: {tried.stderr.strip()}" if tried.returncode else ""
