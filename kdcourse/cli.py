@@ -35,8 +35,11 @@ def main(arguments: list[str] | None = None) -> int:
     fetching = commands.add_parser("fetch", help="download a data set and verify it, before class")
     fetching.add_argument("source", help=f"one of: {', '.join(sorted(data.FETCHERS))}")
     starting = commands.add_parser("start", help="copy an exercise to work/, where you answer it")
-    starting.add_argument("exercise", help="01_vanilla_kd, for example")
-    checking = commands.add_parser("check", help="run the checks of your notebook before you hand it in")
+    starting.add_argument("exercise", help="01_vanilla_kd, for example; 01 will do")
+    checking = commands.add_parser(
+        "check", help="run the checks of your notebook before you hand it in",
+        description="Runs the notebook as the grader will, without changing the file, and lists what is right, what is "
+        f"not, and what is open. A cell may take {handin.SECONDS} seconds.")
     checking.add_argument("notebook", type=Path)
     releasing = commands.add_parser("release", help="instructors: make the students' copy from solutions/")
     releasing.add_argument("assignment")
@@ -61,26 +64,28 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, data.DataError) as error:
         print(f"kdcourse {chosen.command}: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"\nkdcourse {chosen.command}: stopped before its end", file=sys.stderr)
+        return 130
 
 
 def start(chosen: argparse.Namespace) -> int:
     course = handin.course_folder(Path.cwd())
     copy = handin.start(chosen.exercise, course)
-    notebook = copy / f"{chosen.exercise}.ipynb"
-    print(f"{notebook.relative_to(course)} is yours. Open it with:\n  jupyter lab {os.path.relpath(notebook)}")
+    notebook = os.path.relpath(copy / f"{copy.name}.ipynb")
+    print(f"{notebook} is yours. Open it with:\n  jupyter lab {notebook}")
     return 0
 
 
 def check(chosen: argparse.Namespace) -> int:
-    print(f"running {chosen.notebook} from its first cell to its last ...", flush=True)
-    results, warnings = handin.check(chosen.notebook)
-    print(handin.report(results, warnings))
+    results, warnings = handin.check(chosen.notebook, tell=lambda line: print(line, flush=True))
+    print(f"\n{handin.report(results, warnings)}")
     return 0 if not warnings and all(result.standing in ("right", "written") for result in results) else 1
 
 
 def make_release(chosen: argparse.Namespace) -> int:
     course = handin.course_folder(Path.cwd())
-    print(f"{release.release(chosen.assignment, course).relative_to(course)} is made from its solution")
+    print(f"{os.path.relpath(release.release(chosen.assignment, course))} is made from its solution")
     return 0
 
 

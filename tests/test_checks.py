@@ -138,9 +138,21 @@ def test_the_trained_pair_is_judged_by_its_weights_and_by_what_is_reported(both_
     verdict = share(teacher, fresh, {"teacher": of_teacher, "student": of_student})
     assert verdict.share == pytest.approx(0.5) and "the student reads" in verdict.message
     verdict = share(teacher, student, {"teacher": 100 * of_teacher, "student": 100 * of_student})
-    assert verdict.share == pytest.approx(0.6) and "in percent" in verdict.message
+    assert verdict.share == pytest.approx(0.6) and "it is in percent" in verdict.message
+    verdict = share(teacher, student, {"teacher": of_student, "student": of_teacher})
+    assert verdict.share == pytest.approx(0.6) and "teacher and student are exchanged" in verdict.message
+    for wrong, says in (({"Teacher": of_teacher, "student": of_student}, "a dict with the keys ['Teacher', 'student']"),
+                        ((of_teacher, of_student), "a tuple of 2")):
+        verdict = share(teacher, student, wrong)
+        assert verdict.share == pytest.approx(0.6) and f"accuracies is {says}, and a dict with" in verdict.message
+    valid = data.load("digits").valid
+    found = (student(valid.x / 255).argmax(dim=1) == valid.y).double().mean().item()
+    verdict = share(teacher, student, {"teacher": of_teacher, "student": found})
+    assert verdict.share == pytest.approx(0.8) and "measured on the validation images" in verdict.message
     assert share(teacher, student, {"teacher": 0.999, "student": of_student}).share == pytest.approx(0.8)
-    assert share(student, teacher, {"teacher": of_teacher, "student": of_student}).share == 0.0
+    verdict = share(student, teacher, {"teacher": of_teacher, "student": of_student})
+    assert verdict.share == 0.0 and "the layers of a small_student: are they exchanged?" in verdict.message
+    assert "the student has the layers of a small_teacher" in share(teacher, teacher, {}).message
 
     class Cheat(torch.nn.Module):
         def __init__(self, weights):
@@ -152,6 +164,23 @@ def test_the_trained_pair_is_judged_by_its_weights_and_by_what_is_reported(both_
 
     cheat = Cheat(experiments.small_student(3))
     assert share(teacher, cheat, {"teacher": of_teacher, "student": 1.0}).share == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("loss", [
+    lambda z_s, z_t, T: losses.T_GLOBAL * 0 + T**2 * losses.kl(z_s, z_t, T).detach(),
+    lambda z_s, z_t, T: (T**2 * losses.kl(z_s, z_t, T)).item(),
+])
+def test_what_is_right_with_large_logits_is_not_said_to_overflow(loss):
+    message = checks.distillation_loss.verdict(3, checks.distillation_loss.record(3, loss)).message
+    assert "no gradient reaches" in message
+    assert "in the hundreds" not in message and "infinite" not in message
+
+
+def test_a_finite_value_with_another_mistake_is_not_said_to_overflow():
+    for loss in (lambda z, y: losses.F.cross_entropy(z, y, reduction="sum"), lambda z, y: losses.F.nll_loss(z, y)):
+        message = checks.teacher_loss.verdict(3, checks.teacher_loss.record(3, loss)).message
+        assert "That is what one gets if" in message and "infinite" not in message
+    assert "nll_loss was given logits" in message
 
 
 def test_no_message_holds_a_line_of_a_solution():

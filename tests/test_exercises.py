@@ -1,5 +1,7 @@
 """Exercises: generated from their solutions, worth what the assignment says, and a student's way through one."""
 
+import contextlib
+import io
 import json
 import os
 import re
@@ -121,6 +123,42 @@ def test_the_solution_is_stored_as_it_ran_and_its_checks_were_right():
             assert cell.outputs[0].text == f"{cell.metadata.nbgrader.grade_id}: right\n"
 
 
+def printed(name: str) -> str:
+    """What a cell of the solution printed."""
+    outputs = next(cell.outputs for cell in cells(SOLUTION) if cell.id == name)
+    return "".join(output.text for output in outputs if output.output_type == "stream")
+
+
+def test_the_example_of_the_losses_prints_what_the_task_says_and_mistakes_print_another_line():
+    text = {cell.id: cell.source for cell in cells(SOLUTION)}
+    assert f"    {printed('q3-example').strip()}" in text["q3"].splitlines()
+    right = text["q3-losses"]
+    for a, b in (("F.cross_entropy(z, y)", 'F.cross_entropy(z, y, reduction="sum")'),
+                 (".sum(dim=1).mean()", ".sum()"), (".sum(dim=1).mean()", ".mean()"), ("T**2 * ", ""),
+                 ("log_softmax(z_s / T, dim=1)", "softmax(z_s / T, dim=1)"), ("dim=1)\n", "dim=0)\n"),
+                 ("(1 - alpha) * teacher_loss(z_s, y) + alpha", "alpha * teacher_loss(z_s, y) + (1 - alpha)"),
+                 ("distillation_loss(z_s, z_t, T)\n    ###", "distillation_loss(z_t, z_s, T)\n    ###")):
+        wrong = right.replace(a, b)
+        assert wrong != right, a
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            exec(f"import torch\nimport torch.nn.functional as F\n{wrong}\n{text['q3-example']}", {})
+        assert out.getvalue() != printed("q3-example"), b
+
+
+def test_question_12_prints_every_difference_against_both_baselines_and_the_model_answer_reports_them():
+    lines = printed("q12-run").splitlines()
+    written = " ".join(next(cell.source for cell in cells(SOLUTION) if cell.id == "q12-written").split())
+    for plan in ("the teacher of 2 epochs", "the finished teacher, half of the time", "a teacher that says nothing"):
+        for baseline in ("labels alone", "the finished teacher"):
+            (line,) = [line for line in lines if line.startswith(plan) and line.endswith(f"against {baseline}, n = 5")]
+            assert re.sub(r".*: (\S+) points \+- (\S+) .*", r"\1 +- \2", line) in written, line
+
+
+def test_the_time_that_a_cell_may_take_is_the_one_that_the_exercise_names():
+    assert f"A cell may take {handin.SECONDS:g} seconds" in EXERCISE.read_text(encoding="utf-8")
+
+
 def test_links_and_pictures_of_the_exercise_work_from_exercises_and_from_work():
     assert not re.findall(r"attachment:(?!curve\.png)", EXERCISE.read_text())
     for cell in cells(EXERCISE):
@@ -137,7 +175,7 @@ def test_only_what_is_there_when_graded_is_imported():
 
 @pytest.fixture(scope="module")
 def solved():
-    """What `check` says of the solved notebook, and how many seconds of the processor its kernel and the judging took."""
+    """What `check` says of the solved notebook, and how many seconds of the processor kernel and judging took."""
     for _ in range(2):  # once more if somebody else kept the machine busy
         before = os.times()
         results, warnings = handin.check(SOLUTION)
@@ -204,7 +242,8 @@ def test_start_never_writes_where_something_is(course, capsys):
     copy.write_text("my work")
     assert cli.main(["start", NAME]) == 2
     said = capsys.readouterr().err
-    assert f"../../work/{NAME} is there already" in said.replace("\\", "/") and f"{NAME}.ipynb" in said and "to begin again" in said
+    assert f"../../work/{NAME} is there already" in said.replace("\\", "/")
+    assert f"{NAME}.ipynb" in said and "to begin again" in said
     assert copy.read_text() == "my work" and len(list(copy.parent.iterdir())) == 1
     shutil.rmtree(copy.parent)
     copy.parent.write_text("a file in the way")

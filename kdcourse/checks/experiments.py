@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import nn
 
-from kdcourse.answers import Record
+from kdcourse.answers import Record, clean
 from kdcourse.checks.base import Log
 from kdcourse.core import generator
 
@@ -53,11 +53,13 @@ def ask_temperature_curve(inputs: dict, temperature_curve) -> Record:
     with record.trying("curve"):
         curve = temperature_curve(*_world(inputs, log), temperatures=temperatures, seeds=list(inputs["seeds"]),
                                   alpha=inputs["alpha"])
-        if isinstance(curve, dict):
-            pairs = [_pair(curve.get(T)) for T in inputs["temperatures"]]
-            record.keep("curve", None if None in pairs else torch.tensor(pairs, dtype=torch.double))
+        pairs = [_pair(curve.get(T)) for T in inputs["temperatures"]] if isinstance(curve, dict) else [None]
+        if None not in pairs:
+            record.keep("curve", torch.tensor(pairs, dtype=torch.double))
+        elif isinstance(curve, dict) and (T := inputs["temperatures"][pairs.index(None)]) in curve:
+            record.notes["curve"] = f"for T = {T:g} {_what(curve[T])}"
         else:
-            record.keep("curve", None if curve is None else str(type(curve)))
+            record.notes["curve"] = _what(curve)
     record.keep("measured", torch.tensor(log, dtype=torch.double).reshape(-1, 6))
     return record
 
@@ -70,6 +72,14 @@ def ask_student_alone(inputs: dict, student_alone) -> Record:
         record.keep("difference", None if pair is None else torch.tensor(pair, dtype=torch.double))
     record.keep("measured", torch.tensor(log, dtype=torch.double).reshape(-1, 6))
     return record
+
+
+def _what(value) -> str:
+    """What something is, in words."""
+    if isinstance(value, dict):
+        return clean(f"a dict with the keys {list(value)}")
+    size = f" of {len(value)}" if isinstance(value, tuple | list) else ""
+    return "None" if value is None else f"a {type(value).__name__}{size}"
 
 
 def _pair(value) -> list[float] | None:
@@ -114,10 +124,15 @@ def ask_stopped_teachers(inputs: dict, stopped_teachers) -> Record:
 
     with record.trying("teachers"):
         kept = stopped_teachers(make, learn, stops=list(inputs["stops"]), seed=inputs["seed"])
-        kept = kept if isinstance(kept, dict) else {}
-        for stop in inputs["stops"]:
-            network = kept.get(stop)
-            record.keep(f"after {stop}", network.weight if isinstance(network, Teacher) else network)
+        if not isinstance(kept, dict) or any(stop not in kept for stop in inputs["stops"]):
+            record.notes["teachers"] = _what(kept)
+            kept = {}
+        for stop, network in kept.items():
+            if isinstance(network, Teacher):
+                record.keep(f"after {stop}", network.weight)
+            elif stop in inputs["stops"]:
+                record.notes[f"after {stop}"] = ("a dict (weights by their names)" if isinstance(network, dict)
+                                                 else _what(network))
     record.keep("seeds", torch.tensor(made))
     return record
 
@@ -132,5 +147,8 @@ def ask_trained_pair(inputs: dict, teacher, student, accuracies) -> Record:
         for name, network in (("teacher", teacher), ("student", student)):
             for i, parameter in enumerate(list(copy.deepcopy(network).parameters())[:MOST_PARAMETERS]):
                 record.keep(f"{name} {i}", parameter)
-            record.keep(f"{name} accuracy", accuracies[name])
+            if isinstance(accuracies, dict) and name in accuracies:
+                record.keep(f"{name} accuracy", accuracies[name])
+            else:
+                record.notes["accuracies"] = _what(accuracies)
     return record

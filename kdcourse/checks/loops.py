@@ -81,8 +81,10 @@ def ask_evaluate(inputs: dict[str, dict], evaluate) -> Record:
     record = Record()
     for name, case in inputs.items():
         network = Table(case["answers"], case["garbled"]).train()
-        with record.trying(name):
-            record.keep(f"{name} value", evaluate(network, case["split"], batch_size=case["batch_size"]))
+        with torch.enable_grad():
+            with record.trying(name):
+                record.keep(f"{name} value", evaluate(network, case["split"], batch_size=case["batch_size"]))
+            record.keep(f"{name} recording afterwards", torch.is_grad_enabled())
         record.keep(f"{name} modes", torch.tensor([float(mode) for mode, _ in network.log]))
         record.keep(f"{name} gradients", torch.tensor([float(grad) for _, grad in network.log]))
         record.keep(f"{name} answers", network.answers)

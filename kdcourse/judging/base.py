@@ -138,10 +138,12 @@ SHARES: dict[str, Callable[[Tensor, Tensor, float, float], Tensor]] = {
     "alpha is squared away: (1 - alpha) stands on both terms": lambda h, s, T, a: (1 - a) * (h + s),
     "both terms are halved: alpha is not used": lambda h, s, T, a: (h + s) / 2,
 }
+NLL = "nll_loss was given logits: it expects log-probabilities"
 HARD: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
     "": lambda z, y, T: hard(z, y).mean(),
     "the hard term is computed at temperature T: it belongs at T = 1": lambda z, y, T: hard(z / T, y).mean(),
     "cross_entropy was given probabilities: it takes the softmax itself": lambda z, y, T: hard(_p(z), y).mean(),
+    NLL: lambda z, y, T: -z.double().gather(1, y[:, None]).mean(),
     "the hard term is summed over the images, not averaged": lambda z, y, T: hard(z, y).sum(),
 }
 
@@ -154,8 +156,12 @@ def single_soft_mistakes() -> Iterator[tuple[str, Callable[[Tensor, Tensor, floa
             yield name, loss
 
 
+EXCHANGED = "combined_loss was given the teacher's logits first and the student's second: its arguments are exchanged"
+
+
 def training_mistakes() -> Iterator[tuple[str, dict]]:
     """What may be wrong with a loop, and how to train in that way."""
+    yield EXCHANGED, {"exchanged": True}
     yield "gradients add up from step to step: zero_grad is missing", {"clear": False}
     yield "the optimiser is not Adam but SGD", {"optimiser": torch.optim.SGD}
     yield "the optimiser is made anew in every epoch and forgets", {"anew": lambda epoch: True}

@@ -40,6 +40,10 @@ def evaluate(inputs: dict[str, dict], record: Record) -> Verdict:
     said = (f"with {len(case['split'])} images in batches of {case['batch_size']} you return {values[name]:.4g}, and "
             f"{expected:.4g} is right")
     if table is None:
+        if len(record.tensor(f"{name} modes", None)) and all(
+            close(values[name], _flat(case), rtol=1e-5, atol=1e-6) for name, case in inputs.items()
+        ):
+            said += ": argmax without dim finds one place among all logits of a batch: it runs over the classes, dim=1"
         raise Wrong(f"{said}. Read {WHERE}.")
     marks.give(0.5, not text, f"{said}: {text}.")
     modes = torch.cat([record.tensor(f"{name} modes", None) for name in inputs])
@@ -50,7 +54,10 @@ def evaluate(inputs: dict[str, dict], record: Record) -> Verdict:
                "gradients are recorded while it evaluates: switch them off (torch.no_grad).")
     kept = all(close(record.tensor(f"{name} answers", *case["answers"].shape), case["answers"], rtol=0, atol=0)
                and record.number(f"{name} trainable") == 1 for name, case in inputs.items())
-    marks.give(0.15, kept, "the network cannot go on learning afterwards: its weights were changed or frozen.")
+    on = all(record.number(f"{name} recording afterwards") == 1 for name in inputs)
+    marks.give(0.15, kept and on, "gradients are still switched off after it returned, for everybody: switch them off "
+               "inside a with block." if kept else
+               "the network cannot go on learning afterwards: its weights were changed or frozen.")
     return marks.verdict()
 
 
@@ -62,6 +69,12 @@ def _miscount(inputs: dict[str, dict], values: dict[str, float]) -> tuple[str, s
                    for name, case in inputs.items()):
                 return text, table
     return "", None
+
+
+def _flat(case: dict) -> float:
+    """The accuracy with argmax over all logits of a batch."""
+    batches = zip(case["answers"].split(case["batch_size"]), case["split"].y.split(case["batch_size"]), strict=True)
+    return sum((z.argmax() == y).sum().item() for z, y in batches) / len(case["split"])
 
 
 def _right(case: dict, table: str) -> Tensor:

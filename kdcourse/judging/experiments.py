@@ -1,19 +1,14 @@
-"""Judging half, questions 5, 6, 7 and 12: diaries of toy students, moments of a toy teacher, and the accuracy of the
-recorded weights on the test images."""
+"""Judging half, questions 6, 7 and 12: diaries of toy students and moments of a toy teacher."""
 
 import math
-from functools import cache
 
-import torch.nn.functional as F
 from scipy import stats
 from torch import Tensor
 
-from kdcourse import data
 from kdcourse.answers import Record, Verdict, Wrong, stopped
 from kdcourse.judging.base import Marks, close
 
-CURVE, ALONE, EARLY, TUNED = (f"notebook 01, section {number}" for number in (6, 4, 10, 7))
-FLOORS = {"teacher": 0.95, "student": 0.88}  # of the test accuracy of a network that has learnt
+CURVE, ALONE, EARLY = (f"notebook 01, section {number}" for number in (6, 4, 10))
 
 
 def temperature_curve(inputs: dict, record: Record) -> Verdict:
@@ -29,6 +24,9 @@ def temperature_curve(inputs: dict, record: Record) -> Verdict:
     marks.give(0.1, found == wanted and lessons == wanted, _runs(found, lessons, wanted, seeds))
     marks.give(0.1, all(close(row[3], alpha, rtol=1e-6) for row in measured),
                f"alpha = {alpha:.3g} was given, and another one was used to teach.")
+    if note := record.notes.get("curve"):
+        raise Wrong(f"{note} was returned, and a dict {{T: (mean, half-width)}} is expected, with the temperatures "
+                    f"{temperatures} as its keys. Read {CURVE}.")
     curve = record.tensor("curve", len(temperatures), 2)
     values = [[row[5] for row in measured if row[2] == T] for T in temperatures]
     if min(map(len, values)) < 2:
@@ -127,9 +125,11 @@ def stopped_teachers(inputs: dict, record: Record) -> Verdict:
     marks, stops = Marks(EARLY), inputs["stops"]
     if note := record.notes.get("teachers error"):
         raise Wrong(stopped(note))
-    if missing := [stop for stop in stops if f"after {stop}" in record.notes]:
-        raise Wrong(f"with stops {stops} no teacher is returned for stop {missing[0]}: a dict is expected, with a "
-                    f"network that make returned for each stop. Read {EARLY}.")
+    expected = f"a dict is expected, with a network that make returned, or a copy of it, for each stop. Read {EARLY}."
+    if note := record.notes.get("teachers"):
+        raise Wrong(f"with stops {stops} {note} was returned: {expected}")
+    if other := [stop for stop in stops if f"after {stop}" in record.notes]:
+        raise Wrong(f"for stop {other[0]} {record.notes[f'after {other[0]}']} was returned, not a network: {expected}")
     kept = {stop: record.tensor(f"after {stop}", 10) for stop in stops}
     moments = {stop: _moment(inputs, weights) for stop, weights in kept.items()}
     if None in moments.values():
@@ -154,37 +154,3 @@ def _moment(inputs: dict, weights: Tensor) -> int | None:
             return epoch
         at = at + step + 1e-3 * epoch
     return None
-
-
-@cache
-def _test() -> tuple[Tensor, Tensor]:
-    split = data.load("digits").test
-    return split.x.double() / 255, split.y
-
-
-def trained_pair(inputs: dict, record: Record) -> Verdict:
-    marks, (x, y) = Marks(TUNED), _test()
-    for name, forward in (("teacher", _teacher), ("student", _student)):
-        accuracy = (forward(record, x).argmax(dim=1) == y).double().mean().item()
-        learnt = accuracy >= FLOORS[name]
-        marks.give(0.3, learnt, f"the {name} reads {accuracy:.1%} of the test images, recomputed from its weights; at "
-                   f"least {FLOORS[name]:.0%} is expected of a trained one.")
-        said = record.number(f"{name} accuracy", of="pair")
-        marks.give(0.2, learnt and abs(said - accuracy) < 0.002, "" if not learnt else
-                   f"you report {said:.4g} for the {name}, and its weights give {accuracy:.4f} on the test images: was "
-                   "it measured in training mode, on other images, or in percent?")
-    return marks.verdict()
-
-
-def _teacher(record: Record, x: Tensor) -> Tensor:
-    """The small teacher of the exercise: two convolutions of stride 2 and two dense layers."""
-    shapes = ((32, 1, 3, 3), (32,), (32, 32, 3, 3), (32,), (64, 128), (64,), (10, 64), (10,))
-    w = [record.tensor(f"teacher {i}", *shape, of="pair") for i, shape in enumerate(shapes)]
-    f = F.relu(F.conv2d(x, w[0], w[1], stride=2, padding=1))
-    f = F.relu(F.conv2d(f, w[2], w[3], stride=2, padding=1))
-    return F.linear(F.relu(F.linear(f.flatten(1), w[4], w[5])), w[6], w[7])
-
-
-def _student(record: Record, x: Tensor) -> Tensor:
-    w = [record.tensor(f"student {i}", *shape, of="pair") for i, shape in enumerate(((64, 64), (64,), (10, 64), (10,)))]
-    return F.linear(F.relu(F.linear(x.flatten(1), w[0], w[1])), w[2], w[3])

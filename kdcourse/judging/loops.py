@@ -20,14 +20,13 @@ def train(inputs: dict, record: Record) -> Verdict:
     marks, settings = Marks(WHERE), inputs["runs"]["main"]
     steps = _steps(record, "main")
     _visits(marks, inputs, settings, steps, weights=(0.2, 0.05))
-    same_again = torch.equal(_rows(record, "main"), _rows(record, "other T"))
-    other_order = not torch.equal(_rows(record, "main"), _rows(record, "other seed"))
-    marks.give(0.05, same_again and other_order, "the order of the images must come from the seed: the same seed gives "
-               "the same order, another seed another one.")
+    main, again, other = (record.tensor(f"{name} rows", None) for name in ("main", "other T", "other seed"))
+    marks.give(0.05, torch.equal(main, again) and not torch.equal(main, other), "the order of the images must come "
+               "from the seed: the same seed gives the same order, another seed another one.")
     modes = _modes(marks, inputs, record, "main", weights=(0.15, 0.15, 0.1))
     share, problem = _compare(inputs, record, steps, settings, modes, lambda epoch: settings["alpha"],
                               others=("other T", "other alpha"))
-    for name, what in (("other T", "T"), ("other alpha", "alpha")):
+    for name, what in () if base.EXCHANGED in problem else (("other T", "T"), ("other alpha", "alpha")):
         if problem and _close(record, "main", record.tensor(f"{name} weights", None), inputs):
             share, problem = 0, f"{what}, the argument, changes nothing: is another one used, a global?"
     marks.give(0.3, share, problem)
@@ -75,18 +74,14 @@ def _ran(record: Record, names) -> None:
     for name in names:
         if note := record.notes.get(f"{name} error"):
             raise Wrong(stopped(note))
-    if not len(_rows(record, "main")):
+    if not len(record.tensor("main rows", None)):
         raise Wrong("the student was not trained: it was never asked about an image with gradients switched on.")
-
-
-def _rows(record: Record, name: str) -> Tensor:
-    return record.tensor(f"{name} rows", None).long()
 
 
 def _steps(record: Record, name: str) -> list[Tensor]:
     """The rows of the images of each step."""
     sizes = record.tensor(f"{name} sizes", None).long()
-    rows = _rows(record, name)
+    rows = record.tensor(f"{name} rows", None).long()
     if len(rows) > 5_000 or sizes.sum() != len(rows) or (sizes < 1).any():
         raise Wrong("what was recorded is no training.")
     return [step.unique() for step in rows.split(sizes.tolist())]
@@ -159,8 +154,9 @@ def _compare(inputs, record, steps, settings, modes, alpha, plans=None, name="ma
                       lambda epoch, other=other: inputs["runs"][other]["alpha"], **changes)(record, other)
             for other in others
         ):
-            carried = CARRIED if changes.keys() <= {"share", "soft", "hard"} else 0
-            return carried, f"the weights are not those of this loss with Adam: {text}."
+            if changes.keys() <= {"share", "soft", "hard"}:
+                return CARRIED, f"the loss of this training is wrong: repair combined_loss, question 3, first: {text}."
+            return 0, f"the weights are not those of this loss with Adam: {text}."
     return 0, ("the weights at the end are not those of Adam on the combined loss of each batch, with the T, alpha and "
             "learning rate that were given.")
 
@@ -168,7 +164,7 @@ def _compare(inputs, record, steps, settings, modes, alpha, plans=None, name="ma
 def _replayed(
     inputs: dict, steps: list[Tensor], settings: dict, modes: tuple[list[bool], bool], alpha: Callable, *,
     clear=True, anew=lambda epoch: False, optimiser=torch.optim.Adam, share=base.SHARES[""], soft=base.soft,
-    hard=base.HARD[""],
+    hard=base.HARD[""], exchanged=False,
 ) -> Callable[[Record, str], bool]:
     """Train on these steps; returns a function that says whether a record of that name got to the same weights."""
     split, (factor_s, factor_t) = inputs["split"], inputs["factors"]
@@ -184,7 +180,8 @@ def _replayed(
         seen += len(step)
         z = (x[step] @ W.T + b) * (factor_s if training else 1)
         T = settings["T"]
-        loss = share(hard(z, split.y[step], T), soft(z, z_t[step], T), T, alpha(epoch))
+        first, second = (z_t[step], z) if exchanged else (z, z_t[step])
+        loss = share(hard(first, split.y[step], T), soft(first, second, T), T, alpha(epoch))
         if clear:
             rule.zero_grad()
         loss.backward()

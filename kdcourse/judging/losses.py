@@ -27,6 +27,7 @@ def teacher_loss(inputs: dict[str, dict], record: Record) -> Verdict:
             lambda z, c: base.hard(base.log_p(z).exp(), c["y"]).mean(),
         "this is the mean probability of the label without its logarithm, or its negative":
             lambda z, c: -base.log_p(z).exp().gather(1, c["y"][:, None]).mean(),
+        base.NLL: lambda z, c: -z.double().gather(1, c["y"][:, None]).mean(),
         "divided by the number of classes as well": lambda z, c: right(z, c) / z.shape[1],
         "softmax runs over the images, not over the classes (dim=0)":
             lambda z, c: -base.log_p(z, 0).gather(1, c["y"][:, None]).mean(),
@@ -151,8 +152,11 @@ def _large(marks: Marks, inputs: dict, record: Record, right: Loss) -> None:
         finite if marks.failed else _agrees(record, "large", inputs["large"], right))
     said = f"the value is {found.item():.4g}" if found is not None and found.numel() == 1 else "there is no value"
     expected = right(inputs["large"]["z_s"], inputs["large"])
-    marks.give(0.2, holds, f"with logits in the hundreds {said}, and {expected:.4g} is right: "
-               "a probability became 0 and its logarithm infinite, or an exponential overflowed.")
+    why = (f"with logits in the hundreds {said}, and {expected:.4g} is right: a probability became 0 and its logarithm "
+           "infinite, or an exponential overflowed.")
+    if finite and _agrees(record, "large", inputs["large"], right):
+        why = "with logits in the hundreds the value is right, and its gradient is not: something overflows on its way."
+    marks.give(0.2, holds, "" if finite and marks.failed else why)  # what failed before explains this as well
 
 
 def _agrees(record: Record, name: str, case: dict, loss: Loss) -> bool:

@@ -78,6 +78,22 @@ WRONG += [Answer("temperature_curve", (function,), name, keeps, says) for name, 
 )]
 
 
+@wrong("temperature_curve", 0.0, "for T = ")
+def mean_low_and_high(make, teach, measure, *, temperatures, seeds, alpha):
+    return {T: metrics.interval([measured(make, teach, measure, T, alpha, seed) for seed in seeds])
+            for T in temperatures}
+
+
+@wrong("temperature_curve", 0.0, "a dict with the keys ['T = ")
+def curve_with_words_for_keys(make, teach, measure, *, temperatures, seeds, alpha):
+    return {f"T = {T}": half([measured(make, teach, measure, T, alpha, seed) for seed in seeds]) for T in temperatures}
+
+
+@wrong("temperature_curve", 0.0, "a list of ")
+def curve_as_a_list(make, teach, measure, *, temperatures, seeds, alpha):
+    return [half([measured(make, teach, measure, T, alpha, seed) for seed in seeds]) for T in temperatures]
+
+
 def pairs(make, teach, measure, seeds, T, alpha):
     return [(measured(make, teach, measure, T, alpha, seed), measured(make, teach, measure, T, 0.0, seed))
             for seed in seeds]
@@ -137,6 +153,20 @@ def one_network_kept_several_times(make, learn, *, stops, seed):
         if epoch + 1 in stops:
             kept[epoch + 1] = network
     return kept
+
+
+@wrong("stopped_teachers", 0.0, "a dict (weights by their names) was returned, not a network")
+def weights_in_place_of_networks(make, learn, *, stops, seed):
+    network, kept = make(seed), {}
+    for epoch in range(max(stops)):
+        learn(network, epoch)
+        kept[epoch + 1] = network.state_dict()
+    return kept
+
+
+@wrong("stopped_teachers", 0.0, "a list of 3 was returned: a dict is expected")
+def teachers_in_a_list(make, learn, *, stops, seed):
+    return list(one_network_kept_several_times(make, learn, stops=stops, seed=seed).values())
 
 
 @wrong("stopped_teachers", 0.4, "after k epochs is meant")

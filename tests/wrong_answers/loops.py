@@ -100,6 +100,19 @@ def alpha_of_the_notebook_in_the_loop(student, teacher, split, *, alpha, **setti
     loop(student, teacher, split, alpha=0.5, **settings)
 
 
+@wrong("train", 0.7, "its arguments are exchanged")
+def arguments_of_the_loss_exchanged(student, teacher, split, **settings):
+    loop(student, teacher, split, loss=lambda z_s, z_t, y, T, alpha: combined(z_t, z_s, y, T, alpha), **settings)
+
+
+@wrong("train", 0.925, "repair combined_loss, question 3, first: in the soft term, T² is missing")
+def wrong_loss_in_a_right_loop(student, teacher, split, **settings):
+    def loss(z_s, z_t, y, T, alpha):
+        return (1 - alpha) * F.cross_entropy(z_s, y) + alpha * kl(z_s, z_t, T)
+
+    loop(student, teacher, split, loss=loss, **settings)
+
+
 @wrong("train", 0.8, "only one epoch is run")
 def one_epoch(student, teacher, split, *, epochs, **settings):
     loop(student, teacher, split, epochs=1, **settings)
@@ -184,6 +197,20 @@ def batches_times_batch_size(network, split, batch_size):
 def frozen_afterwards(network, split, batch_size):
     network.eval().requires_grad_(False)
     return torch.cat(list(counted(network, split, batch_size))).float().mean().item()
+
+
+@wrong("evaluate", 0.85, "still switched off")
+def gradients_switched_off_for_everybody(network, split, batch_size):
+    network.eval()
+    torch.set_grad_enabled(False)
+    return torch.cat(list(counted(network, split, batch_size))).float().mean().item()
+
+
+@wrong("evaluate", 0.0, "argmax without dim")
+@torch.no_grad()
+def argmax_over_everything(network, split, batch_size):
+    network.eval()
+    return sum((network(b.x).argmax() == b.y).sum().item() for b in split.batches(batch_size)) / len(split)
 
 
 @wrong("evaluate", 0.5, "divide it by the number of images")
