@@ -16,7 +16,7 @@ FLOORS = {
         ("teachers", "metrics", "cost"),
         ("distillers", "viz", "judging"),
         ("train",),
-        ("sweep", "procedures", "widgets", "checks", "sandbox"),
+        ("sweep", "procedures", "widgets", "checks", "sandbox", "once"),
         ("handin", "release", "grade"),
         ("cli",),
     ])

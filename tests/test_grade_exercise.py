@@ -1,0 +1,75 @@
+"""Exercise 01 itself through `kdcourse grade`: nbgrader, the sandbox and the judges, with answers of the catalogue."""
+
+import csv
+import inspect
+import json
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+from grading.course import need_sandbox, write
+from wrong_answers import experiments, losses, right
+
+from kdcourse.grade import grade
+
+ROOT = Path(__file__).parent.parent
+NAME = "01_vanilla_kd"
+IMPORTS = "import math\nfrom torch.distributions import Categorical, kl_divergence"
+HAND_INS = {  # the answers of the catalogue that take the place of the solution's
+    "unusual": (right.labels_by_distributions, right.by_distributions, right.hard_plus_share_of_the_difference),
+    "forgetful": (losses.without_T_squared,),
+    "sweeper": (experiments.sweep_goes_on_with_the_same_students,),
+}
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory) -> dict[str, dict]:
+    """What the table of marks says of each hand-in, the untouched exercise among them."""
+    need_sandbox()
+    course = tmp_path_factory.mktemp("course")
+    shutil.copytree(ROOT / "solutions" / NAME, course / "solutions" / NAME)
+    shutil.copy(ROOT / "nbgrader_config.py", course)
+    for name, functions in HAND_INS.items():
+        write(course / "in" / f"{name}.ipynb", answered(functions))
+    shutil.copy(ROOT / "exercises" / NAME / f"{NAME}.ipynb", course / "in" / "untouched.ipynb")
+    assert grade(NAME, course / "in", course=course, jobs=2) == 0
+    with (course / "grading" / f"{NAME}.csv").open(newline="", encoding="utf-8-sig") as file:
+        return {row["handed in as"].removesuffix(".ipynb"): row for row in csv.DictReader(file)}
+
+
+def answered(functions) -> dict:
+    """The solved notebook, in which these functions answer the checks under which the catalogue files them."""
+    notebook = json.loads(nbformat.writes(nbformat.read(ROOT / "solutions" / NAME / f"{NAME}.ipynb", 4)))
+    filed = {answer.arguments[0]: answer for answer in (*right.RIGHT, *losses.WRONG, *experiments.WRONG)}
+    helpers = {losses.kl: "q3-losses", experiments.half: "q6-curve"}
+    cells = {cell["metadata"]["nbgrader"]["grade_id"]: cell for cell in notebook["cells"] if cell["metadata"]}
+    for helper, place in helpers.items():
+        cells[place]["source"] = [f"{IMPORTS}\n{inspect.getsource(helper)}\n", *cells[place]["source"]]
+    for function in functions:
+        answer = filed[function]
+        source = inspect.getsource(function).split("\n", 1)[1]  # without the decorator that files it
+        place = "q6-curve" if answer.check == "temperature_curve" else "q3-losses"
+        cells[place]["source"] = [*cells[place]["source"], f"\n\n{source}\n{answer.check} = {function.__name__}\n"]
+    return notebook
+
+
+def test_unusual_right_answers_keep_every_automatic_mark(table):
+    assert float(table["unusual"]["automatic"]) == 9
+
+
+def test_the_untouched_exercise_gets_nothing(table):
+    assert float(table["untouched"]["total"]) == 0 and not table["untouched"]["to mark by hand"]
+
+
+@pytest.mark.parametrize("name, answer", [
+    ("forgetful", next(answer for answer in losses.WRONG if answer.name == "without_T_squared")),
+    ("sweeper", next(answer for answer in experiments.WRONG if answer.name.startswith("sweep_goes_on"))),
+])
+def test_a_wrong_answer_of_the_catalogue_keeps_what_the_catalogue_says_and_is_told_why(table, name, answer):
+    row = table[name]
+    assert float(row[f"{answer.check} points"]) == pytest.approx(0.5 * answer.keeps)
+    assert answer.says in row[f"{answer.check} message"]
+    assert float(row["automatic"]) <= 9 - 0.5 * (1 - answer.keeps)
+    for other in ("teacher_network", "student_network", "teacher_loss", "evaluate", "count_parameters"):
+        assert row[f"{other} message"] == "right", other
