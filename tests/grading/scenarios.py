@@ -4,7 +4,7 @@ import copy
 import json
 from typing import NamedTuple
 
-from grading.course import DOUBLE, answered, cell, own
+from grading.course import DOUBLE, LIMITS, answered, cell, own
 
 
 class Case(NamedTuple):
@@ -102,8 +102,8 @@ def hungry(release: dict) -> dict[str, Case]:
 
     fork = "import os\nwhile True:\n    os.fork()"
     return {
-        "endless": Case(norm("while True: pass"), norm=0, says=("ran past 4 seconds",)),
-        "sleeps": Case(answered(release, before="import time; time.sleep(60)"), says=("ran past 4 seconds",)),
+        "endless": Case(norm("while True: pass"), norm=0, says=(f"ran past {LIMITS.cell} seconds",)),
+        "sleeps": Case(answered(release, before="import time; time.sleep(60)"), says=(f"ran past {LIMITS.cell} seconds",)),
         "stubborn": Case(norm("import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass"), norm=0,
                          says=("could not be interrupted",)),
         "memory": Case(norm("bomb = [0] * 10**10"), norm=0, says=("MemoryError",)),
