@@ -101,9 +101,10 @@ def hungry(release: dict) -> dict[str, Case]:
         return answered(release, norm=f"def norm(x):\n    {body}\n    return x.norm()")
 
     fork = "import os\nwhile True:\n    os.fork()"
+    too_long = f"ran past {LIMITS.cell} seconds"
     return {
-        "endless": Case(norm("while True: pass"), norm=0, says=(f"ran past {LIMITS.cell} seconds",)),
-        "sleeps": Case(answered(release, before="import time; time.sleep(60)"), says=(f"ran past {LIMITS.cell} seconds",)),
+        "endless": Case(norm("while True: pass"), norm=0, says=(too_long,)),
+        "sleeps": Case(answered(release, before="import time; time.sleep(60)"), says=(too_long,)),
         "stubborn": Case(norm("import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass"), norm=0,
                          says=("could not be interrupted",)),
         "memory": Case(norm("bomb = [0] * 10**10"), norm=0, says=("MemoryError",)),
