@@ -4,6 +4,7 @@ exported page without a kernel.
 `KDCOURSE_MUST_BROWSE=1` makes a missing browser a failure, `KDCOURSE_SCREENSHOTS=folder` keeps pictures to look at.
 """
 
+import json
 import os
 import re
 import shutil
@@ -139,7 +140,7 @@ def lesson(chrome, tmp_path_factory):
         _finished(page, seconds=600)   # a hang, not a budget: the machine may be busy
         began = copy.stat().st_mtime_ns
         page.keyboard.press("Control+s")
-        _until(page, lambda: copy.stat().st_mtime_ns > began, "the notebook was not saved")
+        _until(page, lambda: _saved(copy, began), "the notebook was not saved")
         for cell in _code(copy):
             for output in cell.outputs:
                 if output.output_type == "error":
@@ -492,6 +493,14 @@ def _accessible(page, root) -> list[tuple[str, str]]:
     finally:
         protocol.detach()
     return [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if not node["ignored"]]
+
+
+def _saved(path: Path, began: int) -> bool:
+    """Whether the notebook was written since then, and to its end: while Lab writes, the file is empty or cut off."""
+    try:
+        return path.stat().st_mtime_ns > began and bool(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError:
+        return False
 
 
 def _code(path: Path) -> list:
