@@ -50,7 +50,7 @@ def enter(notebook: dict, execution: Execution) -> list[str]:
         cell["outputs"] = execution.outputs.get(index, [])
         if any(output.get("ename") == "Timeout" for output in cell["outputs"]):
             notes.append(f"{_which(cell)} was stopped: {_error(cell)}")
-        if execution.stopped and ran and (index not in execution.outputs or not _later(execution, notebook, index)):
+        if execution.stopped and ran and (index not in execution.outputs or not _later(execution, index)):
             notes.append(f"the notebook was stopped in {_which(cell)}: {execution.stopped}; what follows did not run")
             ran = False
     return notes
@@ -102,7 +102,7 @@ def plain(text: str, longest: int) -> str:
     return text if len(text) <= longest else text[:longest] + " ..."
 
 
-def _later(execution: Execution, notebook: dict, index: int) -> bool:
+def _later(execution: Execution, index: int) -> bool:
     """Whether a cell after this one ran."""
     return any(other > index for other in execution.outputs)
 
