@@ -54,6 +54,13 @@ def shown(execution: sandbox.Execution, index: int = 0) -> str:
     return " ".join(filter(None, parts))
 
 
+@pytest.mark.parametrize("unsafe", [False, True])
+def test_a_kernel_takes_no_port(unsafe):
+    """Two that begin at once without walls would now and then be given the same, and hear each other's answers."""
+    source = "import json, ipykernel.connect\njson.loads(ipykernel.connect.get_connection_info())['transport']"
+    assert shown(run(source, unsafe=unsafe)) == "'ipc'"
+
+
 # -- what a program sees
 
 

@@ -14,7 +14,7 @@ import stat
 import sys
 from pathlib import Path
 
-GRACE = 5  # seconds a kernel has to come back from an interrupt
+GRACE = 10  # seconds a kernel has to come back from an interrupt
 
 
 def main(folder: Path) -> None:
@@ -57,7 +57,9 @@ async def run(job: dict, text: str, send) -> None:
     from jupyter_client.manager import AsyncKernelManager
 
     notebook = nbformat.reads(text, as_version=4)
-    manager = AsyncKernelManager()
+    # files, not ports: two kernels that begin at once without walls may be given the same ports
+    files = {"transport": "ipc", "ip": str(Path(job["home"]) / "k")} if os.name == "posix" else {}
+    manager = AsyncKernelManager(**files)
     manager._kernel_spec = KernelSpec(  # whatever kernel the notebook names, and whichever are installed
         argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"], language="python"
     )
