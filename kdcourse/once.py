@@ -37,6 +37,12 @@ class Recipe:
 RECIPES = Choices("network trained once", {
     # knows the shapes of glands, and has never seen a polyp: what notebook 04 transfers
     "glands_resnet8": Recipe("glands", "resnet8", epochs=10, lr=3e-3, batch_size=64, images={"train": 6000}),
+    # the same with a quarter of the weights: that lesson's student
+    "glands_resnet8_thin": Recipe("glands", "resnet8", epochs=10, lr=3e-3, batch_size=64, images={"train": 6000},
+                                  layers={"width": 8}),
+    # a Vision Transformer needs more images than a lesson has time for: the strong teacher of notebook 06
+    "shapes_vit": Recipe("shapes", "vit", epochs=20, lr=2e-3, batch_size=64, images={"train": 20_000},
+                         layers={"depth": 6, "width": 48, "heads": 3}),
 })
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from traitlets import TraitError
 
 from kdcourse.viz.base import COLOURS
-from kdcourse.widgets import EmbeddingExplorer, SweepExplorer, TemperatureExplorer
+from kdcourse.widgets import CorrelationExplorer, EmbeddingExplorer, SweepExplorer, TemperatureExplorer
 
 NAMES = ("<b>zero</b>", "cost in $x_1", 'a "two" & more')    # HTML and mathematics that must stay text
 GREYS = {"#000000", "#ffffff", "none"}
@@ -49,7 +49,14 @@ def embedding():
                              y, pixels(24, 3, 6, 9), NAMES, perplexities=(3, 5, 7), k=4)
 
 
-@pytest.fixture(scope="module", params=[temperature, sweep, embedding], ids=lambda make: make.__name__)
+def correlation():
+    y = torch.arange(24) % 3
+    z_t = 3 * draws(3, 3)[y] + draws(24, 3, seed=1)
+    students = {"<b>zero</b>": draws(24, 3, seed=2), "cost in $x_1": z_t + draws(24, 3, seed=3)}
+    return CorrelationExplorer(z_t, students, y, NAMES, temperatures=(1, 2.5, 4, 20))
+
+
+@pytest.fixture(scope="module", params=[temperature, sweep, embedding, correlation], ids=lambda make: make.__name__)
 def made(request):
     explorer = request.param()
     return explorer, {control: control.value for control in controls(explorer)}
@@ -213,7 +220,8 @@ def test_the_repr_is_short_has_no_address_and_is_that_of_another_one_made_alike(
     text = repr(explorer)
     assert text.startswith(type(explorer).__name__ + "(") and len(text) < 100
     assert "\n" not in text and " at 0x" not in text
-    again = {"TemperatureExplorer": temperature, "SweepExplorer": sweep, "EmbeddingExplorer": embedding}
+    again = {"TemperatureExplorer": temperature, "SweepExplorer": sweep, "EmbeddingExplorer": embedding,
+             "CorrelationExplorer": correlation}
     assert repr(again[type(explorer).__name__]()) == text
 
 

@@ -1,5 +1,6 @@
 """Explorers for notebooks: a few controls, a picture, and what the picture shows in words. Nothing trains here."""
 
+from kdcourse.widgets.correlations import CorrelationExplorer as CorrelationExplorer
 from kdcourse.widgets.embedding import EmbeddingExplorer as EmbeddingExplorer
 from kdcourse.widgets.sweep import SweepExplorer as SweepExplorer
 from kdcourse.widgets.temperature import TemperatureExplorer as TemperatureExplorer
