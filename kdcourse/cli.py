@@ -127,7 +127,7 @@ def doctor() -> list[str]:
     print(f"data folder   {_without_home(files.folder())}")
     for name in data.SOURCES:
         try:
-            print(f"  {name:<11} {data.load(name)!r}")
+            print(f"  {name:<11} {data.describe(name)}")
         except data.DataError as error:
             print(f"  {name:<11} {textwrap.shorten(_without_home(error), 100, placeholder=' ...')}")
     for problem in problems:

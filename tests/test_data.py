@@ -66,7 +66,7 @@ def test_digits_are_the_same_each_time_and_named(digits):
 
 
 def test_unknown_source_names_the_choices_and_the_nearest():
-    with pytest.raises(ValueError, match=r"unknown source 'mnits'; choose one of: digits, .* mean 'mnist'\?\)$"):
+    with pytest.raises(ValueError, match=r"unknown source 'mnits'; choose one of: cifar10, .* mean 'mnist'\?\)$"):
         data.load("mnits")
 
 

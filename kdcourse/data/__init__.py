@@ -3,6 +3,7 @@
 from functools import partial
 
 from kdcourse.core import Choices
+from kdcourse.data import photographs as photographs
 from kdcourse.data import polyps as polyps
 from kdcourse.data import shapes as shapes
 from kdcourse.data import tissue as tissue
@@ -16,12 +17,18 @@ from kdcourse.files import DataError as DataError
 SOURCES = Choices("source", {
     "digits": digits,
     "mnist": mnist,
+    "cifar10": photographs.cifar10,
+    "cifar100": photographs.cifar100,
     "shapes": shapes.shapes,
     "mhist": tissue.mhist,
     "polyps": partial(polyps.polyps, read=tissue.read),  # generated, and read by what reads MHIST
     "glands": polyps.glands,
 })
-FETCHERS = Choices("source to fetch", {"mnist": fetch_mnist, "mhist": tissue.own_mhist})
+FETCHERS = Choices("source to fetch", {
+    "mnist": fetch_mnist,
+    **{name: partial(photographs.fetch, name) for name in photographs.KINDS},
+    "mhist": tissue.own_mhist,
+})
 
 
 def load(name: str, **settings) -> Source:
@@ -31,3 +38,11 @@ def load(name: str, **settings) -> Source:
     Raises ValueError for an unknown name, naming the choices, and DataError with a recipe when its files are missing.
     """
     return SOURCES[name](**settings)
+
+
+def describe(name: str) -> str:
+    """What `repr` says of the source of that name, without reading more of a large one than its checksums need.
+
+    Raises as `load` does.
+    """
+    return photographs.describe(name) if name in photographs.KINDS else repr(load(name))
