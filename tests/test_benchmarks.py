@@ -105,3 +105,24 @@ def test_the_table_of_speeds_is_what_was_measured():
     text = (RESULTS[0].parent.parent.parent / "README.md").read_text()
     rows = [row_of_epoch(entry) for entry in results.values() if "ratio" in entry]
     assert len(rows) == 7 and [row for row in rows if row not in text] == []
+
+
+def rows_of_transfer(content: dict) -> list[str]:
+    """The rows of one run of the tissue benchmark in benchmarks/README.md: cells, then differences of the AUC."""
+    cells, images = content["results"]["cells"], content["settings"]["images"]
+    auc = {cell: [row["auc"] for row in rows] for cell, rows in cells.items()}
+    rows = [f"| {images:,} | {cell} | {100 * sum(values) / len(values):.1f} |" for cell, values in auc.items()]
+    for ours, baseline in (("imagenet, labels", "random, labels"), ("imagenet, distilled", "random, distilled"),
+                           ("random, distilled", "random, labels"), ("imagenet, distilled", "imagenet, labels")):
+        c = metrics.compare(auc[ours], auc[baseline], images=600)
+        difference = f"{100 * c.mean:+.1f} [{100 * c.low:+.1f}, {100 * c.high:+.1f}]"
+        rows.append(f"| {images:,} | {ours} - {baseline} | {difference}, n = {c.n}: {c.verdict} |")
+    return rows
+
+
+@pytest.mark.parametrize("name", ["pcam_transfer", "pcam_transfer_200"])
+def test_the_table_of_transfer_on_tissue_is_what_was_measured(name):
+    content = json.loads((RESULTS[0].parent / f"{name}.json").read_text())
+    text = (RESULTS[0].parent.parent / "README.md").read_text()
+    assert [row for row in rows_of_transfer(content) if row not in text] == []
+    assert all([row["seed"] for row in rows] == content["seeds"] for rows in content["results"]["cells"].values())

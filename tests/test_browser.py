@@ -1,5 +1,5 @@
-"""What a reader of notebook 02 meets: JupyterLab and Chromium, its explorers moved by keyboard and by mouse, and the
-exported page without a kernel.
+"""What a reader of notebooks with explorers meets: JupyterLab and Chromium, explorers moved by keyboard and by mouse,
+and the exported page without a kernel.
 
 `KDCOURSE_MUST_BROWSE=1` makes a missing browser a failure, `KDCOURSE_SCREENSHOTS=folder` keeps pictures to look at.
 """
@@ -10,6 +10,8 @@ import re
 import shutil
 import statistics
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,11 +21,15 @@ import pytest
 from nbconvert import HTMLExporter
 
 ROOT = Path(__file__).parents[1]
-NOTEBOOK = ROOT / "notebooks" / "02_soft_targets.ipynb"
+LESSONS = {     # the explorers of each notebook
+    "02_soft_targets": ("TemperatureExplorer", "SweepExplorer", "EmbeddingExplorer"),
+    "06_stronger_teachers": ("CorrelationExplorer",),
+}
 DROPDOWNS = {   # of each explorer, with the slider that moves with it
     "TemperatureExplorer": {"Image": None, "Temperature T": "T (slider)"},
     "SweepExplorer": {"Temperature T": "T (slider)", "Share of the soft term, alpha": "alpha (slider)"},
     "EmbeddingExplorer": {"Point": "Point (slider)", "Perplexity": None},
+    "CorrelationExplorer": {"Student": None, "Correlations between": None, "Temperature T": "T (slider)"},
 }
 SLIDERS = [(kind, slider) for kind, controls in DROPDOWNS.items() for slider in controls.values() if slider]
 TABLE = "Numbers as a table"
@@ -41,6 +47,9 @@ def said(kind: str, chosen: dict[str, str]) -> list[str]:
         found += [f"At T = {T}, alpha = {alpha}, ", f"Over T at alpha = {alpha} ", f"Over alpha at T = {T} "]
     if kind == "EmbeddingExplorer":
         found.append(f"at perplexity {chosen['Perplexity']}, ")
+    if kind == "CorrelationExplorer":
+        found += [f"At T = {chosen['Temperature T']}, correlations between {chosen['Correlations between']}, ",
+                  f": teacher and {chosen['Student']} differ by "]
     return found
 
 
@@ -118,19 +127,20 @@ def chrome():
         yield started
 
 
-@pytest.fixture(scope="module")
-def lesson(chrome, tmp_path_factory):
-    """The notebook in JupyterLab after "Run All Cells": `page`, `stored` (the pictures it showed before), `saved`."""
-    assert NOTEBOOK.exists(), f"there is no {NOTEBOOK.name}"
-    root = tmp_path_factory.mktemp("lab")
-    copy = root / "served" / "notebooks" / NOTEBOOK.name
+@contextmanager
+def finished(chrome, root: Path, name: str) -> Iterator[SimpleNamespace]:
+    """The notebook in JupyterLab after "Run All Cells": its `path`, the `kinds` of its explorers, `page`, `stored` (the
+    pictures it showed before), `saved`."""
+    path = ROOT / "notebooks" / f"{name}.ipynb"
+    assert path.exists(), f"there is no {path.name}"
+    copy = root / "served" / "notebooks" / path.name
     copy.parent.mkdir(parents=True)
-    shutil.copy(NOTEBOOK, copy)
+    shutil.copy(path, copy)
     shutil.copytree(ROOT / "benchmarks", root / "served" / "benchmarks")    # recorded results, read by path
     with browser.lab(root) as address:
         page = chrome.new_page(viewport={"width": 1400, "height": 1000})
         page.set_default_timeout(20_000)
-        page.goto(address.format(f"notebooks/{NOTEBOOK.name}"))
+        page.goto(address.format(f"notebooks/{path.name}"))
         page.get_by_text(re.compile(r"\| Idle$")).wait_for(timeout=60_000)
         cells = page.locator(".jp-Notebook .jp-CodeCell")
         assert cells.count() == len(_code(copy))
@@ -147,22 +157,49 @@ def lesson(chrome, tmp_path_factory):
                     traceback = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(output.traceback))
                     pytest.fail(f"a cell ended in an error:\n{traceback}", pytrace=False)
             assert cell.execution_count, f"this cell did not run:\n{cell.source}"
-        yield SimpleNamespace(page=page, stored=stored, saved=copy)
+        yield SimpleNamespace(path=path, kinds=LESSONS[name], page=page, stored=stored, saved=copy)
         page.close()
 
 
+@pytest.fixture(scope="module")
+def soft_targets(chrome, tmp_path_factory):
+    with finished(chrome, tmp_path_factory.mktemp("lab"), "02_soft_targets") as lesson:
+        yield lesson
+
+
+@pytest.fixture(scope="module")
+def stronger_teachers(chrome, tmp_path_factory):
+    with finished(chrome, tmp_path_factory.mktemp("lab"), "06_stronger_teachers") as lesson:
+        yield lesson
+
+
+@pytest.fixture(params=LESSONS)
+def lesson(request):
+    return request.getfixturevalue(request.param.partition("_")[2])
+
+
+@pytest.fixture
+def explorer_of(request):
+    """Finds the explorer of a kind in the notebook that has it, which is opened and run once."""
+    def find(kind: str) -> Explorer:
+        name = next(name for name, kinds in LESSONS.items() if kind in kinds)
+        page = request.getfixturevalue(name.partition("_")[2]).page
+        page.keyboard.press("Escape")
+        found = Explorer(page, kind)
+        assert found.root.count() == 1, f"the notebook has {found.root.count()} of {kind}"
+        found.root.scroll_into_view_if_needed()
+        return found
+    return find
+
+
 @pytest.fixture(params=DROPDOWNS)
-def explorer(lesson, request):
-    lesson.page.keyboard.press("Escape")
-    found = Explorer(lesson.page, request.param)
-    assert found.root.count() == 1, f"the notebook has {found.root.count()} of {request.param}"
-    found.root.scroll_into_view_if_needed()
-    return found
+def explorer(explorer_of, request):
+    return explorer_of(request.param)
 
 
 def test_before_anything_runs_the_stored_pictures_of_the_explorers_show(lesson):
-    pictures = _stills(NOTEBOOK)
-    assert sorted(pictures) == sorted(DROPDOWNS)
+    pictures = _stills(lesson.path)
+    assert sorted(pictures) == sorted(lesson.kinds)
     assert lesson.stored == {f"data:image/png;base64,{png}" for png, _ in pictures.values()}
 
 
@@ -191,41 +228,41 @@ def test_past_its_last_option_a_dropdown_stays_there_and_goes_on_working(explore
 
 
 @pytest.mark.parametrize("kind, name", [("TemperatureExplorer", "Image"), ("EmbeddingExplorer", "Point")])
-def test_the_number_of_an_image_is_typed_into_the_open_list(lesson, kind, name):
-    explorer = Explorer(lesson.page, kind)
+def test_the_number_of_an_image_is_typed_into_the_open_list(explorer_of, kind, name):
+    explorer = explorer_of(kind)
     explorer.dropdown(name).focus()
-    _press(lesson.page, "Home")
-    _until(lesson.page, lambda: explorer.chosen()[name] == explorer.options(name)[0], "not at its beginning")
+    _press(explorer.page, "Home")
+    _until(explorer.page, lambda: explorer.chosen()[name] == explorer.options(name)[0], "not at its beginning")
     explorer.agrees()
-    lesson.page.wait_for_timeout(1200)   # what is typed later is another number
-    explorer.moves(lambda: _press(lesson.page, "Space", "1", "0", "Enter"), name, to=explorer.options(name)[10])
+    explorer.page.wait_for_timeout(1200)   # what is typed later is another number
+    explorer.moves(lambda: _press(explorer.page, "Space", "1", "0", "Enter"), name, to=explorer.options(name)[10])
 
 
 @pytest.mark.parametrize("kind, slider", SLIDERS)
-def test_every_slider_is_moved_by_keyboard_and_keeps_the_focus(lesson, kind, slider):
-    explorer = Explorer(lesson.page, kind)
+def test_every_slider_is_moved_by_keyboard_and_keeps_the_focus(explorer_of, kind, slider):
+    explorer = explorer_of(kind)
     handle, name = explorer.slider(slider), _twin(kind, slider)
     options = explorer.options(name)
     handle.focus()
-    _press(lesson.page, "Home")
-    _until(lesson.page, lambda: explorer.chosen()[name] == options[0], "not at its beginning")
-    _press(lesson.page, "ArrowLeft")    # goes nowhere
+    _press(explorer.page, "Home")
+    _until(explorer.page, lambda: explorer.chosen()[name] == options[0], "not at its beginning")
+    _press(explorer.page, "ArrowLeft")    # goes nowhere
     explorer.agrees()
     for key, place in (("ArrowRight", 1), ("ArrowUp", 2), ("ArrowLeft", 1), ("End", -1)):
-        explorer.moves(lambda key=key: _press(lesson.page, key), name, to=options[place])
+        explorer.moves(lambda key=key: _press(explorer.page, key), name, to=options[place])
         _has_focus(handle)
 
 
 @pytest.mark.parametrize("kind, slider", SLIDERS)
-def test_every_slider_is_dragged_with_the_mouse(lesson, kind, slider):
-    explorer = Explorer(lesson.page, kind)
+def test_every_slider_is_dragged_with_the_mouse(explorer_of, kind, slider):
+    explorer = explorer_of(kind)
     handle, name = explorer.slider(slider), _twin(kind, slider)
     options = explorer.options(name)
     explorer.dropdown(name).select_option(index=1)
-    _until(lesson.page, lambda: explorer.at(slider) == 1, f"{slider} did not follow {name}")
+    _until(explorer.page, lambda: explorer.at(slider) == 1, f"{slider} did not follow {name}")
     explorer.agrees()
     for way, place in ((1, -1), (-1, 0)):
-        explorer.moves(lambda way=way: _drag(lesson.page, handle, 400 * way), name, to=options[place])
+        explorer.moves(lambda way=way: _drag(explorer.page, handle, 400 * way), name, to=options[place])
     _shot(explorer, f"dragged {slider}")
 
 
@@ -373,7 +410,7 @@ STOPWATCH = """it => {
 
 def test_the_notebook_is_saved_with_its_pictures_and_without_widget_state(lesson):
     assert "widgets" not in nbformat.read(lesson.saved, 4).metadata
-    assert sorted(_stills(lesson.saved)) == sorted(DROPDOWNS)
+    assert sorted(_stills(lesson.saved)) == sorted(lesson.kinds)
 
 
 @pytest.mark.parametrize("template", ["lab", "classic"])
@@ -390,7 +427,7 @@ def test_the_exported_page_shows_the_pictures_without_a_kernel_or_a_network(chro
             "all => Promise.all(all.map(async img => { await img.decode(); return [img.src, [img.naturalWidth, "
             "img.checkVisibility(), img.alt]] }))"))
         pictures = _stills(lesson.saved)
-        assert sorted(pictures) == sorted(DROPDOWNS)
+        assert sorted(pictures) == sorted(lesson.kinds)
         for kind, (png, alt) in pictures.items():
             width, visible, text = shown[f"data:image/png;base64,{png}"]
             assert width > 500 and visible, kind

@@ -8,6 +8,8 @@ import nbformat
 import pytest
 import torch
 from notebook_lint import defects
+from torchvision.models.mobilenetv2 import InvertedResidual
+from torchvision.models.resnet import BasicBlock
 
 from kdcourse import data, distillers, losses, models, train
 
@@ -115,3 +117,44 @@ def test_of_the_five_losses_in_notebook_02_one_is_right_and_four_are_the_mistake
     }
     for name, value in expected.items():
         torch.testing.assert_close(namespace[name](z_s, z_t, 3), value)
+
+
+def test_on_frozen_features_in_notebook_04_trains_the_networks_own_head_and_changes_nothing_else():
+    [cell] = [cell for cell in by_hand("04_mhist_transfer") if "class OnFrozenFeatures" in cell]
+    namespace = {"torch": torch, "nn": torch.nn}
+    exec(cell, namespace)
+    source = data.load("polyps", train=100, test=20)
+    network = models.build("resnet8", source.shape, 2, seed=0, width=4)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    train.fit(distillers.Supervised(namespace["OnFrozenFeatures"](network)), source, epochs=2, lr=1e-2, batch_size=32)
+    changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"linear.weight", "linear.bias"}
+
+
+def test_the_inverted_residual_and_the_v1_block_in_notebook_04_are_torchvisions():
+    namespace = {"torch": torch, "nn": torch.nn, "F": torch.nn.functional}
+    for cell in by_hand("04_mhist_transfer"):
+        if "class OnFrozenFeatures" not in cell:
+            exec(cell, namespace)
+    ours, theirs = namespace["MobileV2"](24).eval(), InvertedResidual(24, 24, 1, 6).eval()
+    theirs.load_state_dict(dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True)))
+    x = torch.randn(2, 24, 8, 8, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(ours(x), theirs(x))
+    ours, theirs = namespace["Block"]("V1", 8).eval(), BasicBlock(8, 8).eval()
+    own = ours.state_dict()
+    theirs.load_state_dict({name: own[name] for name in theirs.state_dict()})
+    torch.nn.init.zeros_(ours.conv1.bias)
+    torch.nn.init.zeros_(ours.conv2.bias)
+    torch.testing.assert_close(ours(x[:, :8]), theirs(x[:, :8]))
+
+
+def test_both_halves_of_dist_written_by_hand_in_notebook_06_are_the_losses_of_the_package():
+    [cell] = by_hand("06_stronger_teachers")
+    namespace = {}
+    exec(cell, namespace)
+    draw = torch.Generator().manual_seed(0)
+    z_s, z_t = (2 * torch.randn(16, 5, generator=draw) for _ in range(2))
+    p_s, p_t = (z_s / 3).softmax(1), (z_t / 3).softmax(1)
+    torch.testing.assert_close(namespace["inter"](p_s, p_t), losses.inter_class_loss(z_s, z_t, T=3))
+    torch.testing.assert_close(namespace["intra"](p_s, p_t), losses.intra_class_loss(z_s, z_t, T=3))
+    assert abs(namespace["inter"](p_s, p_t) - namespace["intra"](p_s, p_t)) > 0.001

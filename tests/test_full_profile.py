@@ -1,0 +1,160 @@
+"""The cells of a notebook as the full profile runs them, on small data and networks in the places of the real ones.
+
+Which data set and which networks are loaded, and what is done with them, is the notebook's own code; what is small is
+the copy of MHIST or CIFAR, the saved folders that stand for published weights, and the number of epochs.
+"""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import matplotlib
+import nbformat
+import pytest
+import timm
+import torch
+
+from kdcourse import data, procedures, profiles, train
+from kdcourse.data import tissue
+
+NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+
+
+def run(name: str, *, until: str, monkeypatch, **settings) -> dict:
+    """Run the code cells of a notebook in the full profile, with `settings` in the place of its own, up to and with
+    the cell of that id; returns its variables."""
+    monkeypatch.setattr(matplotlib, "get_backend", lambda: "agg")
+    monkeypatch.setenv("KDCOURSE_PROFILE", "full")
+    monkeypatch.setenv("KDCOURSE_DEVICE", "cpu")
+    original = profiles.start
+
+    def start(*, quick, full):
+        unknown = settings.keys() - full.keys()
+        assert not unknown, f"the notebook has no such settings: {unknown}"
+        return original(quick=quick, full=full | settings)
+
+    monkeypatch.setattr(profiles, "start", start)
+    variables = {}
+    for cell in nbformat.read(NOTEBOOKS / f"{name}.ipynb", 4).cells:
+        if cell.cell_type == "code":
+            exec(compile(cell.source, f"{name}, cell {cell.id}", "exec"), variables)
+        if cell.id == until:
+            return variables
+    raise AssertionError(f"{name} has no cell {until}")
+
+
+def saved(folder: Path, architecture: str, **settings) -> str:
+    """A small network of a timm architecture in a folder, as a published one is kept; returns the path."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = timm.create_model(architecture, num_classes=10, **settings)
+    timm.models.save_for_hf(network, str(folder), safe_serialization=True, model_args=settings)
+    return str(folder)
+
+
+@pytest.fixture
+def small_mhist(tmp_path, monkeypatch):
+    """A folder with generated tissue in the place of MHIST's images: so many, and in their size."""
+    data.polyps.write(tmp_path / "mhist", 224, train=60, test=24)
+    labels = [line.split(",") for line in (tmp_path / "mhist" / "annotations.csv").read_text().splitlines()[1:]]
+    counts = {key: sum((line[3], line[1]) == key for line in labels) for key in tissue.COUNTS}
+    assert all(counts.values())
+    monkeypatch.setattr(tissue, "COUNTS", counts)
+    monkeypatch.setenv("KDCOURSE_DATA", str(tmp_path))
+
+
+def test_notebook_04_transfers_a_resnet_v2_to_mhist_and_teaches_a_mobilenet_v2(
+    small_mhist, tmp_path, monkeypatch, capsys
+):
+    found = run(
+        "04_mhist_transfer", until="calibrated-verdict", monkeypatch=monkeypatch, size=64, seeds=2, head_epochs=1,
+        epochs=1, views=2, pad=4,
+        teacher=saved(tmp_path / "teacher", "resnetv2_50", layers=(1, 1, 1, 1), channels=(16, 32, 64, 128)),
+        student=saved(tmp_path / "student", "mobilenetv2_050"),
+    )
+    assert type(found["teacher"].network).__name__ == "ResNetV2" and found["teacher"].fresh_head() == []
+    assert found["source"].name == "mhist" and len(found["source"].test) == 24
+    assert {cell: len(results) for cell, results in found["cells"].items()} == {
+        (start, lesson): 2 for start, lesson in (
+            ("random", "hard labels"), ("random", "distilled"), ("pretrained", "hard labels"),
+            ("pretrained", "distilled"), ("pretrained", "votes"))
+    }  # fmt: skip
+    assert "not shown: images of MHIST stay out of notebooks" in capsys.readouterr().out
+
+
+LEARNERS = {"size": 16, "few": 96, "teacher": ("resnet8", {"width": 4}), "teacher_epochs": 1, "epochs": 3, "seeds": 2,
+            "student": ("mlp", {"hidden": (8,)}), "points": 40}
+
+
+def random_photographs() -> data.Source:
+    """Pictures of noise in the place of CIFAR-100: its size and its classes, 16 to train on."""
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randint(0, 256, (56, 3, 32, 32), dtype=torch.uint8, generator=draw)
+    y = torch.randint(0, 100, (56,), generator=draw)
+    parts = list(zip(x.split([16, 20, 20]), y.split([16, 20, 20]), strict=True))
+    return data.from_arrays("cifar100", *parts[0], classes=[str(k) for k in range(100)], valid=parts[1], test=parts[2])
+
+
+def test_notebook_07_trains_every_arm_of_its_recipe_on_cifar100_and_goes_on_where_it_was_interrupted(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("KDCOURSE_DATA", str(tmp_path))
+    monkeypatch.setitem(data.SOURCES, "cifar100", random_photographs)
+    monkeypatch.setitem(train.SCHEDULES, "steps", None)   # the notebook adds its own, which is gone after the test
+    found = run("07_learning_ability", until="paper-full", monkeypatch=monkeypatch, cifar100_pairs=1, cifar100_epochs=1,
+                cifar100_seeds=2, **LEARNERS)
+    arms = ["hard labels", *found["ARMS"]]
+    folder = tmp_path / "learning_ability" / "ResNet-56 into ResNet-8"
+    kept = json.loads((folder / "results.json").read_text())
+    assert kept["settings"] == {"big": ["resnet56", {}], "small": ["resnet8", {}], "epochs": 1, "lr": 0.05}
+    assert list(kept["arms"]) == arms and all(list(by_seed) == ["0", "1"] for by_seed in kept["arms"].values())
+    assert found["by_arm"] == {arm: list(by_seed.values()) for arm, by_seed in kept["arms"].items()}
+    assert capsys.readouterr().out.count("n = 2 seeds, 20 test images") == len(found["QUESTIONS"])
+
+    asked, taught, started = found["in_small"] | {"folder": tmp_path / "again"}, found["taught"], []
+
+    def interrupted(arm, *rest):
+        started.append(arm)
+        if len(started) == 4:
+            raise KeyboardInterrupt
+        return taught(arm, *rest)
+
+    def unwanted(*_, **__):
+        raise AssertionError("the learners are recorded already")
+
+    found["taught"] = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        found["paper_run"](**asked)
+    monkeypatch.setattr(procedures, "record_learners", unwanted)
+    assert found["paper_run"](**asked) == found["mini"]
+    assert started == [*arms[:4], *arms[3:]]
+    assert sorted(path.name for path in (tmp_path / "again").iterdir()) == [
+        "end1-0.safetensors", "end2-0.safetensors", "results.json", "teacher.safetensors"
+    ]
+    with pytest.raises(ValueError, match="choose another folder"):
+        found["paper_run"](**asked | {"lr": 0.01})
+
+
+def test_notebook_06_runs_its_study_with_every_control_and_refuses_to_mix_settings(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("KDCOURSE_DATA", str(tmp_path))
+    found = run("06_stronger_teachers", until="full", monkeypatch=monkeypatch, images=48, seeds=2, epochs=1)
+    figures = data.load("shapes", train=48, valid=12, test=12)
+    monkeypatch.setattr(data, "load", {"cifar10": figures}.__getitem__)
+    small = {"sources": ["cifar10"], "vits": [found["tiny_vit"](tmp_path / name) for name in ("base", "large")],
+             "students": ["resnet18"], "seeds": 2, "epochs": 1}
+    rows = found["full"](**small, size=32)["cifar10"]
+    assert [row["teacher"] for row in rows if "teacher" in row] == ["base", "large"]
+    lessons = ["hard labels", *(f"{kind}, {vit}" for vit in ("base", "large") for kind in ("KD", "gentle", "DIST"))]
+    assert [(row["seed"], row["lesson"]) for row in rows if "student" in row] == [
+        (seed, lesson) for seed in range(2) for lesson in lessons
+    ]
+    with pytest.raises(ValueError, match="rename its folder"):
+        found["full"](**small, size=64)
+    capsys.readouterr()
+    [report] = [cell for cell in nbformat.read(NOTEBOOKS / "06_stronger_teachers.ipynb", 4).cells
+                if cell.id == "full-results"]
+    exec(report.source, found | {"found": {"cifar10": rows}, "S": SimpleNamespace(recipe="cifar")})
+    said = capsys.readouterr().out
+    for question in ("DIST, base - KD, base", "DIST, large - gentle, large", "DIST, large - DIST, base"):
+        assert f"{question}: " in said
+    assert "expect 'inconclusive'" in said
