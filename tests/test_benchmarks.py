@@ -126,3 +126,30 @@ def test_the_table_of_transfer_on_tissue_is_what_was_measured(name):
     text = (RESULTS[0].parent.parent / "README.md").read_text()
     assert [row for row in rows_of_transfer(content) if row not in text] == []
     assert all([row["seed"] for row in rows] == content["seeds"] for rows in content["results"]["cells"].values())
+
+
+def rows_of_teachers(name: str, task: dict) -> list[str]:
+    """The rows of one data set of the DIST benchmark in benchmarks/README.md: students, against hard labels."""
+    runs = {lesson: [row["test_accuracy"] for row in rows] for lesson, rows in task["students"].items()}
+    rows = []
+    for lesson, values in runs.items():
+        c = metrics.compare(values, runs["hard labels"], images=task["images"]["test"])
+        beside = f"{100 * c.mean:+.1f} [{100 * c.low:+.1f}, {100 * c.high:+.1f}]" if lesson != "hard labels" else ""
+        rows.append(f"| {name} | {lesson} | {100 * sum(values) / len(values):.1f} | {beside} |")
+    return rows
+
+
+def test_the_table_of_stronger_teachers_is_what_was_measured():
+    content = json.loads((RESULTS[0].parent / "dist_vit.json").read_text())
+    text = (RESULTS[0].parent.parent / "README.md").read_text()
+    rows = [row for name, task in content["results"].items() for row in rows_of_teachers(name, task)]
+    assert len(rows) == 12 and [row for row in rows if row not in text] == []
+    for task in content["results"].values():
+        assert all([row["seed"] for row in rows] == content["seeds"] for rows in task["students"].values())
+        assert all(f"{100 * known['test_accuracy']:.1f} %" in text for known in task["teachers"].values())
+
+
+def rows_of_learners(content: dict) -> list[str]:
+    """The rows of the SLKD benchmark in benchmarks/README.md: its questions with their answers."""
+    return [f"| {question} | {its['ours']} - {its['baseline']} | {its['points']:+.1f} [{its['low']:+.1f}, "
+            f"{its['high']:+.1f}] | {its['verdict']} |" for question, its in content["results"]["comparisons"].items()]
