@@ -77,7 +77,7 @@ def test_notebook_04_transfers_a_resnet_v2_to_mhist_and_teaches_a_mobilenet_v2(
     assert {cell: len(results) for cell, results in found["cells"].items()} == {
         (start, lesson): 2 for start, lesson in (
             ("random", "hard labels"), ("random", "distilled"), ("pretrained", "hard labels"),
-            ("pretrained", "distilled"), ("pretrained", "votes"))
+            ("pretrained", "distilled"), ("pretrained", "votes"), ("frozen", "hard labels"))
     }  # fmt: skip
     assert "not shown: images of MHIST stay out of notebooks" in capsys.readouterr().out
 
