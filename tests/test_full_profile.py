@@ -13,11 +13,19 @@ import nbformat
 import pytest
 import timm
 import torch
+import transformers
 
 from kdcourse import data, procedures, profiles, train
 from kdcourse.data import tissue
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+
+
+@pytest.fixture(autouse=True)
+def bars_of_transformers():
+    """The notebooks switch the progress bars of transformers off; afterwards they are on again."""
+    yield
+    transformers.utils.logging.enable_progress_bar()
 
 
 def run(name: str, *, until: str, monkeypatch, **settings) -> dict:
