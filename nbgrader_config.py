@@ -18,10 +18,10 @@ c.CourseDirectory.db_url = f"sqlite:///{root / 'grading' / 'gradebook.db'}"
 
 c.OverwriteCells.add_missing_cells = True  # else a deleted check waits for ever for somebody to mark it
 c.Autograde.autograde_preprocessors = [
-    "kdcourse.grade.run_and_judge",  # instead of Execute, which would run a student's program with your rights
+    "kdcourse.marking.grade.run_and_judge",  # instead of Execute, which would run a student's program with your rights
     "nbgrader.preprocessors.SaveAutoGrades",
     "nbgrader.preprocessors.AssignLatePenalties",
     "nbgrader.preprocessors.CheckCellMetadata",
 ]
 # what a student wrote is shown in a browser that is logged in to Jupyter: no script in it may run
-c.HTMLExporter.filters = {"markdown2html": "kdcourse.grade.safe_markdown"}
+c.HTMLExporter.filters = {"markdown2html": "kdcourse.marking.grade.safe_markdown"}

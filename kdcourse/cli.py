@@ -19,7 +19,8 @@ import psutil
 import torch
 from jupyter_core.paths import jupyter_path
 
-from kdcourse import data, files, handin, profiles, release
+from kdcourse import data, files, profiles
+from kdcourse.marking import release, student
 
 PACKAGES = ("kdcourse", "torch", "torchvision", "transformers", "timm", "scikit-learn", "jupyterlab", "ipywidgets")
 OPTIONAL = ("transformers", "timm")
@@ -39,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     checking = commands.add_parser(
         "check", help="run the checks of your notebook before you hand it in",
         description="Runs the notebook as the grader will, without changing the file, and lists what is right, what is "
-        f"not, and what is open. A cell may take {handin.SECONDS} seconds.")
+        f"not, and what is open. A cell may take {student.SECONDS} seconds.")
     checking.add_argument("notebook", type=Path)
     releasing = commands.add_parser("release", help="instructors: make the students' copy from solutions/")
     releasing.add_argument("assignment")
@@ -70,31 +71,31 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def start(chosen: argparse.Namespace) -> int:
-    course = handin.course_folder(Path.cwd())
-    copy = handin.start(chosen.exercise, course)
+    course = student.course_folder(Path.cwd())
+    copy = student.start(chosen.exercise, course)
     notebook = os.path.relpath(copy / f"{copy.name}.ipynb")
     print(f"{notebook} is yours. Open it with:\n  jupyter lab {notebook}")
     return 0
 
 
 def check(chosen: argparse.Namespace) -> int:
-    results, warnings = handin.check(chosen.notebook, tell=lambda line: print(line, flush=True))
-    print(f"\n{handin.report(results, warnings)}")
+    results, warnings = student.check(chosen.notebook, tell=lambda line: print(line, flush=True))
+    print(f"\n{student.report(results, warnings)}")
     return 0 if not warnings and all(result.standing in ("right", "written") for result in results) else 1
 
 
 def make_release(chosen: argparse.Namespace) -> int:
-    course = handin.course_folder(Path.cwd())
+    course = student.course_folder(Path.cwd())
     print(f"{os.path.relpath(release.release(chosen.assignment, course))} is made from its solution")
     return 0
 
 
 def grade(chosen: argparse.Namespace) -> int:
     try:
-        from kdcourse import grade as grading
+        from kdcourse.marking import grade as grading
     except ImportError as error:
         raise ValueError(f'{error.name} is missing; run: pip install -e ".[grade]"') from error
-    return grading.grade(chosen.assignment, chosen.submissions, course=handin.course_folder(Path.cwd()),
+    return grading.grade(chosen.assignment, chosen.submissions, course=student.course_folder(Path.cwd()),
                          jobs=chosen.jobs, student=chosen.student, unsafe=chosen.unsafe)
 
 

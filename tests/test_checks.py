@@ -11,8 +11,9 @@ import torch
 from wrong_answers import Answer, experiments, loops, losses, networks
 from wrong_answers.right import RIGHT
 
-from kdcourse import checks, data
-from kdcourse.checks import CheckFailed
+from kdcourse import data
+from kdcourse.marking import checks
+from kdcourse.marking.checks import CheckFailed
 
 WRONG = [*losses.WRONG, *networks.WRONG, *loops.WRONG, *experiments.WRONG]
 NAMES = checks.ASSIGNMENTS["01_vanilla_kd"]

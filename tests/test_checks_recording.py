@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 
 import kdcourse
-from kdcourse import checks
-from kdcourse.answers import LARGEST, Record, clean
-from kdcourse.checks import recording
+from kdcourse.marking import checks
+from kdcourse.marking import record as recording
+from kdcourse.marking.record import LARGEST, Record, clean
 
 NAMES = checks.ASSIGNMENTS["01_vanilla_kd"]
 
@@ -156,15 +156,16 @@ def test_a_tensor_that_is_too_large_is_not_recorded():
 SANDBOXED = """
 import sys
 sys.meta_path[:] = [finder for finder in sys.meta_path if "ditable" not in repr(finder)]  # an installed course
-from kdcourse import checks, data, viz, metrics
+from kdcourse import data, viz, metrics
+from kdcourse.marking import checks
 checks.teacher_loss(__import__("torch").nn.functional.cross_entropy)
-for name in ("losses", "distillers", "train", "judging", "models", "cost", "sweep"):
+for name in ("losses", "distillers", "train", "marking.judges", "models", "cost", "sweep"):
     try:
         __import__(f"kdcourse.{name}")
     except ImportError:
         continue
     sys.exit(f"kdcourse.{name} is there")
-print(sorted(name for name in sys.modules if "judg" in name))
+print(sorted(name for name in sys.modules if "judge" in name))
 """
 
 

@@ -14,9 +14,10 @@ import nbformat
 import pytest
 from notebook_lint import PRIVATE
 
-from kdcourse import checks, cli, handin
-from kdcourse.handin.results import missing_imports
-from kdcourse.release import release
+from kdcourse import cli
+from kdcourse.marking import checks, student
+from kdcourse.marking.release import release
+from kdcourse.marking.student.results import missing_imports
 
 ROOT = Path(__file__).parent.parent
 NAME = "01_vanilla_kd"
@@ -156,7 +157,7 @@ def test_question_12_prints_every_difference_against_both_baselines_and_the_mode
 
 
 def test_the_time_that_a_cell_may_take_is_the_one_that_the_exercise_names():
-    assert f"A cell may take {handin.SECONDS:g} seconds" in EXERCISE.read_text(encoding="utf-8")
+    assert f"A cell may take {student.SECONDS:g} seconds" in EXERCISE.read_text(encoding="utf-8")
 
 
 def test_links_and_pictures_of_the_exercise_work_from_exercises_and_from_work():
@@ -178,7 +179,7 @@ def solved():
     """What `check` says of the solved notebook, and how many seconds of the processor kernel and judging took."""
     for _ in range(2):  # once more if somebody else kept the machine busy
         before = os.times()
-        results, warnings = handin.check(SOLUTION)
+        results, warnings = student.check(SOLUTION)
         after = os.times()
         if (seconds := after.children_user - before.children_user + after.user - before.user) < 12:
             break
@@ -189,7 +190,7 @@ def test_the_solved_notebook_is_right_in_every_check_and_takes_at_most_12_second
     results, warnings, seconds = solved
     assert warnings == []
     assert [result for result in results if result.standing not in ("right", "written")] == []
-    assert handin.report(results, []).splitlines()[-3].startswith("9 of 9 automatic marks")
+    assert student.report(results, []).splitlines()[-3].startswith("9 of 9 automatic marks")
     assert seconds < 12
 
 
@@ -269,7 +270,7 @@ def test_start_of_an_unknown_exercise_names_the_choices(course, capsys):
 
 def test_outside_a_course_the_installed_one_is_found(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert handin.course_folder(Path.cwd()) == ROOT
+    assert student.course_folder(Path.cwd()) == ROOT
 
 
 def test_work_is_ignored_by_git():
@@ -277,7 +278,7 @@ def test_work_is_ignored_by_git():
 
 
 def test_a_failed_check_shows_its_message_and_no_traceback():
-    code = ("from IPython.core.interactiveshell import InteractiveShell as S\nfrom kdcourse import checks\n"
+    code = ("from IPython.core.interactiveshell import InteractiveShell as S\nfrom kdcourse.marking import checks\n"
             "s = S.instance(); s.user_ns['checks'] = checks\n"
             "s.run_cell('checks.teacher_loss(lambda z, y: z.sum())')")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)

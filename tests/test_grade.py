@@ -10,9 +10,9 @@ from grading import scenarios
 from grading.course import graded, make, need_sandbox, released, solved, write
 from grading.pocket.judging import WATCHWORD
 
-from kdcourse.grade import book
-from kdcourse.grade.base import Place
-from kdcourse.grade.collect import identifier
+from kdcourse.marking.grade import gradebook
+from kdcourse.marking.grade.base import Place
+from kdcourse.marking.grade.collect import identifier
 
 NAMES = list(scenarios.cases(solved()))
 
@@ -37,7 +37,7 @@ def cases(course):
 
 @pytest.fixture(scope="module")
 def marks(course):
-    return book.marks(Place(course, "tiny"))
+    return gradebook.marks(Place(course, "tiny"))
 
 
 @pytest.fixture(scope="module")
@@ -135,5 +135,5 @@ def test_a_second_call_changes_nothing_and_is_quick(course, marks):
     pages = {path: path.stat().st_mtime_ns for path in (course / "grading").rglob("*.html")}
     assert graded(course, course / "in") == 0
     assert (course / "grading" / "tiny.csv").read_bytes() == table
-    assert book.marks(Place(course, "tiny")) == marks
+    assert gradebook.marks(Place(course, "tiny")) == marks
     assert {path: path.stat().st_mtime_ns for path in (course / "grading").rglob("*.html")} == pages

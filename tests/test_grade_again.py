@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 from grading.course import DOUBLE, answered, graded, make, need_sandbox, own, released, solved, write
 
-from kdcourse import grade as grading
-from kdcourse import sandbox
-from kdcourse.grade import GradingError, book, state
-from kdcourse.grade.base import Place
+from kdcourse.marking import grade as grading
+from kdcourse.marking import sandbox
+from kdcourse.marking.grade import GradingError, gradebook, progress
+from kdcourse.marking.grade.base import Place
 
 WRONG = "def double(x):\n    return x"
 HANDED_IN = datetime(2024, 5, 2, 12, tzinfo=UTC)
@@ -52,12 +52,12 @@ def table(course: Path) -> dict[str, dict]:
 
 def mark(course: Path, student: str, name: str, score: float, comment: str = "") -> None:
     """What formgrader does when a mark and a comment are entered."""
-    with book.gradebook(Place(course, "tiny")) as gradebook:
-        one = gradebook.find_grade(name, "tiny", "tiny", student)
+    with gradebook.opened(Place(course, "tiny")) as book:
+        one = book.find_grade(name, "tiny", "tiny", student)
         one.manual_score, one.needs_manual_grade = score, False
         if comment:
-            gradebook.find_comment(name, "tiny", "tiny", student).manual_comment = comment
-        gradebook.db.commit()
+            book.find_comment(name, "tiny", "tiny", student).manual_comment = comment
+        book.db.commit()
 
 
 def page(course: Path, student: str) -> str:
@@ -124,8 +124,8 @@ def test_of_two_hand_ins_the_newest_counts_and_it_is_said(course):
 
 
 def test_hours_late_are_counted_from_the_date_that_the_gradebook_knows(course):
-    with book.gradebook(Place(course, "tiny")) as gradebook:
-        gradebook.update_or_create_assignment("tiny", duedate=datetime(2024, 5, 2, 9, 30))
+    with gradebook.opened(Place(course, "tiny")) as book:
+        book.update_or_create_assignment("tiny", duedate=datetime(2024, 5, 2, 9, 30))
     assert graded(course, course / "in") == 0
     assert table(course)["anna"]["hours late"] == "2.5"
     source = solved()
@@ -211,7 +211,7 @@ def test_grading_that_was_ended_in_the_middle_is_taken_up_where_it_was(how, cour
     _, told = process.communicate(timeout=30)
     assert process.returncode == (-9 if how == signal.SIGKILL else 130)
     assert how == signal.SIGKILL or re.search(r"interrupted: [1-5] of 6 are done; the same command", told)
-    with sqlite3.connect(course / "grading" / "gradebook.db") as database:
+    with sqlite3.connect(course / "grading" / "book.db") as database:
         assert database.execute("pragma integrity_check").fetchone() == ("ok",)
     kept = len(list((course / "grading" / "cache" / "tiny" / "executions").glob("[!.]*")))
     assert 3 <= kept < 8
@@ -223,7 +223,7 @@ def test_grading_that_was_ended_in_the_middle_is_taken_up_where_it_was(how, cour
 
 
 def test_only_one_process_writes_a_gradebook(course):
-    with state.alone(Place(course, "tiny")), pytest.raises(GradingError, match="another kdcourse grade"):
+    with progress.alone(Place(course, "tiny")), pytest.raises(GradingError, match="another kdcourse grade"):
         graded(course, course / "in")
 
 
@@ -232,7 +232,7 @@ def test_a_gradebook_that_was_cut_off_while_it_was_made_is_made_again(tmp_path):
     (course / "grading").mkdir()
     (course / "grading" / ".gradebook-1.db").write_bytes(b"half")
     released(course)
-    with sqlite3.connect(course / "grading" / "gradebook.db") as database:
+    with sqlite3.connect(course / "grading" / "book.db") as database:
         assert len(database.execute("select version_num from alembic_version").fetchall()) == 1
 
 
@@ -333,7 +333,7 @@ def test_what_a_submission_did_is_told_apart_by_all_that_matters(course):
     from grading.course import LIMITS, POCKET
     from grading.pocket import judging
 
-    from kdcourse.grade.executions import Grading
+    from kdcourse.marking.grade.runs import Grading
 
     place = Place(course, "tiny")
     one = Grading(place, judging, LIMITS, package=POCKET)

@@ -11,7 +11,7 @@ import pytest
 from grading.course import need_sandbox, write
 from wrong_answers import experiments, losses, right
 
-from kdcourse.grade import grade
+from kdcourse.marking.grade import grade
 
 ROOT = Path(__file__).parent.parent
 NAME = "01_vanilla_kd"

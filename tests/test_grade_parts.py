@@ -13,12 +13,12 @@ import nbformat
 import pytest
 from grading.course import DOUBLE, answered, cell, own, solved, write
 
-from kdcourse.grade import base, referee
-from kdcourse.grade.collect import EXTRAS, Submission, collect, grade_ids, identifier
-from kdcourse.grade.mend import mend
-from kdcourse.grade.page import safe_html, safe_markdown
-from kdcourse.grade.table import table
-from kdcourse.sandbox import Execution
+from kdcourse.marking.grade import base, verdicts
+from kdcourse.marking.grade.collect import EXTRAS, Submission, collect, grade_ids, identifier
+from kdcourse.marking.grade.mend import mend
+from kdcourse.marking.grade.safe_html import safe_html, safe_markdown
+from kdcourse.marking.grade.table import table
+from kdcourse.marking.sandbox import Execution
 
 RELEASED = solved()
 IDS = grade_ids(RELEASED)
@@ -216,9 +216,9 @@ def scored(share, outputs=(), folder=None, rejected="", recorded=True):
     execution = Execution({index: list(outputs)})
     if recorded:
         (folder / "double.safetensors").write_bytes(b"x")
-    referee.enter(notebook, execution)
-    verdicts = referee.score(notebook, execution, verdict(share), folder, rejected)
-    return verdicts["double"], cell(notebook, "double")["outputs"]
+    verdicts.enter(notebook, execution)
+    given = verdicts.score(notebook, execution, verdict(share), folder, rejected)
+    return given["double"], cell(notebook, "double")["outputs"]
 
 
 @pytest.mark.parametrize("share, points", [
@@ -254,7 +254,7 @@ def test_what_was_not_recorded_or_not_accepted_scores_nothing_and_says_why(tmp_p
 
 def test_a_note_is_shown_as_it_is_and_not_as_markdown():
     notebook = {"cells": []}
-    referee.announce(notebook, ["a <b>bold</b> *star* [link](javascript:x) `code`"])
+    verdicts.announce(notebook, ["a <b>bold</b> *star* [link](javascript:x) `code`"])
     html = safe_markdown({}, notebook["cells"][0]["source"])
     assert "a &lt;b&gt;bold&lt;/b&gt; *star* [link](javascript:x) `code`" in html
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from kdcourse import handin, sandbox
-from kdcourse.handin.reporting import report
+from kdcourse.marking import sandbox, student
+from kdcourse.marking.student.reporting import report
 
 ROOT = Path(__file__).parent.parent
 NAME = "01_vanilla_kd"
@@ -27,7 +27,7 @@ def small():
     solved = nbformat.read(ROOT / "solutions" / NAME / f"{NAME}.ipynb", 4)
     released.cells = [cell for cell in released.cells if cell.id in KEPT]
     cells = {cell.id: cell for cell in released.cells}
-    cells["setup"].source = "import torch.nn.functional as F\nfrom kdcourse import checks"
+    cells["setup"].source = "import torch.nn.functional as F\nfrom kdcourse.marking import checks"
     cells["q3-example"].source = "shown = teacher_loss"
     return released, {cell.id: cell.source.replace("### BEGIN SOLUTION", "").replace("### END SOLUTION", "")
                       for cell in solved.cells if cell.metadata.get("nbgrader", {}).get("solution")}
@@ -53,7 +53,7 @@ def checked(small, tmp_path):
         path = tmp_path / "course" / "mine with spaces é.ipynb"
         nbformat.write(notebook, path)
         before, told = path.read_bytes(), []
-        results, warnings = handin.check(path, tell=told.append, **settings)
+        results, warnings = student.check(path, tell=told.append, **settings)
         assert path.read_bytes() == before
         return {result.name: result for result in results}, warnings, told
 
@@ -140,7 +140,7 @@ def test_a_part_of_the_marks_is_shown(checked):
 
 
 def test_a_cell_that_never_ends_is_stopped_and_later_ones_get_less_time(checked, monkeypatch):
-    monkeypatch.setattr("kdcourse.handin.running.IMPATIENT", 1)
+    monkeypatch.setattr("kdcourse.marking.student.running.IMPATIENT", 1)
     endless = "def teacher_loss(z, y):\n    while True:\n        pass\n\n"
     began = time.monotonic()
     found, warnings, told = checked({"q3-losses": checked.answers["q3-losses"] + "\n" + endless},
@@ -153,7 +153,7 @@ def test_a_cell_that_never_ends_is_stopped_and_later_ones_get_less_time(checked,
 
 
 def test_a_cell_may_take_as_long_as_when_it_is_graded():
-    assert handin.SECONDS == sandbox.Limits().cell
+    assert student.SECONDS == sandbox.Limits().cell
 
 
 def test_a_cell_that_does_not_let_go_or_ends_the_kernel_is_named(checked):

@@ -17,8 +17,8 @@ import pytest
 from grading.course import ROOT, need_sandbox
 
 import kdcourse
-from kdcourse import sandbox
-from kdcourse.sandbox import MB, Limits, outputs, walls
+from kdcourse.marking import sandbox
+from kdcourse.marking.sandbox import MB, Limits, outputs, walls
 
 LIMITS = Limits(cell=8, total=20, memory=700 * MB, processes=48, disk=16 * MB, output=2**16, result=4 * MB)
 SECRET = "kdcourse-test-secret"
@@ -302,7 +302,7 @@ def test_nothing_that_a_browser_would_run_is_kept():
 def test_it_ends_with_the_grader_even_if_that_is_killed():
     script = """
         import nbformat
-        from kdcourse.sandbox import Limits, run
+        from kdcourse.marking.sandbox import Limits, run
         cell = nbformat.v4.new_code_cell("import time; time.sleep(60)")
         text = nbformat.writes(nbformat.v4.new_notebook(cells=[cell]))
         run(text, {}, names=[], environment={}, limits=Limits())

@@ -9,9 +9,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from kdcourse import sandbox
-from kdcourse.grade import Limits, book, grade
-from kdcourse.grade.base import Place
+from kdcourse.marking import sandbox
+from kdcourse.marking.grade import Limits, grade, gradebook
+from kdcourse.marking.grade.base import Place
 
 ROOT = Path(__file__).parents[2]
 POCKET = Path(__file__).parent / "pocket"
@@ -57,7 +57,7 @@ def released(course: Path) -> dict:
     """The notebook that students get."""
     place = Place(course, "tiny")
     if not place.notebook("release").exists():
-        book.prepare(place)
+        gradebook.prepare(place)
     return json.loads(place.notebook("release").read_text())
 
 

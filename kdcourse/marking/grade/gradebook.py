@@ -1,0 +1,148 @@
+"""nbgrader's part: the gradebook, the autograding of one student, the feedback. One process writes.
+
+nbgrader is imported only here, and inside functions: it is wanted by instructors alone.
+"""
+
+import contextlib
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from kdcourse.marking.grade.base import GradingError, Place
+
+CONFIGURATION = "nbgrader_config.py"
+
+
+@contextlib.contextmanager
+def _nbgrader(doing: str) -> Iterator[logging.Logger]:
+    """nbgrader with what it needs: `alembic` on the PATH, warnings of others let be, its log kept for the message."""
+    try:
+        import nbgrader  # noqa: F401
+    except ImportError as error:
+        raise GradingError('grading needs nbgrader; run: pip install -e ".[grade]"') from error
+    before, lines = os.environ.get("PATH", ""), []
+    logger = logging.Logger("kdcourse.marking.grade")
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())
+    logger.addHandler(handler)
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), before])
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield logger
+    except (GradingError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        told = [line for line in lines if line.strip()][-5:]
+        raise GradingError(f"nbgrader failed while {doing}: {error}\n" + "\n".join(told)) from error
+    finally:
+        os.environ["PATH"] = before
+
+
+def _directory(place: Place, **settings: str):
+    """nbgrader's course directory and configuration: those of the course's own file."""
+    from nbgrader.coursedir import CourseDirectory
+    from traitlets.config import Config
+    from traitlets.config.loader import PyFileConfigLoader
+
+    if not (place.course / CONFIGURATION).is_file():
+        raise GradingError(f"{place.course} has no {CONFIGURATION}: run this in the folder of the course")
+    config = PyFileConfigLoader(CONFIGURATION, path=str(place.course)).load_config()
+    config.merge(Config({"CourseDirectory": {"assignment_id": place.assignment, **settings}}))
+    return CourseDirectory(config=config), config
+
+
+def _url(path: Path) -> str:
+    return f"sqlite:///{path}"
+
+
+def opened(place: Place):
+    """nbgrader's gradebook, made if it is not there; whole, for nbgrader takes one that was cut off for a good one."""
+    from nbgrader.api import Gradebook
+
+    path = place.grading / "gradebook.db"
+    if not path.exists():
+        partial = place.grading / f".gradebook-{os.getpid()}.db"
+        place.grading.mkdir(parents=True, exist_ok=True)
+        Gradebook(_url(partial)).close()
+        os.replace(partial, path)
+    return Gradebook(_url(path))
+
+
+def prepare(place: Place) -> None:
+    """Enter the assignment into the gradebook, and make the release that submissions are measured by."""
+    with _nbgrader(f"reading {place.source}") as log:
+        from nbgrader.converters import GenerateAssignment
+
+        opened(place).close()
+        directory, config = _directory(place, release_directory="grading/release")
+        converter = GenerateAssignment(coursedir=directory, config=config, log=log)
+        converter.force = True
+        converter.start()
+
+
+def autograde(place: Place, student: str, step: Callable, *, keep: bool) -> None:
+    """nbgrader's autograding of what lies in `submitted`, with `step` in the place of its execution.
+
+    Marks given by hand stay. nbgrader asks for all of them to be looked at again; with `keep`, which is for an
+    unchanged submission, only those that had to be looked at before.
+    """
+    with _nbgrader(f"grading {student}") as log:
+        from nbgrader.converters import Autograde
+
+        cells = marks(place, student).get(student, {}).get("cells", {})
+        seen = {name for name, cell in cells.items() if not cell["open"]}
+        directory, config = _directory(place, student_id=student)
+        config.Autograde.autograde_preprocessors = [step, *config.Autograde.autograde_preprocessors[1:]]
+        converter = Autograde(coursedir=directory, config=config, log=log)
+        converter.force = True
+        converter.start()
+        if keep and seen:
+            with opened(place) as book:
+                for notebook in book.find_submission(place.assignment, student).notebooks:
+                    for grade in notebook.grades:
+                        if grade.manual_score is not None and grade.name in seen:
+                            grade.needs_manual_grade = False
+                book.db.commit()
+
+
+def feedback(place: Place, student: str) -> None:
+    """nbgrader's page of feedback for one student."""
+    with _nbgrader(f"writing the feedback of {student}") as log:
+        from nbgrader.converters import GenerateFeedback
+
+        directory, config = _directory(place, student_id=student)
+        converter = GenerateFeedback(coursedir=directory, config=config, log=log)
+        converter.force = True
+        converter.start()
+
+
+def marks(place: Place, student: str = "") -> dict[str, dict]:
+    """By student (all, or one) what the gradebook says: total, and by cell the scores and what is open."""
+    from nbgrader.api import MissingEntry
+
+    found = {}
+    with opened(place) as book:
+        try:
+            submissions = book.find_assignment(place.assignment).submissions
+        except MissingEntry:
+            return {}
+        for submission in submissions:
+            if student not in ("", submission.student_id):
+                continue
+            cells, comments = {}, []
+            for notebook in submission.notebooks:
+                comments += [(comment.name, comment.comment) for comment in notebook.comments]
+                for grade in notebook.grades:
+                    cells[grade.name] = {
+                        "auto": grade.auto_score, "manual": grade.manual_score, "max": grade.max_score,
+                        "score": grade.score, "open": grade.needs_manual_grade,
+                    }  # fmt: skip
+            found[submission.student.id] = {
+                "total": submission.score, "max": submission.max_score, "late": submission.total_seconds_late,
+                "cells": dict(sorted(cells.items())), "comments": sorted(comments, key=str),
+            }  # fmt: skip
+    return dict(sorted(found.items()))

@@ -1,0 +1,116 @@
+"""Keeps what submissions did in the sandbox, so that none runs twice: a folder each, named by a hash of what matters.
+
+What a notebook does depends on its cells, the files beside it, the package that it imports, the limits, and the seed.
+The seed depends on a secret of this course folder and on the submission: nobody knows it before, a repetition finds it.
+"""
+
+import functools
+import json
+import os
+import secrets
+import shutil
+import tempfile
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+
+from kdcourse.marking import sandbox
+from kdcourse.marking.grade.base import Place, digest, files, write
+from kdcourse.marking.sandbox import Execution, Limits
+
+PACKAGE = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An execution on disk: its folder holds `name.safetensors` for each recording."""
+
+    folder: Path
+    seed: int
+
+    def load(self) -> Execution | None:
+        """The execution without its recordings, which are judged where they lie; None if there is none."""
+        try:
+            found = json.loads((self.folder / "outputs.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        return Execution({int(index): outputs for index, outputs in found["outputs"].items()}, {}, found["stopped"])
+
+    def save(self, execution: Execution) -> None:
+        """Put it there, whole or not at all. What another thread has put there meanwhile stays: it is the same."""
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(dir=self.folder.parent, prefix=".partial-"))
+        for name, content in execution.recordings.items():
+            write(partial / f"{name}.safetensors", content)
+        content = {"outputs": execution.outputs, "stopped": execution.stopped}
+        write(partial / "outputs.json", json.dumps(content, indent=1, sort_keys=True))
+        try:
+            os.rename(partial, self.folder)
+        except OSError:
+            shutil.rmtree(partial)
+            if not self.folder.exists():
+                raise
+
+    def forget(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@dataclass
+class Grading:
+    """All that grading one assignment needs to know, and how a submission of it is run."""
+
+    place: Place
+    checks: ModuleType
+    limits: Limits = field(default_factory=Limits)
+    unsafe: bool = False
+    package: Path = PACKAGE
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def __deepcopy__(self, memo: dict) -> "Grading":
+        return self  # nbgrader copies its configuration, which holds this
+
+    @functools.cached_property
+    def modules(self) -> dict[str, bytes]:
+        """What a submission may import of the package; read once, so that all of a class meet the same."""
+        found = files(self.package, self.checks.SANDBOX)
+        return {f"package/{self.package.name}/{name}": path.read_bytes() for name, path in found.items()}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.checks.ASSIGNMENTS[self.place.assignment])
+
+    def kept(self, student: str) -> Kept:
+        """Where the execution of a student's submission is, or will be."""
+        secret = self.place.grading / "secret"
+        if not secret.exists():
+            write(secret, secrets.token_bytes(32))  # readable by its owner only, as every new temporary file
+        notebook = json.loads(self.place.notebook("submitted", student).read_text(encoding="utf-8"))
+        code = [(cell["source"], cell["metadata"].get("nbgrader", {}).get("grade_id"))
+                for cell in notebook["cells"] if cell["cell_type"] == "code"]  # fmt: skip
+        beside = [part for name, path in self._beside(student).items() for part in (name, path.read_bytes())]
+        modules = [part for name, content in self.modules.items() for part in (name, content)]
+        run = digest(sandbox.INSIDE.read_bytes(), repr(self.limits), str(self.unsafe), *modules)
+        key = digest(json.dumps(code), run, *beside)
+        seed = int(digest(secret.read_bytes(), key)[:8], 16) % 2**31
+        return Kept(self.place.cache / "executions" / key[:32], seed)
+
+    def execution(self, student: str) -> Execution:
+        """What a student's submission does: as kept, or by running it now."""
+        text = self.place.notebook("submitted", student).read_text(encoding="utf-8")
+        if json.loads(text)["metadata"].get("kdcourse", {}).get("rejected"):
+            return Execution()
+        kept = self.kept(student)
+        if kept.load() is None:
+            content = {f"files/{name}": path.read_bytes() for name, path in self._beside(student).items()}
+            kept.save(sandbox.run(
+                text, content | self.modules, names=self.names, limits=self.limits,
+                environment={"KDCOURSE_GRADING_SEED": str(kept.seed)}, warm="import torch",
+                hide=[self.package] if sandbox.seen(self.package) else [], unsafe=self.unsafe, stop=self.stop,
+            ))  # fmt: skip
+        return kept.load()
+
+    def _beside(self, student: str) -> dict[str, Path]:
+        """The files that the notebook finds beside it: the student's, and over them the assignment's."""
+        found = {**files(self.place.step("submitted", student)), **files(self.place.step("release"))}
+        return {name: path for name, path in found.items() if name != "timestamp.txt" and path.suffix != ".ipynb"}

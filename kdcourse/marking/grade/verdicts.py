@@ -1,0 +1,118 @@
+"""Puts what a submission did, and what is thought of it, into its notebook, from which nbgrader takes the scores.
+
+The outcome of an automatic cell is a verdict reached outside the sandbox. Nothing that the cell printed, returned or
+raised is left in it: nbgrader would read a number as a score, a warning as none, and `False` as full marks.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from kdcourse.marking.sandbox import Execution
+
+OPENING = 60  # characters that tell which cell is meant
+ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
+
+MARKS = re.compile(r"([\\`*_{}<>#|$\[\]])")  # what Markdown would take for its own
+
+
+def run_and_judge(notebook, resources, *, grading):
+    """A preprocessor: put into the notebook what it did in the sandbox, the verdicts, and on top what was noticed."""
+    from nbformat import from_dict
+
+    student = resources["nbgrader"]["student"]
+    execution, kept = grading.execution(student), grading.kept(student)
+    plain_notebook = json.loads(json.dumps(notebook))
+    about = plain_notebook["metadata"].setdefault("kdcourse", {"name": student, "notes": [], "rejected": ""})
+    about["notes"] += enter(plain_notebook, execution)
+
+    def judge(name: str, path: Path):
+        return grading.checks.judge(name, path, kept.seed)
+
+    about["verdicts"] = score(plain_notebook, execution, judge, kept.folder, about["rejected"])
+    announce(plain_notebook, about["notes"])
+    return from_dict(plain_notebook), resources
+
+
+def automatic(cell: dict) -> bool:
+    """Whether the cell is scored by a check."""
+    mark = cell["metadata"].get("nbgrader", {})
+    return cell["cell_type"] == "code" and bool(mark.get("grade")) and not mark.get("solution")
+
+
+def enter(notebook: dict, execution: Execution) -> list[str]:
+    """Put the outputs into the cells; returns what is to be said about the execution."""
+    notes, ran = [], True
+    for index, cell in enumerate(notebook["cells"]):
+        if cell["cell_type"] != "code":
+            continue
+        cell["outputs"] = execution.outputs.get(index, [])
+        if any(output.get("ename") == "Timeout" for output in cell["outputs"]):
+            notes.append(f"{_which(cell)} was stopped: {_error(cell)}")
+        if execution.stopped and ran and (index not in execution.outputs or not _later(execution, index)):
+            notes.append(f"the notebook was stopped in {_which(cell)}: {execution.stopped}; what follows did not run")
+            ran = False
+    return notes
+
+
+def score(notebook: dict, execution: Execution, judge: Callable, folder: Path, rejected: str) -> dict:
+    """Give each automatic cell its verdict as nbgrader reads it; returns points and message by the check's name.
+
+    `judge(name, path)` returns the share of the points and says why; `folder` holds the recordings. All is 0 where the
+    submission was `rejected`.
+    """
+    verdicts = {}
+    for index, cell in enumerate(notebook["cells"]):
+        if not automatic(cell):
+            continue
+        name, points = cell["metadata"]["nbgrader"]["grade_id"], float(cell["metadata"]["nbgrader"]["points"])
+        path = folder / f"{name}.safetensors"
+        if rejected:
+            share, message = 0.0, rejected
+        elif path.exists():
+            verdict = judge(name, path)
+            share, message = float(verdict.share), verdict.message
+            share = min(max(share, 0.0), 1.0) if share == share else 0.0  # not a NaN, and never beyond the maximum
+        else:
+            error = _error(cell) if index in execution.outputs else "the cell did not run"
+            share, message = 0.0, f"nothing was recorded to judge: {error or 'the check was not called'}"
+        message = plain(message or ("right" if share == 1 else "not right"), 2000)
+        got = round(share * points, 4)
+        verdicts[name] = {"points": got, "max": points, "message": message}
+        shown = {"output_type": "execute_result", "metadata": {}, "execution_count": None}
+        cell["outputs"] = [
+            {"output_type": "stream", "name": "stdout", "text": f"{message}\n{got:g} of {points:g} points\n"},
+            {**shown, "data": {"text/plain": repr(got)}},
+        ]
+    return verdicts
+
+
+def announce(notebook: dict, notes: list[str]) -> None:
+    """Say at the top of the notebook what was noticed, for the student to read in the feedback."""
+    if notes:
+        lines = "\n".join("- " + MARKS.sub(r"\\\1", plain(note, 500)) for note in notes)
+        text = f"**Notes on the grading of this notebook**\n\n{lines}"
+        notebook["cells"].insert(0, {"cell_type": "markdown", "id": "grading-notes", "metadata": {}, "source": text})
+
+
+def plain(text: str, longest: int) -> str:
+    """Text without colours and control characters, and not too long."""
+    text = ESCAPES.sub("", str(text))
+    return text if len(text) <= longest else text[:longest] + " ..."
+
+
+def _later(execution: Execution, index: int) -> bool:
+    """Whether a cell after this one ran."""
+    return any(other > index for other in execution.outputs)
+
+
+def _which(cell: dict) -> str:
+    lines = [line for line in cell["source"].splitlines() if line.strip()] or [""]
+    return f"the cell that begins with '{plain(lines[0].strip(), OPENING)}'"
+
+
+def _error(cell: dict) -> str:
+    """The last error that a cell shows, in a line."""
+    errors = [output for output in cell["outputs"] if output.get("output_type") == "error"]
+    return plain(f"{errors[-1]['ename']}: {errors[-1]['evalue']}".strip(": "), 300) if errors else ""

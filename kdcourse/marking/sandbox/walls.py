@@ -1,0 +1,120 @@
+"""The walls: a command that runs a notebook where it sees and reaches nothing. It needs Linux and bubblewrap.
+
+Inside are the system and the Python environment, read-only, the folder of one submission, and small writable folders in
+memory. There is no network, no other process, no home folder, and no way to become somebody. `watch` runs the command;
+what it writes is what a student's program chose to say.
+"""
+
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from kdcourse.marking.sandbox.base import MB, Limits
+
+INSIDE = Path(__file__).with_name("inside.py")
+SHARED_MEMORY = RECORDINGS = 64 * MB
+RECORDING = 8 * MB  # the largest that is brought back
+USERS, SLOTS = 60_001, 5_000  # unprivileged users, one per run, where the grader is root
+COUNTER = itertools.count(os.getpid() * 31)
+ENVIRONMENT = {
+    "KDCOURSE_PROFILE": "quick", "KDCOURSE_QUIET": "1", "NBGRADER_EXECUTION": "autograde", "HF_HUB_OFFLINE": "1",
+    "USER": "student", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1",
+    "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+}  # fmt: skip
+
+
+def unavailable() -> str:
+    """Empty if this machine can build a sandbox; else why not, and what to do."""
+    if sys.platform != "linux":
+        return "the sandbox is made by bubblewrap, which only Linux has"
+    if not shutil.which("bwrap"):
+        return "the sandbox is made by bubblewrap, which is not installed; run: sudo apt install bubblewrap"
+    for path in pythons():
+        if os.geteuid() == 0 and path.stat().st_mode & 0o005 != 0o005:
+            return f"submissions run as another user, who may not read {path}; run: chmod -R go+rX {path}"
+    command = [*_walls(Path("/usr"), Limits(), ()), "/usr/bin/env", "true"]
+    tried = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    return f"bubblewrap does not work here: {tried.stderr.strip()}" if tried.returncode else ""
+
+
+def command(folder: Path, notebook: str, *, names: Sequence[str], environment: dict[str, str], limits: Limits,
+            warm: str, hide: Sequence[Path], unsafe: bool) -> list[str]:  # fmt: skip
+    """What to start to run a notebook (its text) with the modules in `folder/package`, beside those in `folder/files`.
+
+    `names` are the checks whose recordings are to be brought back; `hide` are folders not to be seen although they lie
+    in one that is, such as an installed package. With `unsafe` there are no walls, and of the limits only the time.
+    """
+    given, place = (folder, folder) if unsafe else (Path("/given"), Path("/tmp"))
+    resources = {  # DATA, not AS: importing torch reserves far more addresses than it ever uses
+        "DATA": limits.memory, "NPROC": limits.processes, "FSIZE": limits.disk, "CORE": 0, "NOFILE": 1024,
+    }  # fmt: skip
+    job = {
+        "user": USERS + next(COUNTER) % SLOTS if not unsafe and os.geteuid() == 0 else None,
+        "limits": {} if unsafe else {name: value for name, value in resources.items() if value is not None},
+        "cell": limits.cell, "output": limits.output, "recording": RECORDING, "names": list(names),
+        "warm": warm, "home": str(place / "home"), "recordings": str(place / "recordings"),
+        "environment": {
+            **ENVIRONMENT, **environment, "PATH": os.pathsep.join([str(Path(sys.executable).parent), "/usr/bin"]),
+            "PYTHONPATH": str(given / "package"), "KDCOURSE_RECORD": str(place / "recordings"),
+        },
+    }  # fmt: skip
+    (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+    (folder / "notebook.ipynb").write_text(notebook, encoding="utf-8")
+    shutil.copy(INSIDE, folder / "inside.py")
+    program = [sys.executable, "-I", str(given / "inside.py"), str(given)]
+    if unsafe:
+        (place / "home").mkdir()
+        (place / "recordings").mkdir()
+        return program
+    for path in (folder, *folder.rglob("*")):  # the user inside is another one; its parent keeps other users out
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    return [*_walls(folder, limits, hide), *program]
+
+
+def _walls(folder: Path, limits: Limits, hide: Sequence[Path]) -> list[str]:
+    """bubblewrap and its options: nothing is there but what is named here."""
+    words = ["bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
+    words += ["--die-with-parent", "--new-session", "--hostname", "sandbox", "--cap-drop", "ALL"]
+    if os.geteuid() == 0:  # the program becomes an unprivileged user itself, since limits do not hold for root
+        words += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+    else:
+        words += ["--unshare-user", "--uid", "1000", "--gid", "1000"]
+    for path in map(Path, ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64")):
+        if path.is_symlink():
+            words += ["--symlink", os.readlink(path), str(path)]
+        elif path.exists():
+            words += ["--ro-bind", str(path), str(path)]
+    words += ["--perms", "0755", "--dir", "/etc"]
+    for name in ("ld.so.cache", "alternatives", "fonts", "localtime"):
+        words += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
+    words += [*_writable("/tmp", limits.disk), *_writable("/tmp/recordings", RECORDINGS)]
+    words += ["--perms", "0777", "--dir", "/tmp/home"]
+    for path in pythons():  # after /tmp, in which one may lie; or in a home folder, of which nothing else is there
+        for above in reversed(path.parents[:-1]):
+            words += ["--perms", "0755", "--dir", str(above)]
+        words += ["--ro-bind", str(path), str(path)]
+    for path in hide:
+        words += ["--tmpfs", str(path), "--remount-ro", str(path)]
+    words += ["--proc", "/proc", "--dev", "/dev", *_writable("/dev/shm", SHARED_MEMORY), "--remount-ro", "/dev"]
+    return [*words, "--ro-bind", str(folder), "/given", "--remount-ro", "/", "--chdir", "/tmp", "--"]
+
+
+def pythons() -> list[Path]:
+    """The folders of the Python environment outside /usr: its own, and that of the interpreter it was made from."""
+    found = {Path(sys.prefix), Path(sys.base_prefix), Path(sys.executable).resolve().parents[1]}
+    return sorted(path for path in found if not path.is_relative_to("/usr"))
+
+
+def seen(path: Path) -> bool:
+    """Whether a run can see what lies at `path`."""
+    return any(path.is_relative_to(root) for root in (Path("/usr"), *pythons()))
+
+
+def _writable(path: str, size: int | None) -> list[str]:
+    return ["--perms", "1777", *(["--size", str(size)] if size else []), "--tmpfs", path]

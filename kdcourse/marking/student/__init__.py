@@ -1,0 +1,83 @@
+"""The student's way: `start` copies an exercise to `work/`, `check` runs its checks before it is handed in.
+
+`check` runs the notebook as the grader will, from the first cell to the last, and changes nothing in the file: cells
+that are not the student's are restored, the checks record beside the part of the package that is there when answers are
+graded, and they are judged afterwards. It is no sandbox: a student's program has that student's rights.
+"""
+
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from kdcourse.marking import checks
+from kdcourse.marking.student.base import Result, name_of, read
+from kdcourse.marking.student.reporting import report as report
+from kdcourse.marking.student.restoring import restore
+from kdcourse.marking.student.results import missing_imports, results, troubles
+from kdcourse.marking.student.running import environment, run
+
+SECONDS = 60  # that a cell may take: as long as the grader lets it
+
+
+def course_folder(start: Path) -> Path:
+    """The folder of the course that holds `start`, else the one this package was installed from."""
+    for folder in (start.resolve(), *start.resolve().parents, Path(checks.__file__).parents[3]):
+        if (folder / "notebooks").is_dir() and (folder / "kdcourse").is_dir():
+            return folder
+    raise ValueError(f"{start} is not inside the course: go to the folder that holds notebooks/ and exercises/")
+
+
+def start(exercise: str, course: Path) -> Path:
+    """Copy `exercises/NAME` to `work/NAME` and return the copy. Never writes into a folder that is there.
+
+    The beginning of a name will do if no other begins so. Raises ValueError for an unknown exercise, and when there is
+    something at `work/NAME` already.
+    """
+    known = sorted(path.parent.name for path in course.glob("exercises/*/*.ipynb"))
+    matching = [name for name in known if name == exercise] or [name for name in known if name.startswith(exercise)]
+    if len(matching) != 1 or not exercise:
+        raise ValueError(f"there is no exercise {exercise!r}; choose one of: {', '.join(known)}")
+    exercise = matching[0]
+    source, target = course / "exercises" / exercise, course / "work" / exercise
+    if os.path.lexists(target):
+        inside = sorted(path.name for path in target.iterdir()) if target.is_dir() else []
+        here = os.path.relpath(target)
+        raise ValueError(
+            f"{here} is there already ({', '.join(inside) or 'nothing in it'}), and nothing was copied.\n"
+            f"  to go on with it:   jupyter lab {os.path.join(here, exercise)}.ipynb\n"
+            f"  to begin again:     rename or move {here}, then run this command once more\n"
+            f"  to see what is new: {os.path.relpath(source)} is the present version; compare it with yours"
+        )
+    target.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:  # so that a copy is there whole or not at all
+        shutil.copytree(source, Path(folder) / exercise)
+        os.rename(Path(folder) / exercise, target)
+    return target
+
+
+def check(
+    path: Path, *, seconds: float = SECONDS, course: Path | None = None, tell: Callable[[str], None] = lambda line: None
+) -> tuple[list[Result], list[str]]:
+    """Run a notebook; returns how each question stands, and warnings about the notebook as a whole. `tell` gets lines
+    that say how far it is.
+
+    Raises ValueError for a file that is no notebook or holds no question of an exercise.
+    """
+    notebook = read(path)
+    own = {name_of(cell) for cell in notebook.cells}
+    assignment = max(checks.ASSIGNMENTS, key=lambda name: len(own & set(checks.ASSIGNMENTS[name])))
+    if not own & set(checks.ASSIGNMENTS[assignment]):
+        raise ValueError(f"{path} holds no question of an exercise: copy one with kdcourse start NAME")
+    course = course or course_folder(path.resolve().parent)
+    released = read(course / "exercises" / assignment / f"{assignment}.ipynb")
+    warnings = [*restore(notebook, released), *missing_imports(notebook)]
+    tell(f"running {path} from its first cell to its last; a cell that takes {seconds:g} s is stopped ...")
+    seed = secrets.randbelow(2**31)
+    with tempfile.TemporaryDirectory() as name:
+        recordings = Path(name)
+        trouble = run(notebook, path.resolve().parent, environment(recordings, seed), seconds, tell)
+        found = results(notebook, released, recordings, seed)
+    return found, [*warnings, *([trouble] if trouble else []), *troubles(notebook, found)]
