@@ -211,7 +211,7 @@ def test_grading_that_was_ended_in_the_middle_is_taken_up_where_it_was(how, cour
     _, told = process.communicate(timeout=30)
     assert process.returncode == (-9 if how == signal.SIGKILL else 130)
     assert how == signal.SIGKILL or re.search(r"interrupted: [1-5] of 6 are done; the same command", told)
-    with sqlite3.connect(course / "grading" / "book.db") as database:
+    with sqlite3.connect(course / "grading" / "gradebook.db") as database:
         assert database.execute("pragma integrity_check").fetchone() == ("ok",)
     kept = len(list((course / "grading" / "cache" / "tiny" / "executions").glob("[!.]*")))
     assert 3 <= kept < 8
@@ -232,7 +232,7 @@ def test_a_gradebook_that_was_cut_off_while_it_was_made_is_made_again(tmp_path):
     (course / "grading").mkdir()
     (course / "grading" / ".gradebook-1.db").write_bytes(b"half")
     released(course)
-    with sqlite3.connect(course / "grading" / "book.db") as database:
+    with sqlite3.connect(course / "grading" / "gradebook.db") as database:
         assert len(database.execute("select version_num from alembic_version").fetchall()) == 1
 
 
