@@ -1,6 +1,8 @@
-"""Explorers for notebooks: a few controls, a picture, and what the picture shows in words. Nothing trains here."""
+"""Explorers for notebooks: a few controls, a picture, and what the picture shows in words; and a prediction to make
+before an experiment. Nothing trains here."""
 
 from kdcourse.widgets.correlations import CorrelationExplorer as CorrelationExplorer
 from kdcourse.widgets.embedding import EmbeddingExplorer as EmbeddingExplorer
+from kdcourse.widgets.prediction import Prediction as Prediction
 from kdcourse.widgets.sweep import SweepExplorer as SweepExplorer
 from kdcourse.widgets.temperature import TemperatureExplorer as TemperatureExplorer

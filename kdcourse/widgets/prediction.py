@@ -1,0 +1,135 @@
+"""`Prediction`: a number or a choice that the reader commits to before an experiment, shown beside what comes out."""
+
+import base64
+import html
+import io
+import json
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+import ipywidgets
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+KEPT = Path("predictions.json")  # beside a worksheet; where it is not there, a prediction lives as long as the kernel
+
+
+class Prediction(ipywidgets.VBox):
+    """Asks `question`; what the reader commits stays as it is, and `beside(measured)` shows both.
+
+    `choices` are the answers to choose from; without them the answer is a number with a `unit` ("%", "points", ...).
+    Nothing depends on the answer: a notebook runs the same without one. In a folder that holds a file
+    `predictions.json`, as that of a worksheet does, a committed prediction is kept there under its question, and is
+    there again when the kernel is started anew.
+
+    Raises ValueError for an empty question, for one choice or two equal ones. Introduced in notebook 00.
+    """
+
+    def __init__(self, question: str, *, choices: Sequence[str] = (), unit: str = ""):
+        if not question.strip():
+            raise ValueError("a prediction needs a question")
+        if choices and (len(choices) < 2 or len(set(choices)) < len(choices)):
+            raise ValueError(f"a choice needs at least two different answers; given: {', '.join(map(str, choices))}")
+        self.question, self.choices, self.unit = question, [str(choice) for choice in choices], unit
+        self.png = _still(question, self.choices, unit)
+        self.answer = (ipywidgets.RadioButtons(options=self.choices, value=None, description="Your prediction")
+                       if choices else ipywidgets.Text(description=f"Your prediction{unit and f', {unit}'}"))
+        self.answer.style = {"description_width": "initial"}
+        self.button, self.words = ipywidgets.Button(description="Commit"), ipywidgets.HTML()
+        self.button.on_click(self._press)
+        asked = ipywidgets.HTML(f"<strong>{html.escape(question)}</strong>")
+        super().__init__([asked, ipywidgets.HBox([self.answer, self.button]), self.words])
+        self.committed: float | str | None = None
+        if question in (kept := _kept()):
+            self._hold(kept[question])
+
+    def commit(self, answer: float | str) -> None:
+        """Commit to an answer, once; what the button does. Raises ValueError for one that is no number or no choice,
+        and when another was committed before: a prediction that changes afterwards predicts nothing."""
+        found = self._understood(answer)
+        if self.committed is not None and found != self.committed:
+            raise ValueError(f"you have committed to {self._said(self.committed)}; a prediction is made once")
+        self._hold(found)
+        if KEPT.is_file():
+            KEPT.write_text(json.dumps(_kept() | {self.question: found}, indent=1, ensure_ascii=False) + "\n",
+                            encoding="utf-8")
+
+    def beside(self, measured: float | str) -> None:
+        """Print the prediction beside what was measured: one line. Without a prediction the line says only so."""
+        if self.committed is None:
+            print(f"No prediction was committed to: {self.question}")
+        elif self.choices:
+            same = "as predicted" if self.committed == str(measured) else "not as predicted"
+            print(f"You predicted: {self.committed}. Measured: {measured} ({same}).")
+        else:
+            gap = abs(float(measured) - self.committed)
+            unit = "points" if self.unit == "%" else self.unit
+            print(f"You predicted {self._said(self.committed)}; measured {self._said(round(float(measured), 1))}, "
+                  f"{gap:.1f}{unit and f' {unit}'} away.")
+
+    def _press(self, button) -> None:
+        try:
+            self.commit(self.answer.value)
+        except ValueError as error:
+            self._tell(str(error))
+
+    def _understood(self, answer) -> float | str:
+        if self.choices:
+            if answer not in self.choices:
+                raise ValueError(f"choose one of: {', '.join(self.choices)}")
+            return answer
+        try:
+            number = float(str(answer).replace(",", ".").strip().removesuffix("%"))
+        except ValueError:
+            number = float("nan")
+        if not abs(number) < float("inf"):
+            raise ValueError(f"write a number, 72.5 for example, not {str(answer)!r}")
+        return number
+
+    def _hold(self, answer: float | str) -> None:
+        try:
+            self.committed = self._understood(answer)
+        except ValueError:  # kept for a question that had other choices then
+            return
+        self.answer.value = self.committed if self.choices else f"{self.committed:g}"
+        self.answer.disabled = self.button.disabled = True
+        self._tell(f"Committed: {self._said(self.committed)}.")
+
+    def _said(self, answer: float | str) -> str:
+        return answer if self.choices else f"{answer:g}{self.unit and f' {self.unit}'}"
+
+    def _tell(self, sentence: str) -> None:
+        self.words.value = f'<div role="status">{html.escape(sentence)}</div>'
+
+    def __repr__(self) -> str:
+        return f"Prediction({self.question!r}: {'open' if self.committed is None else self._said(self.committed)})"
+
+    def _repr_mimebundle_(self, **kwargs):
+        bundle = super()._repr_mimebundle_(**kwargs) | {"image/png": base64.b64encode(self.png).decode()}
+        offered = f" Choose one of: {', '.join(self.choices)}" if self.choices else ""
+        return bundle, {"image/png": {"alt": f"A prediction is asked for. {self.question}{offered}"}}
+
+
+def _kept() -> dict[str, float | str]:
+    """What was committed before in this folder, by question; nothing if there is no file, or none that can be read."""
+    try:
+        kept = json.loads(KEPT.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return kept if isinstance(kept, dict) else {}
+
+
+def _still(question: str, choices: Sequence[str], unit: str) -> bytes:
+    """The question as a picture, for a page without a kernel. A dollar sign in it stays a dollar sign."""
+    answers = [f"○  {choice}" for choice in choices] or [f"▢  your number, {unit}".rstrip(", ")]
+    asked = textwrap.wrap(question, 80)
+    lines = [*asked, *answers]
+    figure = Figure(figsize=(7.2, 0.3 + 0.26 * len(lines)), dpi=100)
+    FigureCanvasAgg(figure)
+    for i, line in enumerate(lines):
+        figure.text(0.01, 1 - (i + 0.75) / (len(lines) + 0.5), line, fontsize=10, parse_math=False,
+                    weight="bold" if i < len(asked) else "normal")
+    png = io.BytesIO()
+    figure.savefig(png, format="png")
+    return png.getvalue()
