@@ -16,7 +16,7 @@ FLOORS = {
         ("teachers", "metrics", "cost"),
         ("distillers", "viz"),
         ("train",),
-        ("sweep", "procedures", "widgets", "once", "marking.record", "marking.__init__"),
+        ("sweep", "procedures", "widgets", "once", "worksheets", "marking.record", "marking.__init__"),
         ("marking.judges",),
         ("marking.checks", "marking.sandbox"),
         ("marking.student", "marking.release", "marking.grade"),

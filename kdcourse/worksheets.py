@@ -1,0 +1,82 @@
+"""Worksheets: a lesson with its outputs cleared and its blanks empty, to be written by whoever works through it.
+
+A blank is a function in a cell that is tagged `by-hand`: the worksheet keeps its signature and its docstring. The
+lesson itself, in notebooks/, stays as it is: executed, complete, for reading.
+"""
+
+import ast
+import json
+import os
+import re
+from pathlib import Path
+
+import nbformat
+
+BLANK = "...  # your turn: the check below says whether it is right"
+LINK = re.compile(r"\]\((?!https?:|mailto:|#|attachment:|data:)([^)\s]+)")   # to a file of the course
+ABOUT = ("> **This is your worksheet.** Fill in what is marked `...`, and run the cells in order. The complete lesson "
+         "is [here]({lesson}); look there when you are stuck.")
+
+
+def start(lesson: str, course: Path) -> Path:
+    """Write the worksheet of a lesson (`2`, `02` or `02_soft_targets`) to `work/lessons/` and return it.
+
+    Never writes over a worksheet that is there. Raises ValueError for an unknown lesson, naming those there are, and
+    when there is a worksheet already.
+    """
+    known = {path.stem: path for path in sorted((course / "notebooks").glob("*.ipynb"))}
+    wanted = lesson.zfill(2) if lesson.isdecimal() else lesson
+    matching = [name for name in known if name == wanted or (wanted and name.startswith(wanted))]
+    if len(matching) != 1:
+        raise ValueError(f"there is no lesson {lesson!r}; choose one of: {', '.join(known)}")
+    source, folder = known[matching[0]], course / "work" / "lessons"
+    target = folder / source.name
+    if os.path.lexists(target):
+        raise ValueError(f"{target} is there already, and nothing was written. To go on with it: jupyter lab {target}. "
+                         "To begin again, rename or move it, then run this command once more")
+    notebook = made(nbformat.read(source, 4), f"../../notebooks/{source.name}")
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = folder / "predictions.json"  # where kdcourse.widgets.Prediction keeps what was committed
+    if not kept.exists():
+        kept.write_text("{}\n", encoding="utf-8")
+    part = folder / f".{source.stem}.part"
+    part.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
+    part.replace(target)
+    return target
+
+
+def made(lesson, place: str):
+    """The worksheet of a lesson, both as `nbformat` reads them. `place` is the lesson's file, seen from the worksheet:
+    links are turned so that they lead where they led."""
+    sheet, folder = nbformat.from_dict(json.loads(json.dumps(lesson))), place.rpartition("/")[0]
+    for cell in sheet.cells:
+        if cell.cell_type != "code":
+            cell.source = LINK.sub(rf"]({folder}/\1", cell.source)
+            continue
+        cell.outputs, cell.execution_count = [], None
+        if "by-hand" in cell.metadata.get("tags", []):
+            cell.source = emptied(cell.source)
+    sheet.cells.insert(1, nbformat.v4.new_markdown_cell(ABOUT.format(lesson=place), id="worksheet"))
+    return sheet
+
+
+def emptied(code: str) -> str:
+    """The code of a cell in which the body of every function at its top, and of every method but `__init__`, is a
+    blank: its docstring stays. Decorators, classes, assignments and comments between functions stay as well."""
+    lines = code.splitlines()
+    for start, end, indent in sorted(_bodies(ast.parse(code)), reverse=True):
+        lines[start - 1 : end] = [" " * indent + BLANK]
+    return "\n".join(lines)
+
+
+def _bodies(tree: ast.AST) -> list[tuple[int, int, int]]:
+    """First and last line, from 1, and indentation of what a reader writes of each function."""
+    found = []
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            found += _bodies(node)
+        elif isinstance(node, ast.FunctionDef) and node.name != "__init__":
+            written = node.body[1:] if ast.get_docstring(node) is not None else node.body
+            if written and written[0].lineno > node.lineno:
+                found.append((written[0].lineno, node.end_lineno, written[0].col_offset))
+    return found
