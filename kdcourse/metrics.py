@@ -4,8 +4,9 @@
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from operator import index
 
 import torch
 import torch.nn.functional as F
@@ -27,14 +28,19 @@ def predict(network: nn.Module, split, *, batch_size: int = 500) -> Tensor:
 
 
 def accuracy(z: Tensor, y: Tensor) -> float:
-    """The share of images whose largest logit is the label's, in [0, 1]. Shapes (N, K), (N,)."""
+    """The share of images whose largest logit is the label's, in [0, 1]. Shapes (N, K), (N,).
+
+    Raises ValueError, as every measure of logits here, when shapes do not fit, there are no images, a label is none of
+    the K classes, or an image has no finite largest logit: a network that diverged has no accuracy.
+    """
     y = _labels(z, y)
-    return (z.argmax(dim=1) == y).double().mean().item()
+    return (z.argmax(dim=1) == y).sum().item() / len(y)
 
 
 def nll(z: Tensor, y: Tensor) -> float:
     """Mean negative log-likelihood of the labels, in nats: the cross-entropy. Shapes (N, K), (N,)."""
-    return F.cross_entropy(z.double(), _labels(z, y)).item()
+    y = _labels(z, y).cpu()
+    return F.cross_entropy(z.cpu().double(), y).item()
 
 
 def ece(z: Tensor, y: Tensor, *, bins: int = 15) -> float:
@@ -55,8 +61,8 @@ def reliability(z: Tensor, y: Tensor, *, bins: int = 15) -> list[dict[str, float
     >>> reliability(torch.tensor([[2.0, 0.0], [2.0, 0.0]]), torch.tensor([0, 1]))
     [{'confidence': 0.88079..., 'accuracy': 0.5, 'share': 1.0}]
     """
-    y = _labels(z, y)
-    confidence, guess = z.double().softmax(dim=1).max(dim=1)
+    y, bins = _labels(z, y).cpu(), _whole("bins", bins, "how many bins of confidence there are, 1 or more", least=1)
+    confidence, guess = z.cpu().double().softmax(dim=1).max(dim=1)
     right = (guess == y).double()
     bin = (confidence * bins).ceil().long().clamp(1, bins)
     rows = [(bin == number).nonzero()[:, 0] for number in range(1, bins + 1)]
@@ -69,7 +75,9 @@ def agreement(z_a: Tensor, z_b: Tensor) -> float:
     arXiv:2106.05945, equation 1 ("fidelity"). Shapes (N, K), (N, K)."""
     if z_a.shape != z_b.shape:
         raise ValueError(f"agreement needs logits of one shape, not {tuple(z_a.shape)} and {tuple(z_b.shape)}")
-    return (z_a.argmax(dim=1) == z_b.argmax(dim=1)).double().mean().item()
+    _check_logits(z_a)
+    _check_logits(z_b)
+    return (z_a.argmax(dim=1) == z_b.argmax(dim=1).to(z_a.device)).sum().item() / len(z_a)
 
 
 def confusion(z: Tensor, y: Tensor) -> Tensor:
@@ -79,11 +87,14 @@ def confusion(z: Tensor, y: Tensor) -> Tensor:
 
 
 def interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Mean and the ends of its 95 % confidence interval by Student's t, for at least two values."""
-    n = len(values)
+    """Mean and the ends of its 95 % confidence interval by Student's t, for at least two values, one for each seed.
+
+    Raises TypeError when they are no list of numbers, and ValueError when one is not finite or there are too few.
+    """
+    x = _numbers("values", values)
+    n = len(x)
     if n < 2:
         raise ValueError(f"an interval needs at least two values, and there are {n}: train with more seeds")
-    x = torch.tensor(values, dtype=torch.double)
     half = stats.t.ppf(0.975, n - 1) * x.std().item() / math.sqrt(n)
     return x.mean().item(), x.mean().item() - half, x.mean().item() + half
 
@@ -92,7 +103,9 @@ def interval(values: Sequence[float]) -> tuple[float, float, float]:
 class Comparison:
     """The paired difference of two methods over seeds: `mean` with its 95 % interval [low, high], in accuracy.
 
-    The interval speaks of other seeds, not of other test images: `images` is printed beside it.
+    The interval speaks of other seeds, not of other test images: `images` is printed beside it. `margin` is how far
+    from 0 still counts as equal, `p` the p value of the paired t test, and `holm` the same p value adjusted for the
+    family that the comparison belongs to, if it came from `family`.
     """
 
     n: int
@@ -100,39 +113,160 @@ class Comparison:
     mean: float
     low: float
     high: float
+    margin: float = 0.01
+    p: float | None = None
+    holm: float | None = None
 
     @property
     def verdict(self) -> str:
-        """"better" or "worse" if the interval leaves 0 out; else "equal" if all of it lies within one point of 0;
-        else "inconclusive"."""
-        if self.low > 0:
-            return "better"
-        if self.high < 0:
-            return "worse"
-        return "equal" if max(-self.low, self.high) <= 0.01 else "inconclusive"
+        """"better" or "worse" if the interval leaves 0 out and, in a family, Holm's p value is below 0.05 too;
+        else "equal" if all of the interval lies within `margin` of 0; else "inconclusive"."""
+        if self.holm is None or self.holm < 0.05:
+            if self.low > 0:
+                return "better"
+            if self.high < 0:
+                return "worse"
+        return "equal" if max(-self.low, self.high) <= self.margin else "inconclusive"
 
     def __str__(self) -> str:
-        mean, low, high = (f"{100 * value:+.1f}" for value in (self.mean, self.low, self.high))
-        return f"{mean} points [{low}, {high}], n = {self.n} seeds, {self.images:,} test images: {self.verdict}"
+        digits = 1 if self.margin >= 0.01 else 2
+        mean, low, high = (f"{100 * value:+.{digits}f}" for value in (self.mean, self.low, self.high))
+        holm = "" if self.holm is None else f", Holm's p = {self.holm:.2g}"
+        within = f" (within {100 * self.margin:g})" if self.verdict == "equal" and self.margin != 0.01 else ""
+        return (f"{mean} points [{low}, {high}], n = {self.n} seeds, {self.images:,} test images{holm}: "
+                f"{self.verdict}{within}")
 
 
-def compare(ours: Sequence[float], baseline: Sequence[float], *, images: int) -> Comparison:
+def compare(ours: Sequence[float], baseline: Sequence[float], *, images: int, margin: float = 0.01) -> Comparison:
     """Is `ours` better than `baseline`? Accuracies in [0, 1]; entry i of both comes from the same seed, so that what
-    they share (the initial weights, the order of the images) cancels. `images` is the size of the test set.
+    they share (the initial weights, the order of the images) cancels. `images` is the size of the test set. Two methods
+    are "equal" if the whole interval lies within `margin` of 0: a share as well, 0.01 is one point. Choose it before
+    you look, much smaller than the effect that you ask about: 0.002 on MNIST.
 
-    Raises ValueError when there are fewer than two pairs or the lengths differ.
+    Differences of accuracies, in [-1, 1], may be compared as well. Raises TypeError when one of both is no list of
+    numbers (a dict of them has seeds in an order of its own), and ValueError when there are fewer than two pairs, the
+    lengths differ, a number is not finite or was given in percent, or the margin is not a share from 0 to 0.1.
 
     >>> print(compare([0.97, 0.98, 0.99], [0.95, 0.97, 0.96], images=597))
     +2.0 points [-0.5, +4.5], n = 3 seeds, 597 test images: inconclusive
     """
+    ours, baseline = _shares("ours", ours), _shares("baseline", baseline)
     if len(ours) != len(baseline):
         raise ValueError(f"pairs are needed, seed by seed; there are {len(ours)} results and {len(baseline)} baselines")
-    return Comparison(len(ours), images, *interval([a - b for a, b in zip(ours, baseline, strict=True)]))
+    if not 0 <= margin <= 0.1:
+        raise ValueError(f"margin is a share from 0 to 0.1 (0.01 is one point, 0.002 a fifth of one); it is {margin}")
+    difference = ours - baseline
+    return Comparison(len(ours), _whole("images", images, "how many test images there are, len(source.test)"),
+                      *interval(difference), margin, _p_value(difference))
+
+
+def family(
+    pairs: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, images: int, margin: float = 0.01
+) -> dict[str, Comparison]:
+    """Several comparisons that are read together: `pairs` gives `(ours, baseline)` for each name, as for `compare`.
+
+    Of twenty comparisons of methods that do not differ, one comes out "better" or "worse" by luck. Here that happens at
+    all, in one of the verdicts or more, in at most 5 % of families: they take Holm's p values. The intervals stay those
+    of each comparison alone, so one may leave 0 out beside a verdict of "inconclusive". "equal" is read off the
+    interval, as in `compare`, and not corrected.
+
+    S. Holm 1979, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6.
+    Raises what `compare` raises.
+
+    >>> baseline = [0.95, 0.97, 0.96]
+    >>> for name, one in family({"KD": ([0.97, 0.99, 0.979], baseline), "DIST": ([0.96, 0.99, 0.99], baseline)},
+    ...                         images=597).items():
+    ...     print(name, one)
+    KD +2.0 points [+1.8, +2.1], n = 3 seeds, 597 test images, Holm's p = 0.00057: better
+    DIST +2.0 points [-0.5, +4.5], n = 3 seeds, 597 test images, Holm's p = 0.074: inconclusive
+    """
+    if not isinstance(pairs, Mapping) or not pairs:
+        raise TypeError(f'a family is {{"KD": (ours, baseline), ...}}, at least one pair by name; it is {pairs!r:.100}')
+    found = {}
+    for name, pair in pairs.items():
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise TypeError(f"{name!r} needs a pair of lists, (ours, baseline); it is {pair!r:.100}")
+        found[name] = compare(*pair, images=images, margin=margin)
+    adjusted = holm([one.p for one in found.values()])
+    return {name: replace(one, holm=p) for (name, one), p in zip(found.items(), adjusted, strict=True)}
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """p values adjusted for how many they are, in their order. The smallest of m is multiplied by m, the next by m - 1,
+    and so on; none may fall below one that came before it, or pass 1.
+
+    >>> holm([0.01, 0.04, 0.03])  # 3 * 0.01; 2 * 0.03; 1 * 0.04, which is raised to the 0.06 before it
+    [0.03, 0.06, 0.06]
+    """
+    p = _numbers("p", p).tolist()
+    if p and not 0 <= min(p) <= max(p) <= 1:
+        raise ValueError(f"p values lie in [0, 1]; these lie in [{min(p):g}, {max(p):g}]")
+    adjusted, least = [0.0] * len(p), 0.0
+    for rank, place in enumerate(sorted(range(len(p)), key=p.__getitem__)):
+        least = max(least, min(1.0, (len(p) - rank) * p[place]))
+        adjusted[place] = least
+    return adjusted
+
+
+def _p_value(difference: Tensor) -> float:
+    """Two-sided p value of Student's t test that the mean of the differences is 0."""
+    n, mean, error = len(difference), difference.mean().item(), difference.std().item() / math.sqrt(len(difference))
+    if error == 0:
+        return 0.0 if mean else 1.0
+    return 2 * stats.t.sf(abs(mean) / error, n - 1).item()
+
+
+def _numbers(name: str, values: Sequence[float]) -> Tensor:
+    """One finite number for each seed, (n,) in double precision."""
+    if isinstance(values, Mapping | Set | str | bytes) or hasattr(values, "columns"):
+        raise TypeError(f"{name} must be a list of numbers in the order of the seeds, not {type(values).__name__}: "
+                        "[found[seed] for seed in seeds] makes one of a dict, frame[column].tolist() of a table")
+    try:
+        found = torch.tensor([float(value) for value in values], dtype=torch.double)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{name} must be a list of numbers, one for each seed, such as [row['test'] for row in rows]; "
+                        f"it is {values!r:.100}") from error
+    if not found.isfinite().all():
+        raise ValueError(f"{name} must be finite; they are {found.tolist()!r:.200}: leave out no seed, find its cause")
+    return found
+
+
+def _shares(name: str, values: Sequence[float]) -> Tensor:
+    found = _numbers(name, values)
+    if len(found) and (most := found[found.abs().argmax()].item()) and abs(most) > 1:
+        raise ValueError(f"{name} are accuracies in [0, 1], and one is {most:g}: divide percent by 100")
+    return found
+
+
+def _whole(name: str, n: int, meaning: str, least: int = 0) -> int:
+    try:
+        if index(n) >= least:
+            return index(n)
+    except TypeError:
+        pass
+    raise ValueError(f"{name} is {meaning}; it is {n!r}")
 
 
 def _labels(z: Tensor, y: Tensor) -> Tensor:
+    """The labels as int64 where the logits are, once both are checked."""
+    if not isinstance(z, Tensor) or not isinstance(y, Tensor):
+        raise TypeError(f"logits and labels must be tensors, not {type(z).__name__} and {type(y).__name__}; "
+                        "torch.as_tensor makes one of an array or a list")
     if z.ndim != 2 or y.shape != z.shape[:1]:
         raise ValueError(f"logits (N, K) and labels (N,) are needed, not {tuple(z.shape)} and {tuple(y.shape)}")
-    if len(y) and not (0 <= y.min() and y.max() < z.shape[1]):
+    _check_logits(z)
+    if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
+        raise ValueError(f"labels are whole numbers, one class for each image, not {y.dtype}: y.long() if they are")
+    if not (0 <= y.min() and y.max() < z.shape[1]):
         raise ValueError(f"labels run from {y.min()} to {y.max()}, but {z.shape[1]} logits allow 0 to {z.shape[1] - 1}")
-    return y.to(z.device)
+    return y.long().to(z.device)
+
+
+def _check_logits(z: Tensor) -> None:
+    if z.ndim != 2 or 0 in z.shape:
+        raise ValueError(f"logits (N, K) are needed, of at least one image and one class, not {tuple(z.shape)}")
+    wrong = (~z.amax(dim=1).isfinite()).nonzero()[:, 0].tolist()   # NaN, +inf, or nothing but -inf
+    if wrong:
+        raise ValueError(f"the logits of {len(wrong)} of {len(z)} images are not finite, first those of image "
+                         f"{wrong[0]}: {z[wrong[0]].tolist()!r:.100}; the network diverged, or left the range of its "
+                         "numbers")

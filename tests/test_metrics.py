@@ -1,4 +1,7 @@
+import itertools
+
 import numpy as np
+import pandas
 import pytest
 import torch
 from scipy import stats
@@ -97,6 +100,60 @@ def test_labels_that_do_not_fit_the_logits_are_refused(measure):
     for label in (3, -1):
         with pytest.raises(ValueError, match=r"labels run from .* but 3 logits allow 0 to 2"):
             measure(torch.zeros(4, 3), torch.tensor([0, 1, 2, label]))
+
+
+MEASURES = (metrics.accuracy, metrics.nll, metrics.ece, metrics.reliability, metrics.confusion)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize("row", [[np.nan, 0.0, 1.0], [np.inf, 0.0, 1.0], [-np.inf, -np.inf, -np.inf]])
+def test_logits_that_are_not_finite_have_no_measure_and_the_image_is_named(measure, row):
+    z = torch.zeros(4, 3)
+    z[2] = torch.tensor(row)
+    with pytest.raises(ValueError, match="1 of 4 images are not finite, first those of image 2"):
+        measure(z, torch.zeros(4).long())
+    for pair in ((z, torch.zeros(4, 3)), (torch.zeros(4, 3), z)):
+        with pytest.raises(ValueError, match="not finite"):
+            metrics.agreement(*pair)
+
+
+def test_a_class_that_is_ruled_out_by_minus_infinity_is_an_answer_like_any_other(answers):
+    z, y = answers
+    ruled_out = torch.cat([z, torch.full((200, 1), -np.inf)], dim=1)
+    for measure in (metrics.accuracy, metrics.nll, metrics.ece):
+        assert measure(ruled_out, y) == pytest.approx(measure(z, y), abs=1e-12)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_no_images_are_no_result(measure):
+    for z in (torch.zeros(0, 3), torch.zeros(0, 0)):
+        with pytest.raises(ValueError, match="at least one image"):
+            measure(z, torch.zeros(0).long())
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32])
+def test_labels_in_small_integers_are_counted_as_they_are(dtype):
+    y = torch.arange(40)
+    z = torch.eye(40).roll(1, dims=1)                    # 40 * 39 is beyond a byte
+    for measure in (metrics.accuracy, metrics.nll, metrics.ece):
+        assert measure(z, y.to(dtype)) == measure(z, y)
+    assert torch.equal(metrics.confusion(z, y.to(dtype)), metrics.confusion(z, y))
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_labels_that_are_no_integers_and_inputs_that_are_no_tensors_are_refused(measure):
+    for dtype in (torch.float32, torch.bool):
+        with pytest.raises(ValueError, match=r"whole numbers.*y\.long"):
+            measure(torch.zeros(4, 3), torch.zeros(4, dtype=dtype))
+    with pytest.raises(TypeError, match=r"not ndarray and list; torch\.as_tensor"):
+        measure(np.zeros((4, 3)), [0, 0, 0, 0])
+
+
+@pytest.mark.parametrize("bins", [0, -1, 2.5, "15", None])
+def test_bins_are_counted(answers, bins):
+    for measure in (metrics.ece, metrics.reliability):
+        with pytest.raises(ValueError, match="bins is how many"):
+            measure(*answers, bins=bins)
 
 
 def test_predict_keeps_the_order_whatever_the_size_of_the_batches(split):
@@ -200,3 +257,168 @@ def test_comparison_needs_pairs_and_at_least_two():
         metrics.compare([0.9, 0.9, 0.9], [0.9, 0.9], images=1)
     with pytest.raises(ValueError, match="more seeds"):
         metrics.compare([0.9], [0.8], images=1)
+
+
+SEEDS = {0: 0.9, 1: 0.8, 2: 0.95, 3: 0.85}
+
+
+@pytest.mark.parametrize("values, shown", [
+    (SEEDS, r"not dict: \[found\[seed\] for seed in seeds\]"), (set(BASELINE), "not set"), ("0.9", "not str"),
+    (pandas.DataFrame({"test": BASELINE}), r"not DataFrame.*frame\[column\]\.tolist\(\)"),
+    ([{"seed": 0, "test": 0.9}] * 4, r"\[row\['test'\] for row in rows\]"), ([BASELINE] * 4, "one for each seed"),
+    (torch.rand(4, 2), "one for each seed"), (0.9, "one for each seed"), (None, "one for each seed"),
+])
+def test_what_is_no_list_of_numbers_in_the_order_of_the_seeds_is_refused(values, shown):
+    for pair in ((values, BASELINE), (BASELINE, values)):
+        with pytest.raises(TypeError, match=shown):
+            metrics.compare(*pair, images=1)
+    with pytest.raises(TypeError, match=shown):
+        metrics.interval(values)
+
+
+@pytest.mark.parametrize("kind", [tuple, np.array, torch.tensor, pandas.Series, iter,
+                                  lambda values: [torch.tensor(value) for value in values],
+                                  lambda values: pandas.Series(values, index=[7, 5, 3, 1])])
+def test_any_list_of_numbers_is_compared_alike(kind):
+    ours = [0.93, 0.82, 0.96, 0.90]
+    assert metrics.compare(kind(ours), kind(BASELINE), images=9).mean == pytest.approx(0.0275)
+    assert metrics.interval(kind(ours)) == pytest.approx(metrics.interval(ours))
+
+
+def test_accuracies_in_percent_are_refused_and_differences_are_not():
+    percent = [100 * value for value in BASELINE]
+    for pair in ((percent, percent), (BASELINE, percent), (percent, BASELINE)):
+        with pytest.raises(ValueError, match=r"accuracies in \[0, 1\], and one is 95: divide percent by 100"):
+            metrics.compare(*pair, images=1)
+    assert metrics.compare([-0.01, 0.02, 0.0, -0.03], [0.0] * 4, images=1).mean == pytest.approx(-0.005)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_seed_without_a_result_is_refused_in_words(value):
+    with pytest.raises(ValueError, match="ours must be finite"):
+        metrics.compare([0.9, value, 0.9, 0.9], BASELINE, images=1)
+    with pytest.raises(ValueError, match="must be finite"):
+        metrics.interval([0.9, value])
+
+
+@pytest.mark.parametrize("images", [None, -1, 597.0, "597"])
+def test_images_are_counted(images):
+    with pytest.raises(ValueError, match=r"len\(source\.test\)"):
+        metrics.compare(BASELINE, BASELINE, images=images)
+
+
+def test_equal_means_that_the_whole_interval_lies_within_the_margin():
+    ours = [b + d for b, d in zip(BASELINE, (0.002, -0.001, 0.003, -0.003), strict=True)]
+    plain = metrics.compare(ours, BASELINE, images=10_000)
+    farthest = max(-plain.low, plain.high)
+    assert plain.verdict == "equal" and "within" not in str(plain)
+    for margin, verdict in ((farthest + 1e-9, "equal"), (farthest - 1e-9, "inconclusive"), (0, "inconclusive")):
+        one = metrics.compare(ours, BASELINE, images=10_000, margin=margin)
+        assert one.verdict == verdict and (one.low, one.high) == (plain.low, plain.high)
+    assert str(metrics.compare(BASELINE, BASELINE, images=9, margin=0.002)).endswith(
+        "+0.00 points [+0.00, +0.00], n = 4 seeds, 9 test images: equal (within 0.2)")
+
+
+@pytest.mark.parametrize("margin", [-0.001, 0.2, 1, float("nan")])
+def test_a_margin_in_points_is_refused(margin):
+    with pytest.raises(ValueError, match=r"0\.01 is one point, 0\.002 a fifth of one"):
+        metrics.compare(BASELINE, BASELINE, images=1, margin=margin)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_p_is_that_of_scipys_paired_t_test_and_below_0_05_where_the_interval_leaves_0_out(seed):
+    ours, baseline = np.random.default_rng(seed).normal(0.9, 0.01, (2, 6))
+    for gain in np.linspace(-0.04, 0.04, 9):
+        one = metrics.compare(ours + gain, baseline, images=1)
+        assert one.p == pytest.approx(stats.ttest_rel(ours + gain, baseline).pvalue)
+        assert (one.p < 0.05) == (one.low > 0 or one.high < 0)
+
+
+def test_p_of_differences_that_do_not_vary_is_0_or_1():
+    assert metrics.compare([0.5, 0.75], [0.25, 0.5], images=1).p == 0
+    assert metrics.compare(BASELINE, BASELINE, images=1).p == 1
+
+
+def test_holm_by_hand():
+    # sorted: 0.001, 0.012, 0.013, 0.04, 0.3, times 5, 4, 3, 2, 1: 0.005, 0.048, 0.039 (below 0.048), 0.08, 0.3
+    assert metrics.holm([0.04, 0.001, 0.3, 0.013, 0.012]) == pytest.approx([0.08, 0.005, 0.3, 0.048, 0.048])
+    assert metrics.holm([0.6, 0.7]) == [1, 1] and metrics.holm([0.03]) == [0.03] and metrics.holm([]) == []
+
+
+def smallest_that_rejects(p, place):
+    """Holm's procedure closes Bonferroni's: a hypothesis falls if every set that holds it has an entry below its
+    level / size. The smallest such level, over all sets."""
+    sets = (some for size in range(1, len(p) + 1) for some in itertools.combinations(range(len(p)), size))
+    return min(1, max(len(some) * min(p[i] for i in some) for some in sets if place in some))
+
+
+@pytest.mark.parametrize("m", range(1, 8))
+def test_holm_is_the_closure_of_bonferronis_test(m):
+    draw = np.random.default_rng(m)
+    for p in (draw.random(m), draw.random(m) ** 4, draw.integers(0, 4, m) / 30):    # the last with ties
+        assert metrics.holm(p.tolist()) == pytest.approx([smallest_that_rejects(p, place) for place in range(m)])
+
+
+def test_p_values_outside_0_to_1_are_refused():
+    for p in ([0.1, 1.2], [-0.1]):
+        with pytest.raises(ValueError, match=r"lie in \[0, 1\]"):
+            metrics.holm(p)
+    with pytest.raises(ValueError, match="finite"):
+        metrics.holm([0.1, float("nan")])
+
+
+def pairs(*gains, seed=0, n=6):
+    """(ours, baseline) for each gain, with noise of its own."""
+    draw = np.random.default_rng(seed)
+    return {f"method {i}": (0.9 + gain + draw.normal(0, 0.005, n), 0.9 + draw.normal(0, 0.005, n))
+            for i, gain in enumerate(gains)}
+
+
+def test_a_family_is_its_comparisons_with_holms_p_values_and_the_intervals_of_each_alone():
+    given = pairs(0.02, 0.012, 0.0, -0.012, -0.03)
+    found = metrics.family(given, images=500, margin=0.02)
+    assert list(found) == list(given)
+    expected = metrics.holm([stats.ttest_rel(*pair).pvalue for pair in given.values()])
+    for (name, pair), p in zip(given.items(), expected, strict=True):
+        alone, one = metrics.compare(*pair, images=500, margin=0.02), found[name]
+        assert one.holm == pytest.approx(p) and alone.holm is None
+        for part in ("n", "images", "mean", "low", "high", "margin", "p"):
+            assert getattr(one, part) == getattr(alone, part)
+        assert f"Holm's p = {p:.2g}: {one.verdict}" in str(one)
+
+
+def test_a_verdict_in_a_family_asks_for_interval_and_holm_and_its_direction_is_that_of_the_mean():
+    for seed in range(40):
+        for one in metrics.family(pairs(0.02, 0.008, 0.008, 0.0, -0.008, seed=seed), images=1).values():
+            if one.verdict in ("better", "worse"):
+                assert one.holm < 0.05 and (one.low > 0) == (one.mean > 0) == (one.verdict == "better")
+            else:
+                assert one.holm >= 0.05
+                assert (one.verdict == "equal") == (max(-one.low, one.high) <= one.margin)
+
+
+def test_what_is_better_alone_may_be_inconclusive_among_many_and_a_family_of_one_is_the_comparison():
+    ours, baseline = [0.93, 0.82, 0.96, 0.90, 0.91], [0.90, 0.80, 0.95, 0.86, 0.905]
+    alone = metrics.compare(ours, baseline, images=1)
+    assert alone.verdict == "better" and 0.01 < alone.p < 0.05
+    assert metrics.family({"KD": (ours, baseline)}, images=1)["KD"].verdict == "better"
+    among = metrics.family({"KD": (ours, baseline), **pairs(0, 0, 0, 0)}, images=1)["KD"]
+    assert among.verdict == "inconclusive" and among.low > 0
+
+
+def test_of_families_without_a_difference_at_most_one_in_twenty_has_a_verdict():
+    draw, families, alone, together = np.random.default_rng(0), 400, 0, 0
+    for _ in range(families):
+        nothing = {i: tuple(draw.normal(0.5, 0.05, (2, 5))) for i in range(10)}
+        found = metrics.family(nothing, images=1, margin=0).values()
+        alone += any(one.p < 0.05 for one in found)
+        together += any(one.verdict != "inconclusive" for one in found)
+    assert together / families < 0.05 + 3 * np.sqrt(0.05 * 0.95 / families) < alone / families
+
+
+@pytest.mark.parametrize("given", [
+    {}, [], [("KD", (BASELINE, BASELINE))], {"KD": BASELINE}, {"KD": dict(a=BASELINE, b=BASELINE)}, {"KD": None},
+])
+def test_a_family_that_is_none_is_refused_and_the_right_one_shown(given):
+    with pytest.raises(TypeError, match=r"\(ours, baseline\)"):
+        metrics.family(given, images=1)
