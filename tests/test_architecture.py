@@ -17,7 +17,7 @@ FLOORS = {
         ("distillers", "viz"),
         ("train",),
         ("sweep", "procedures", "widgets", "once", "worksheets", "marking.record", "marking.__init__"),
-        ("marking.judges",),
+        ("study", "marking.judges"),
         ("marking.checks", "marking.sandbox"),
         ("marking.student", "marking.release", "marking.grade"),
         ("cli",),
@@ -128,6 +128,38 @@ def test_no_module_checks_with_assert():
     assert [name for name, tree in TREES.items() if any(isinstance(node, ast.Assert) for node in ast.walk(tree))] == []
 
 
-def test_no_module_passes_200_lines():
-    lengths = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in ROOT.rglob("*.py")}
-    assert {name: lines for name, lines in lengths.items() if lines > 200} == {}
+LONGEST, DEEPEST = 40, 4  # lines of a function below its docstring, and levels that open inside it
+OPENS = (ast.For, ast.While, ast.If, ast.With, ast.Try, ast.AsyncFor, ast.AsyncWith, ast.Match)
+
+
+def functions(tree: ast.AST) -> list[ast.FunctionDef]:
+    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+def lines(function) -> int:
+    written = function.body[1:] if ast.get_docstring(function) is not None else function.body
+    return function.end_lineno - written[0].lineno + 1 if written else 0
+
+
+def levels(node, open: int = 0) -> int:
+    """How many loops, conditions and the like stand in one another; `elif` opens none, a function counts for itself."""
+    deepest = open
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+            continue
+        follows = isinstance(node, ast.If) and isinstance(child, ast.If) and node.orelse == [child]
+        deepest = max(deepest, levels(child, open + (isinstance(child, OPENS) and not follows)))
+    return deepest
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_no_function_is_longer_or_deeper_than_a_reader_can_hold(name):
+    found = {function.name: (lines(function), levels(function)) for function in functions(TREES[name])}
+    assert {key: size for key, size in found.items() if size[0] > LONGEST or size[1] > DEEPEST} == {}
+
+
+def test_lines_and_levels_are_counted_as_they_are_read():
+    [function] = functions(ast.parse(
+        'def f(x):\n    """Words.\n\n    More words."""\n    for a in x:\n        if a:\n            return 1\n'
+        '        elif x:\n            with a:\n                pass\n'))
+    assert (lines(function), levels(function)) == (6, 3)

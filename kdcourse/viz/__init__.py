@@ -1,6 +1,11 @@
 """Pictures: functions of arrays that return what they drew. `show(alt=...)` puts the last one into the notebook."""
 
 from kdcourse.viz.base import show as show
+from kdcourse.viz.comparisons import against_cost as against_cost
+from kdcourse.viz.comparisons import confusion as confusion
+from kdcourse.viz.comparisons import differences as differences
+from kdcourse.viz.comparisons import seeds as seeds
+from kdcourse.viz.comparisons import terms as terms
 from kdcourse.viz.images import images as images
 from kdcourse.viz.results import curves as curves
 from kdcourse.viz.results import distributions as distributions

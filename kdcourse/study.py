@@ -1,0 +1,88 @@
+"""A study in a lesson: the same students under several lessons, from the same seeds, and every comparison; and the
+result files of the studies that are too long for one.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+
+from torch import nn
+
+from kdcourse import metrics
+from kdcourse.core import Choices
+from kdcourse.sweep import sweep
+
+
+@dataclass(frozen=True)
+class Paired:
+    """What `paired` measured. `accuracy[name]` are the test accuracies in [0, 1] of the students that had the lesson of
+    that name, one for each of `seeds`, in their order. `rows[name]` are the epochs of its first student.
+
+    `networks[name]` are the trained students, in the order of the seeds.
+    """
+
+    seeds: tuple[int, ...]
+    images: int
+    accuracy: dict[str, list[float]]
+    rows: dict[str, list[dict]] = field(repr=False)
+    networks: dict[str, list[nn.Module]] = field(repr=False)
+
+    def against(self, baseline: str, *, margin: float = 0.01) -> dict[str, metrics.Comparison]:
+        """Every other lesson compared with `baseline`, seed by seed, as one family (`metrics.family`)."""
+        theirs = Choices("lesson", self.accuracy)[baseline]
+        pairs = {name: (ours, theirs) for name, ours in self.accuracy.items() if name != baseline}
+        return metrics.family(pairs, images=self.images, margin=margin)
+
+    def compare(self, ours: str, baseline: str, *, margin: float = 0.01) -> metrics.Comparison:
+        """One lesson against another, seed by seed."""
+        accuracy = Choices("lesson", self.accuracy)
+        return metrics.compare(accuracy[ours], accuracy[baseline], images=self.images, margin=margin)
+
+
+def paired(student: Callable[[int], nn.Module], lessons: Mapping[str, Callable[[nn.Module], nn.Module]], source, *,
+           seeds: Sequence[int], epochs: int, lr: float, **training) -> Paired:
+    """Train `student(seed)` afresh under every lesson for every seed, and test each once, after its last epoch.
+
+    A lesson makes a distiller of a student: `{"hard labels": Supervised, "KD": lambda s: KD(s, bank, T=2)}`. A seed
+    has the same first weights and the same order of images in every lesson, so that differences are paired. `training`
+    goes to `sweep.sweep` (`batch_size`, `augment`, `optimizer`, ...), which batches small students.
+
+    Raises ValueError when there is no lesson or the seeds are fewer than two, equal, or no numbers; and what `make` and
+    `fit` raise. Introduced in notebook 01.
+    """
+    seeds = tuple(seeds)
+    if not lessons:
+        raise ValueError('a study needs a lesson at least: {"hard labels": distillers.Supervised, ...}')
+    if len(seeds) < 2 or len(set(seeds)) < len(seeds):
+        raise ValueError(f"a study needs two seeds at least, each once; given {list(seeds)}: say range(5)")
+    accuracy, rows, networks = {}, {}, {}
+    for name, make in lessons.items():
+        networks[name] = trained = []
+
+        def kept(network, trained=trained):
+            trained.append(network)
+            return {}
+
+        found = sweep(student, make, {}, source, seeds=seeds, epochs=epochs, lr=lr, history=True, judge=kept,
+                      **training)
+        accuracy[name] = [metrics.accuracy(metrics.predict(network, source.test), source.test.y) for network in trained]
+        rows[name] = [row for row in found if row["seed"] == seeds[0]]
+    return Paired(seeds, len(source.test), accuracy, rows, networks)
+
+
+def recorded(name: str) -> dict:
+    """The result file of that name, as a benchmark wrote it: `results`, and with them `seeds`, `settings`, `commit`,
+    `versions` and `hardware`. What was measured outside a lesson and is shown in it comes from here.
+
+    Raises ValueError for an unknown name, naming the choices.
+    """
+    known = {path.name.removesuffix(".json"): path for path in _results().iterdir() if path.name.endswith(".json")}
+    return json.loads(Choices("result file", known)[name].read_text(encoding="utf-8"))
+
+
+def _results():
+    """The folder of the result files: beside the package in a checkout of the course, in it where it was installed."""
+    beside = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
+    return beside if beside.is_dir() else files("kdcourse") / "results"

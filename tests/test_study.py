@@ -1,0 +1,114 @@
+"""A study pairs its students by seed, compares each lesson with the baseline, and shows what was measured elsewhere."""
+
+import json
+
+import pytest
+import torch
+
+from kdcourse import data, distillers, metrics, models, study, train, viz
+from kdcourse.teachers import LogitBank
+
+SETTINGS = {"epochs": 2, "lr": 1e-2, "batch_size": 64}
+
+
+@pytest.fixture(scope="module")
+def source():
+    return data.load("digits")
+
+
+@pytest.fixture(scope="module")
+def found(source):
+    teacher = models.build("mlp", source.shape, 10, seed=9)
+    train.fit(distillers.Supervised(teacher), source, **SETTINGS)
+    bank = LogitBank.record(teacher, source.train)
+    lessons = {"hard labels": distillers.Supervised, "KD": lambda student: distillers.KD(student, bank, T=2, alpha=0.5)}
+    return bank, study.paired(student(source), lessons, source, seeds=(3, 5, 4), **SETTINGS)
+
+
+def student(source, hidden=16):
+    return lambda seed: models.build("mlp", source.shape, 10, seed=seed, hidden=(hidden,))
+
+
+def test_each_student_is_the_one_that_fit_trains_from_its_seed(source, found):
+    bank, result = found
+    for place, seed in enumerate(result.seeds):
+        alone = student(source)(seed)
+        rows = train.fit(distillers.KD(alone, bank, T=2, alpha=0.5), source, seed=seed, **SETTINGS)
+        z = metrics.predict(alone, source.test)
+        assert metrics.accuracy(z, source.test.y) == pytest.approx(result.accuracy["KD"][place], abs=0.002)
+        torch.testing.assert_close(metrics.predict(result.networks["KD"][place], source.test), z, atol=1e-3, rtol=1e-3)
+        if place == 0:
+            assert [row["kd"] for row in result.rows["KD"]] == pytest.approx([row["kd"] for row in rows], abs=1e-4)
+
+
+def test_comparisons_are_those_of_the_accuracies_in_the_order_of_the_seeds(found):
+    result = found[1]
+    one = metrics.compare(result.accuracy["KD"], result.accuracy["hard labels"], images=597, margin=0.002)
+    assert result.compare("KD", "hard labels", margin=0.002) == one
+    family = result.against("hard labels", margin=0.002)
+    assert list(family) == ["KD"] and (family["KD"].mean, family["KD"].n) == (one.mean, 3)
+
+
+def test_an_unknown_lesson_is_named_with_those_there_are(found):
+    with pytest.raises(ValueError, match="choose one of: KD, hard labels"):
+        found[1].against("hard label")
+
+
+@pytest.mark.parametrize(("lessons", "seeds", "message"), [
+    ({}, range(3), "needs a lesson"), ({"a": distillers.Supervised}, [1], "two seeds"),
+    ({"a": distillers.Supervised}, [1, 1], "each once"),
+])
+def test_a_study_that_cannot_compare_is_refused_before_anything_is_trained(source, lessons, seeds, message):
+    with pytest.raises(ValueError, match=message):
+        study.paired(student(source), lessons, source, seeds=seeds, **SETTINGS)
+
+
+def test_every_result_file_is_found_by_its_name_and_says_where_it_comes_from():
+    for name in ("mnist_kd", "slkd", "speed"):
+        assert {"results", "seeds", "settings", "commit", "versions", "hardware"} <= study.recorded(name).keys()
+    with pytest.raises(ValueError, match=r"unknown result file 'mnist'; choose one of: .*mnist_kd"):
+        study.recorded("mnist")
+
+
+def test_an_installed_package_brings_the_result_files_with_it(tmp_path, monkeypatch):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "one.json").write_text(json.dumps({"results": 1}))
+    monkeypatch.setattr(study, "__file__", str(tmp_path / "elsewhere" / "kdcourse" / "study.py"))
+    monkeypatch.setattr(study, "files", lambda package: tmp_path)
+    assert study.recorded("one") == {"results": 1}
+
+
+def points_of(ax):
+    return [sorted(line.get_xdata().tolist()) for line in ax.lines if len(line.get_xdata()) == 3]
+
+
+ACCURACY = {"hard labels": [0.70, 0.72, 0.74], "KD": [0.75, 0.74, 0.79], "DIST": [0.60, 0.62, 0.64]}
+
+
+def test_a_dot_stands_for_every_seed_in_percent():
+    ax = viz.seeds(ACCURACY, baseline="hard labels")
+    assert points_of(ax) == [pytest.approx(sorted(100 * value for value in values)) for values in ACCURACY.values()]
+    assert [label.get_text() for label in ax.get_yticklabels()] == list(ACCURACY)
+
+
+def test_differences_are_taken_pair_by_pair_and_not_between_means():
+    ax = viz.differences(ACCURACY, "hard labels", margin=0.01)
+    assert points_of(ax) == [pytest.approx([2, 5, 5]), pytest.approx([-10, -10, -10])]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["KD", "DIST"]
+
+
+def test_a_confusion_matrix_is_shown_in_percent_of_its_rows():
+    ax = viz.confusion(torch.tensor([[3, 1], [0, 0]]), ["cat", "dog"])
+    assert [text.get_text() for text in ax.texts] == ["75", "25"]
+
+
+def test_the_terms_of_a_loss_are_drawn_where_they_were_there(found):
+    rows = [{"epoch": 1, "ce": 2.0, "ce_weight": 1.0},
+            {"epoch": 2, "ce": 1.0, "ce_weight": 1.0, "kd": 3.0, "kd_weight": 1}]
+    ax = viz.terms(rows)
+    assert {line.get_label(): line.get_ydata().tolist() for line in ax.lines} == {"ce": [2.0, 1.0], "kd": [3.0]}
+
+
+def test_accuracy_over_cost_has_an_interval_where_there_are_seeds():
+    ax = viz.against_cost({"teacher": (1e6, [0.9]), "student": (1e3, [0.7, 0.8])}, cost="multiply-adds")
+    assert ax.get_xscale() == "log" and [line.get_ydata()[0] for line in ax.lines[::3]] == pytest.approx([90, 75])
