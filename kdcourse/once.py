@@ -1,27 +1,34 @@
 """Networks that a lesson needs trained and has no minute to train: trained once by their recipe, and kept with it.
 
 The files lie in `kdcourse/trained/`. Each holds the weights, the recipe that made them, fingerprints of the images and
-of the weights, and what was measured. `python -m kdcourse.once NAME` trains one again.
+of the weights, and what was measured. `python -m kdcourse.once NAME` trains one again. Teachers of the small sets are
+kept in half precision, beside their answers about these sets: they learned from images that the small sets lack.
 """
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import Tensor
 
 from kdcourse import data, distillers, metrics, models, train
 from kdcourse.core import Choices, fingerprint
+from kdcourse.data import Augment
 from kdcourse.models import Classifier
+from kdcourse.teachers import LogitBank, Trajectory
 
 FOLDER = Path(__file__).parent / "trained"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is made: from which images, of which kind, and how it is trained (on labels, by `train.fit`)."""
+    """How a network is made: from which images, of which kind, and how it is trained by `train.fit`: on labels, or by
+    `KD` from another network trained once."""
 
     source: str
     network: str
@@ -32,6 +39,11 @@ class Recipe:
     seed: int = 0
     images: dict = field(default_factory=dict)    # settings of the source
     layers: dict = field(default_factory=dict)    # settings of the network
+    augment: dict = field(default_factory=dict)   # settings of Augment; without any, the images as they are
+    teacher: str = ""                             # the name of another recipe
+    lesson: dict = field(default_factory=dict)    # settings of KD
+    about: str = ""                               # the source about whose images its answers are kept
+    checkpoints: bool = False                     # whether those about its training images are kept after every epoch
 
 
 RECIPES = Choices("network trained once", {
@@ -43,6 +55,10 @@ RECIPES = Choices("network trained once", {
     # a Vision Transformer needs more images than a lesson has time for: the strong teacher of notebook 06
     "shapes_vit": Recipe("shapes", "vit", epochs=20, lr=2e-3, batch_size=64, images={"train": 20_000},
                          layers={"depth": 6, "width": 48, "heads": 3}),
+    # teachers of the small sets
+    "mnist_cnn": Recipe("mnist_rest", "cnn", epochs=10, lr=1e-3, batch_size=128, about="mnist_small"),
+    "fashion_resnet": Recipe("fashion_rest", "resnet20", epochs=8, lr=3e-3, batch_size=128,
+                             augment={"pad": 2, "flip": True}, about="fashion_small", checkpoints=True),
 })
 
 
@@ -62,7 +78,7 @@ def trained(name: str) -> Classifier:
             raise KeyError("its numbers have changed")
     except (OSError, SafetensorError, TypeError, KeyError) as error:
         raise ValueError(f"{path.name} cannot be used ({error}); {again}") from error
-    if made["recipe"] != asdict(recipe):
+    if Recipe(**made["recipe"]) != recipe:
         raise ValueError(f"{path.name} was made by another recipe, {made['recipe']}; {again}")
     network = _network(recipe, made["shape"], made["classes"])
     network.load_state_dict(weights)
@@ -75,22 +91,96 @@ def measured(name: str) -> dict:
         return json.loads(file.metadata()["made"])
 
 
-def train_again(name: str) -> Path:
-    """Train the network of that name by its recipe and keep it; returns the path of its file."""
+def answers(name: str) -> dict[str, LogitBank]:
+    """What the teacher of that name said about the train, valid and test images of its small source, as they are.
+
+    Raises ValueError for a network whose answers are not kept, and as `trained` does.
+    """
+    return {kind: LogitBank.load(_answers(name, kind), teacher=trained(name), split=split)
+            for kind, split in _about(name).splits.items()}
+
+
+def checkpoints(name: str) -> Trajectory:
+    """What the teacher of that name said about the training images of its small source after each of its epochs.
+
+    Raises ValueError for a network whose checkpoints are not kept, and as `trained` does.
+    """
+    if not RECIPES[name].checkpoints:
+        raise ValueError(f"no checkpoints of {name} are kept; choose one of: "
+                         f"{', '.join(name for name, recipe in RECIPES.items() if recipe.checkpoints)}")
+    return Trajectory.load(_answers(name, "checkpoints"), teacher=trained(name), split=_about(name).train)
+
+
+def train_again(name: str, source=None) -> Path:
+    """Train the network of that name by its recipe and keep it; returns the path of its file.
+
+    `source` stands in for `data.load` of the recipe's, where the same images are read from other files.
+    """
     recipe = RECIPES[name]
-    source = data.load(recipe.source, **recipe.images)
-    network = _network(recipe, source.shape, len(source.classes))
-    train.fit(distillers.Supervised(network), source, epochs=recipe.epochs, lr=recipe.lr, seed=recipe.seed,
-              batch_size=recipe.batch_size, schedule=recipe.schedule)
-    accuracies = {f"{kind}_accuracy": metrics.accuracy(metrics.predict(network, split), split.y)
-                  for kind, split in source.splits.items() if kind != "train"}
-    weights = {key: value.contiguous() for key, value in network.cpu().state_dict().items()}
-    made = {"recipe": asdict(recipe), "shape": source.shape, "classes": len(source.classes), **accuracies,
+    source = source or data.load(recipe.source, **recipe.images)
+    network, tables = _network(recipe, source.shape, len(source.classes)), []
+    about = data.load(recipe.about) if recipe.checkpoints else None
+
+    def record(rows):
+        if about:
+            tables.append(metrics.predict(network, about.train))
+
+    train.fit(_distiller(recipe, network), source, epochs=recipe.epochs, lr=recipe.lr, seed=recipe.seed,
+              batch_size=recipe.batch_size, schedule=recipe.schedule, on_epoch=record,
+              augment=Augment(**recipe.augment) if recipe.augment else None)
+    return keep(name, network, source, tables)
+
+
+def keep(name: str, network: Classifier, source, tables: Sequence[Tensor] = ()) -> Path:
+    """Write a network that was trained by the recipe of that name, what was measured, and its answers if the recipe
+    asks for them. `tables` holds its logits about the small source's training images after each epoch."""
+    recipe, network = RECIPES[name], network.cpu()
+    weights = {key: value.contiguous() for key, value in network.state_dict().items()}
+    if recipe.about:
+        weights = {key: value.half() if value.is_floating_point() else value for key, value in weights.items()}
+        network.load_state_dict(weights)
+    measured = {f"{kind}_accuracy": metrics.accuracy(metrics.predict(network, split), split.y)
+                for kind, split in source.splits.items() if kind != "train"}
+    (FOLDER / "answers").mkdir(parents=True, exist_ok=True)
+    if recipe.about:
+        measured |= _keep_answers(name, network, tables)
+    made = {"recipe": asdict(recipe), "shape": source.shape, "classes": len(source.classes), **measured,
             "images": fingerprint(source.train.x, source.train.y), "weights": _of(weights)}
-    FOLDER.mkdir(exist_ok=True)
     path = FOLDER / f"{name}.safetensors"
     path.write_bytes(save(weights, {"made": json.dumps(made)}))  # one entry: of several the order is left to chance
     return path
+
+
+def _keep_answers(name: str, network: Classifier, tables: Sequence[Tensor]) -> dict:
+    """Write the answers about the small source; returns its accuracy and mean confidence on each split of it."""
+    found, splits = {}, _about(name).splits
+    for kind, split in splits.items():
+        bank = LogitBank.record(network, split)
+        bank.save(_answers(name, kind))
+        z = bank.table[0].float()
+        found[kind] = {"accuracy": metrics.accuracy(z, split.y),
+                       "confidence": z.softmax(dim=1).max(dim=1).values.mean().item()}
+    if tables:
+        origin, table = splits["train"].origin(), torch.stack([z.half() for z in tables])
+        Trajectory(table, origin=origin, teacher=bank.teacher).save(_answers(name, "checkpoints"))
+    return {RECIPES[name].about: found}
+
+
+def _distiller(recipe: Recipe, network: Classifier) -> distillers.Distiller:
+    if not recipe.teacher:
+        return distillers.Supervised(network)
+    return distillers.KD(network, trained(recipe.teacher), **recipe.lesson)
+
+
+def _about(name: str):
+    if not RECIPES[name].about:
+        raise ValueError(f"no answers of {name} are kept; choose one of: "
+                         f"{', '.join(name for name, recipe in RECIPES.items() if recipe.about)}")
+    return data.load(RECIPES[name].about)
+
+
+def _answers(name: str, kind: str) -> Path:
+    return FOLDER / "answers" / f"{name}-{kind}.safetensors"
 
 
 def _network(recipe: Recipe, shape, classes: int) -> Classifier:
