@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import sys
+import time
 import tomllib
 from pathlib import Path
 
@@ -66,6 +67,13 @@ def test_a_sheet_that_is_missing_or_not_whole_is_refused(name, monkeypatch, tmp_
         data.load(name)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_loading_takes_less_than_a_second_of_the_processor(name):
+    start = time.process_time()
+    data.load(name)
+    assert time.process_time() - start < 1
+
+
 def test_all_sheets_together_stay_below_ten_megabytes_and_each_has_its_licence_and_a_checksum():
     sheets = sorted(small.FOLDER.glob("*.webp"))
     assert [path.stem for path in sheets] == sorted(NAMES)
@@ -74,11 +82,13 @@ def test_all_sheets_together_stay_below_ten_megabytes_and_each_has_its_licence_a
         assert words in path.with_suffix(".LICENCE").read_text()
 
 
-def test_sheets_and_licences_travel_in_the_package():
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["kdcourse"]
-    package = ROOT / "kdcourse"
-    packed = {path for pattern in settings for path in package.glob(pattern)}
+def test_sheets_and_licences_travel_in_the_wheel():
+    settings, package = tomllib.loads((ROOT / "pyproject.toml").read_text()), ROOT / "kdcourse"
+    packed = {path for pattern in settings["tool"]["setuptools"]["package-data"]["kdcourse"]
+              for path in package.glob(pattern)}
     assert {path for path in package.rglob("*") if path.suffix in (".webp", ".LICENCE", ".safetensors")} <= packed
+    declared = {path for pattern in settings["project"]["license-files"] for path in ROOT.glob(pattern)}
+    assert set(small.FOLDER.glob("*.LICENCE")) <= declared
 
 
 def made_up(n: int, classes: int, seed: int):
