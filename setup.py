@@ -5,5 +5,8 @@ from setuptools import find_packages, setup
 setup(
     packages=[*find_packages(include=["kdcourse*"]), "kdcourse.results"],
     package_dir={"kdcourse.results": "benchmarks/results"},
-    package_data={"kdcourse": ["trained/*.safetensors", "data/sheets/*"], "kdcourse.results": ["*.json"]},
+    package_data={
+        "kdcourse": ["trained/*.safetensors", "trained/answers/*.safetensors", "data/sheets/*"],
+        "kdcourse.results": ["*.json"],
+    },
 )
