@@ -1,7 +1,7 @@
-"""The command `kdcourse`: `doctor` says what this machine can run, `fetch` gets a data set before class, `start` and
-`check` are the student's way through an exercise, `release` and `grade` the instructor's.
+"""The command `kdcourse`: `doctor` says what this machine can run, `list` what there is to do, `fetch` gets a data set
+before class, `lesson` makes a worksheet, `start` and `check` are the student's way through an exercise, `release` and `grade` the instructor's.
 
-It computes nothing that a lesson needs.
+It computes nothing that a lesson needs. What takes seconds to import is imported by the command that needs it.
 """
 
 import argparse
@@ -9,38 +9,68 @@ import contextlib
 import json
 import os
 import platform
+import re
 import shutil
 import sys
 import textwrap
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import psutil
-import torch
-from jupyter_core.paths import jupyter_path
-
-from kdcourse import data, files, profiles
-from kdcourse.marking import release, student
+from kdcourse import __version__, files
 
 PACKAGES = ("kdcourse", "torch", "torchvision", "transformers", "timm", "scikit-learn", "jupyterlab", "ipywidgets")
 OPTIONAL = ("transformers", "timm")
 BFLOAT16 = "; this machine has bfloat16 too (KDCOURSE_PRECISION): try it for convolutions"
 FRONT_END = "5"  # major version of @jupyter-widgets/jupyterlab-manager that belongs to ipywidgets 8
+VARIABLES = """\
+environment variables:
+  KDCOURSE_PROFILE    quick (the default) or full: which data and how long lessons train
+  KDCOURSE_DATA       the folder of all data sets; a relative path begins at the folder of the course
+  KDCOURSE_DEVICE     where networks train: cpu, cuda, cuda:1, mps, ...
+  KDCOURSE_PRECISION  float32 or bfloat16: the arithmetic of training
+  KDCOURSE_QUIET      1: no progress bars"""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command with `arguments` (those of the shell by default); returns the exit status."""
-    parser = argparse.ArgumentParser(prog="kdcourse", description="Checks this machine; data; exercises.")
-    commands = parser.add_subparsers(dest="command", required=True)
+    with contextlib.suppress(AttributeError, ValueError):
+        sys.stdout.reconfigure(errors="replace")  # a title may hold what an old terminal cannot show
+    chosen = parser().parse_args(arguments)
+    try:
+        status = COMMANDS[chosen.command](chosen)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # nobody listens any more: `kdcourse list | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (ValueError, files.DataError) as error:
+        said = str(error)
+    except OSError as error:
+        said = files.in_words(error)
+    except KeyboardInterrupt:
+        print(f"\nkdcourse {chosen.command}: stopped before its end", file=sys.stderr)
+        return 130
+    print(f"kdcourse {chosen.command}: {said}", file=sys.stderr)
+    return 2
+
+
+def parser() -> argparse.ArgumentParser:
+    whole = argparse.ArgumentParser(prog="kdcourse", description="Checks this machine; data; lessons and exercises.",
+                                    epilog=VARIABLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    whole.add_argument("--version", action="version", version=f"kdcourse {__version__}")
+    commands = whole.add_subparsers(dest="command", required=True)
     commands.add_parser("doctor", help="versions, profile, device, widgets, and which data sets are here")
+    commands.add_parser("list", help="the lessons and the exercises, and what each is about")
     fetching = commands.add_parser("fetch", help="download a data set and verify it, before class")
-    fetching.add_argument("source", help=f"one of: {', '.join(sorted(data.FETCHERS))}")
+    fetching.add_argument("source", help="mnist, for example; kdcourse doctor lists them")
+    opening = commands.add_parser("lesson", help="make a worksheet of a lesson in work/lessons/, with blanks to fill in")
+    opening.add_argument("lesson", help="02_soft_targets, for example; its number will do")
     starting = commands.add_parser("start", help="copy an exercise to work/, where you answer it")
-    starting.add_argument("exercise", help="01_vanilla_kd, for example; 01 will do")
+    starting.add_argument("exercise", help="01_vanilla_kd, for example; its number will do")
     checking = commands.add_parser(
         "check", help="run the checks of your notebook before you hand it in",
         description="Runs the notebook as the grader will, without changing the file, and lists what is right, what is "
-        f"not, and what is open. A cell may take {student.SECONDS} seconds.")
+        "not, and what is open. A cell may take 60 seconds.")
     checking.add_argument("notebook", type=Path)
     releasing = commands.add_parser("release", help="instructors: make the students' copy from solutions/")
     releasing.add_argument("assignment")
@@ -51,42 +81,79 @@ def main(arguments: list[str] | None = None) -> int:
     grading.add_argument("--jobs", type=int, metavar="N", help="how many at a time (by default one for each core)")
     grading.add_argument("--unsafe", action="store_true",
                          help="run submissions as programs of yours: no sandbox, all your rights")
-    chosen = parser.parse_args(arguments)
+    return whole
+
+
+def show_all(chosen: argparse.Namespace) -> int:
+    course = files.course_folder(Path.cwd())
+    width = min(100, shutil.get_terminal_size().columns)
+    lesson = files.shown(course / "notebooks" / "00_start_here.ipynb")
+    for kind, pattern, how in (("Lessons", "notebooks/*.ipynb", f"jupyter lab {lesson}, for example"),
+                               ("Exercises", "exercises/*/*.ipynb", "kdcourse start 01, for example")):
+        print(f"{kind}: {how}")
+        for path in sorted(course.glob(pattern)):
+            number, _, name = path.stem.partition("_")
+            title, about = summary(path)
+            print(f"  {number}  {name:<20} {title}")
+            print(textwrap.indent(textwrap.fill(about, max(20, width - 6)), " " * 6))
+    return 0
+
+
+def summary(path: Path) -> tuple[str, str]:
+    """The title of a notebook, and what its first paragraph says; why it cannot be read, if so."""
     try:
-        if chosen.command in EXERCISES:
-            return EXERCISES[chosen.command](chosen)
-        if chosen.command == "fetch":
-            if chosen.source in data.SOURCES and chosen.source not in data.FETCHERS:
-                print(f"{chosen.source} comes with the course: there is nothing to fetch")
-                return 0
-            print(f"{chosen.source} is complete in {data.FETCHERS[chosen.source]()}")
-            return 0
-        return 1 if doctor() else 0
-    except (ValueError, data.DataError) as error:
-        print(f"kdcourse {chosen.command}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"\nkdcourse {chosen.command}: stopped before its end", file=sys.stderr)
-        return 130
+        source = json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"]
+        title, *paragraphs = re.split(r"\n\s*\n", "".join(source).strip())
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        return f"cannot be read ({type(error).__name__})", ""
+    title = re.sub(r"^#*\s*(Exercise\s+)?(\d+\s*·\s*)?", "", title)
+    about = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", paragraphs[0] if paragraphs else "")  # a link is its text
+    return " ".join(title.split()), " ".join(about.replace("*", "").split())
+
+
+def fetch(chosen: argparse.Namespace) -> int:
+    from kdcourse import data
+
+    if chosen.source in data.SOURCES and chosen.source not in data.FETCHERS:
+        print(f"{chosen.source} comes with the course: there is nothing to fetch")
+    else:
+        print(f"{chosen.source} is complete in {data.FETCHERS[chosen.source]()}")
+    return 0
+
+
+def make_worksheet(chosen: argparse.Namespace) -> int:
+    from kdcourse import worksheets
+
+    sheet = files.shown(worksheets.start(chosen.lesson, files.course_folder(Path.cwd())))
+    typed = f'"{sheet}"' if " " in sheet else sheet
+    print(f"{sheet} is yours. Open it with:\n  jupyter lab {typed}")
+    return 0
 
 
 def start(chosen: argparse.Namespace) -> int:
-    course = student.course_folder(Path.cwd())
+    from kdcourse.marking import student
+
+    course = files.course_folder(Path.cwd())
     copy = student.start(chosen.exercise, course)
-    notebook = os.path.relpath(copy / f"{copy.name}.ipynb")
-    print(f"{notebook} is yours. Open it with:\n  jupyter lab {notebook}")
+    notebook = files.shown(copy / f"{copy.name}.ipynb")
+    typed = f'"{notebook}"' if " " in notebook else notebook
+    print(f"{notebook} is yours. Open it with:\n  jupyter lab {typed}")
     return 0
 
 
 def check(chosen: argparse.Namespace) -> int:
+    from kdcourse.marking import student
+
     results, warnings = student.check(chosen.notebook, tell=lambda line: print(line, flush=True))
     print(f"\n{student.report(results, warnings)}")
     return 0 if not warnings and all(result.standing in ("right", "written") for result in results) else 1
 
 
 def make_release(chosen: argparse.Namespace) -> int:
-    course = student.course_folder(Path.cwd())
-    print(f"{os.path.relpath(release.release(chosen.assignment, course))} is made from its solution")
+    from kdcourse.marking import release
+
+    course = files.course_folder(Path.cwd())
+    print(f"{files.shown(release.release(chosen.assignment, course))} is made from its solution")
     return 0
 
 
@@ -95,11 +162,18 @@ def grade(chosen: argparse.Namespace) -> int:
         from kdcourse.marking import grade as grading
     except ImportError as error:
         raise ValueError(f'{error.name} is missing; run: pip install -e ".[grade]"') from error
-    return grading.grade(chosen.assignment, chosen.submissions, course=student.course_folder(Path.cwd()),
+    return grading.grade(chosen.assignment, chosen.submissions, course=files.course_folder(Path.cwd()),
                          jobs=chosen.jobs, student=chosen.student, unsafe=chosen.unsafe)
 
 
-EXERCISES = {"start": start, "check": check, "release": make_release, "grade": grade}
+def examine(chosen: argparse.Namespace) -> int:
+    problems = doctor()
+    files.folder()  # raises where there is none
+    return 1 if problems else 0
+
+
+COMMANDS = {"doctor": examine, "list": show_all, "fetch": fetch, "lesson": make_worksheet, "start": start,
+            "check": check, "release": make_release, "grade": grade}
 
 
 def doctor() -> list[str]:
@@ -113,24 +187,12 @@ def doctor() -> list[str]:
             print(f"{package:<13} not installed")
             if package not in OPTIONAL:
                 problems.append(f'{package} is missing; run: pip install -e "."')
-    try:
-        print(f"profile       {profiles.current()} (KDCOURSE_PROFILE)")
-        print(f"device        {profiles.device()}, {torch.get_num_threads()} threads (quick notebooks use 1)")
-        hint = "" if profiles.precision() == "bfloat16" or not profiles.fast_bfloat16() else BFLOAT16
-        print(f"precision     {profiles.precision()}, channels last{hint}")
-    except ValueError as error:
-        problems.append(str(error))
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none that torch can use"
-    print(f"GPU           {gpu}")
-    problem = widgets()
-    print(f"widgets       {'do not match: see below' if problem else 'front end and kernel match'}")
-    problems += [problem] if problem else []
-    print(f"data folder   {_without_home(files.folder())}")
-    for name in data.SOURCES:
+    for part in (_settings, _front_end, _sources):
         try:
-            print(f"  {name:<11} {data.describe(name)}")
-        except data.DataError as error:
-            print(f"  {name:<11} {textwrap.shorten(_without_home(error), 100, placeholder=' ...')}")
+            problems += part()
+        except Exception as error:  # what is broken is what this command is for: the other parts are still looked at
+            words = files.in_words(error) if isinstance(error, OSError) else str(error).partition("\n")[0]
+            problems.append(f"{type(error).__name__}: {words}; the README says under Start how to install")
     for problem in problems:
         print(f"problem: {problem}")
     if not problems:
@@ -143,28 +205,87 @@ def widgets() -> str:
 
     They live in different environments more often than one thinks, and then widgets stay blank.
     """
+    from jupyter_core.paths import jupyter_path
+
     server = _server_prefix()
     for folder in (server / "share" / "jupyter" / "labextensions", *map(Path, jupyter_path("labextensions"))):
         manifest = folder / "@jupyter-widgets" / "jupyterlab-manager" / "package.json"
-        if manifest.is_file():
-            number = json.loads(manifest.read_text())["version"]
-            if number.split(".")[0] == FRONT_END:
-                return ""
-            return (
-                f"JupyterLab in {server} has the widget front end {number}, but ipywidgets {version('ipywidgets')} "
-                f"speaks to {FRONT_END}.x; run there: pip install -U 'jupyterlab_widgets>=3,<4'"
-            )
+        try:
+            number = str(json.loads(manifest.read_text(encoding="utf-8"))["version"])
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            return f"{manifest} cannot be read ({error}); run: pip install --force-reinstall jupyterlab_widgets"
+        if number.split(".")[0] == FRONT_END:
+            return ""
+        return (
+            f"JupyterLab in {server} has the widget front end {number}, but ipywidgets {version('ipywidgets')} "
+            f"speaks to {FRONT_END}.x; run there: pip install -U 'jupyterlab_widgets>=3,<4'"
+        )
     return f"JupyterLab in {server} has no widget front end; run there: pip install 'jupyterlab_widgets>=3,<4'"
 
 
+def _settings() -> list[str]:
+    import torch
+
+    from kdcourse import profiles
+
+    problems = []
+    try:
+        print(f"profile       {profiles.current()} (KDCOURSE_PROFILE)")
+        print(f"device        {profiles.device()} (KDCOURSE_DEVICE), {torch.get_num_threads()} threads "
+              "(quick notebooks use 1)")
+        hint = "" if profiles.precision() == "bfloat16" or not profiles.fast_bfloat16() else BFLOAT16
+        print(f"precision     {profiles.precision()}, channels last{hint}")
+    except ValueError as error:
+        problems.append(str(error))
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none that torch can use"
+    print(f"GPU           {gpu}")
+    return problems
+
+
+def _front_end() -> list[str]:
+    problem = widgets()
+    print(f"widgets       {'do not match: see below' if problem else 'front end and kernel match'}")
+    return [problem] if problem else []
+
+
+def _sources() -> list[str]:
+    from kdcourse import data
+
+    problems = []
+    try:
+        print(f"data folder   {_without_home(files.folder())}")
+    except files.DataError as error:
+        problems.append(str(error))
+        print("data folder   none: see below")
+    for name in data.SOURCES:
+        try:
+            print(f"  {name:<11} {data.describe(name)}")
+        except files.MissingError as error:
+            print(f"  {name:<11} {textwrap.shorten(_without_home(error), 100, placeholder=' ...')}")
+        except Exception as error:  # whatever is wrong with one of them, the others are looked at
+            print(f"  {name:<11} cannot be read: see below")
+            words = files.in_words(error) if isinstance(error, OSError) else str(error)
+            problems += [] if words in problems else [f"{name}: {words}"]
+    return problems
+
+
 def _without_home(text: object) -> str:
-    return str(text).replace(str(Path.home()), "~")
+    home = os.path.expanduser("~")
+    return str(text).replace(home, "~") if len(home) > 1 else str(text)
 
 
 def _server_prefix() -> Path:
     """The environment of the Jupyter server that started this kernel; outside a kernel, of `jupyter-lab`."""
+    import psutil
+
     if parent := os.environ.get("JPY_PARENT_PID"):
-        with contextlib.suppress(psutil.Error, IndexError):
+        with contextlib.suppress(psutil.Error, IndexError, ValueError):
             return Path(psutil.Process(int(parent)).cmdline()[0]).parent.parent
     command = shutil.which("jupyter-lab")
     return Path(command).parent.parent if command else Path(sys.prefix)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -21,6 +21,7 @@ FLOORS = {
         ("marking.checks", "marking.sandbox"),
         ("marking.student", "marking.release", "marking.grade"),
         ("cli",),
+        ("__main__",),
     ])
     for name in names
 }

@@ -1,13 +1,23 @@
 """Fetching from mirrors on this very machine: one is whole, the others each have a fault."""
 
+import errno
 import hashlib
+import os
 import re
+import socket
+import subprocess
+import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.error import URLError
 
 import pytest
+import torch
 
-from kdcourse.files import DataError, fetch, folder, md5, verified
+from kdcourse import files, models
+from kdcourse.files import DataError, MissingError, fetch, folder, md5, verified
 
 FILES = {"one.gz": b"first " * 20_000, "two.gz": b"second " * 20_000}
 CHECKSUMS = {name: hashlib.md5(body).hexdigest() for name, body in FILES.items()}
@@ -15,7 +25,8 @@ CHECKSUMS = {name: hashlib.md5(body).hexdigest() for name, body in FILES.items()
 
 class Mirrors(BaseHTTPRequestHandler):
     """/whole/ serves the files; /other/ another body; /half/ the first half; /cut/ promises all of it and hangs up;
-    /nonsense/ does not speak HTTP; anything else is not found."""
+    /nonsense/ does not speak HTTP; /moved/ sends elsewhere; anything else is not found. Two never end: /silent/ says
+    nothing, /stuck/ nothing after the first half; and /slow/ sends a byte now and then."""
 
     def do_GET(self):
         kind, name = self.path.strip("/").split("/")
@@ -24,14 +35,22 @@ class Mirrors(BaseHTTPRequestHandler):
         if kind == "nonsense":
             self.wfile.write(b"what?\r\n\r\n")
             return
-        if kind not in ("whole", "other", "half", "cut"):
+        if kind in ("moved", "astray"):
+            self.send_response(302)
+            self.send_header("Location", f"/{'whole' if kind == 'moved' else 'silent'}/{name}")
+            self.end_headers()
+            return
+        if kind == "silent":
+            self.server.end.wait()
+            return
+        if kind not in ("whole", "other", "half", "cut", "stuck", "slow"):
             self.send_error(404)
             return
         if kind == "other":
             body = sent = b"<html>please log in</html>"
         elif kind == "half":
             body = sent = body[: len(body) // 2]
-        elif kind == "cut":
+        elif kind in ("cut", "stuck"):
             sent = body[: len(body) // 2]
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -39,9 +58,13 @@ class Mirrors(BaseHTTPRequestHandler):
         try:
             self.wfile.write(sent[:1000])
             self.server.look()
+            while kind == "slow" and not self.server.end.wait(0.05):
+                self.wfile.write(b".")
             self.wfile.write(sent[1000:])
+            if kind == "stuck":
+                self.server.end.wait()
         except ConnectionError:
-            pass  # the client has seen enough: it asks twice, the first time for redirects only
+            pass  # the client has seen enough
 
     def log_message(self, *message):
         pass
@@ -52,10 +75,11 @@ def server(monkeypatch):
     """`url(kind)` is the address of a mirror; `asked` lists the requests; `look` is called in the middle of each."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with ThreadingHTTPServer(("127.0.0.1", 0), Mirrors) as server:
-        server.asked, server.look = [], lambda: None
+        server.asked, server.look, server.end = [], lambda: None, threading.Event()
         server.url = lambda kind: f"http://127.0.0.1:{server.server_address[1]}/{kind}/"
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
         yield server
+        server.end.set()
         server.shutdown()
 
 
@@ -70,11 +94,63 @@ def test_fetch_downloads_every_file_and_nothing_else(server, tmp_path):
     assert verified("own", root, CHECKSUMS) == {name: root / name for name in FILES}
 
 
-@pytest.mark.parametrize("fault", ["other", "half", "cut", "nonsense", "missing"])
-def test_fetch_falls_through_a_faulty_mirror_to_the_next(server, tmp_path, fault):
+@pytest.mark.parametrize("fault", ["other", "half", "cut", "nonsense", "missing", "silent", "stuck", "slow", "astray"])
+def test_fetch_falls_through_a_faulty_mirror_to_the_next(server, tmp_path, fault, monkeypatch):
+    monkeypatch.setattr(files, "SECONDS", 0.5)
+    began = time.monotonic()
     fetch("own", tmp_path, [server.url(fault), server.url("whole")], CHECKSUMS)
+    assert contents(tmp_path) == FILES and time.monotonic() - began < 30
+    assert {kind for kind, _ in server.asked} - {"silent"} == {fault, "whole"} - {"silent"}
+
+
+@pytest.mark.parametrize("fault, said", [
+    ("silent", "no answer within 0.5 s"), ("stuck", "no answer within 0.5 s"), ("astray", "no answer within 0.5 s"),
+    ("slow", r"it sent \d+ bytes in \d s, which is too slow"), ("cut", "it was cut off after 60,000 of 120,000 bytes"),
+])
+def test_a_mirror_that_keeps_one_waiting_or_breaks_off_is_named_with_what_it_did(
+    server, tmp_path, fault, said, monkeypatch
+):
+    monkeypatch.setattr(files, "SECONDS", 0.5)
+    with pytest.raises(DataError, match=f"/{fault}/one.gz: {said}"):
+        fetch("own", tmp_path, [server.url(fault)], CHECKSUMS)
+    assert contents(tmp_path) == {}
+
+
+def test_an_address_that_has_moved_is_followed(server, tmp_path):
+    fetch("own", tmp_path, [server.url("moved")], CHECKSUMS)
     assert contents(tmp_path) == FILES
-    assert {kind for kind, _ in server.asked} == {fault, "whole"}
+
+
+def test_what_was_fetched_may_be_read_by_whoever_may_read_other_files_there(server, tmp_path):
+    fetch("own", tmp_path, [server.url("whole")], CHECKSUMS)
+    (tmp_path / "other").touch()
+    assert (tmp_path / "one.gz").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_a_disk_that_is_full_is_no_fault_of_the_mirror(server, tmp_path, monkeypatch):
+    def chunks(url):
+        raise OSError(errno.ENOSPC, "No space left on device")      # as file.write does: without a name
+
+    monkeypatch.setattr(files, "_chunks", chunks)
+    monkeypatch.setenv("KDCOURSE_DATA", str(tmp_path))
+    with pytest.raises(DataError) as error:
+        fetch("own", tmp_path / "own", [server.url("whole"), server.url("moved")], CHECKSUMS)
+    assert str(error.value) == (f"cannot write to {tmp_path / 'own'}: No space left on device; make room there, or set "
+                                "KDCOURSE_DATA to a folder of yours, and run the command again")
+
+
+def test_libraries_that_set_no_timeout_get_one_while_they_fetch_weights(monkeypatch, tmp_path):
+    seen = []
+
+    def urlopen(*arguments, **settings):
+        seen.append(socket.getdefaulttimeout())
+        raise URLError("no network")
+
+    monkeypatch.setattr(torch.hub, "urlopen", urlopen)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(DataError, match="no network"):
+        models.pretrained("torchvision:resnet18")
+    assert seen == [files.SECONDS] and socket.getdefaulttimeout() is None
 
 
 def test_fetch_falls_through_a_mirror_that_nobody_answers(server, tmp_path):
@@ -95,10 +171,10 @@ def test_fetch_that_fails_names_every_mirror_and_what_to_do_and_leaves_no_file(s
 
 def test_a_file_has_its_name_only_once_it_is_whole(server, tmp_path):
     seen = []
-    server.look = lambda: seen.append(sorted(contents(tmp_path)))
+    server.look = lambda: seen.append("one.gz" in contents(tmp_path))
     mirrors = [server.url(kind) for kind in ("half", "cut", "whole")]
     fetch("own", tmp_path, mirrors, {"one.gz": CHECKSUMS["one.gz"]})
-    assert len(seen) >= 3 and not any(seen)
+    assert seen == [False] * 3
     assert contents(tmp_path) == {"one.gz": FILES["one.gz"]}
 
 
@@ -124,16 +200,25 @@ def test_what_was_whole_stays_when_a_later_file_cannot_be_had(server, tmp_path):
     assert contents(tmp_path) == {"one.gz": FILES["one.gz"]}
 
 
-def test_a_folder_that_cannot_be_made_is_an_error_that_names_the_variable(tmp_path):
+def test_a_folder_that_cannot_be_made_is_an_error_that_names_the_variable(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(DataError, match=r"cannot write to .*own \(.*set KDCOURSE_DATA"):
+    monkeypatch.setenv("KDCOURSE_DATA", str(tmp_path))
+    with pytest.raises(DataError, match=r"cannot write to .*own: Not a directory; .*set KDCOURSE_DATA"):
         fetch("own", tmp_path / "file" / "own", [], CHECKSUMS)
 
 
 def test_verified_names_only_the_files_that_are_missing(tmp_path):
     (tmp_path / "one.gz").write_bytes(FILES["one.gz"])
-    with pytest.raises(DataError, match=r"own is not in .*: missing two\.gz\. To get it"):
+    with pytest.raises(MissingError, match=r"own is not in .*: missing two\.gz\. To get it"):
         verified("own", tmp_path, CHECKSUMS)
+
+
+def test_own_images_under_the_name_of_a_known_source_are_told_which_call_takes_them(tmp_path):
+    for name in FILES:
+        (tmp_path / name).write_bytes(b"my own images")
+    with pytest.raises(DataError, match=r"is corrupt.*\n.*data\.from_arrays\(name, x, y, classes=\.\.\.\)") as error:
+        verified("mnist", tmp_path, CHECKSUMS)
+    assert not isinstance(error.value, MissingError)
 
 
 def test_md5_is_that_of_the_bytes(tmp_path):
@@ -150,3 +235,48 @@ def test_folder_is_that_of_the_environment_else_in_the_home(tmp_path, monkeypatc
                             (str(tmp_path / "own"), tmp_path / "own")):
         monkeypatch.setenv("KDCOURSE_DATA", value)
         assert folder() == expected
+
+
+@pytest.fixture
+def course(tmp_path, monkeypatch):
+    """An empty course. The command is started in it, a kernel in the folder of its notebook."""
+    for place in ("notebooks", "kdcourse", "work/01_vanilla_kd"):
+        (tmp_path / "course" / place).mkdir(parents=True)
+    return tmp_path / "course"
+
+
+@pytest.mark.parametrize("value", ["data", "../data", "./data/", "a b"])
+def test_a_relative_folder_is_the_same_wherever_in_the_course_one_is(course, value):
+    code = "from kdcourse.files import folder; print(folder())"
+    found = {subprocess.run([sys.executable, "-c", code], cwd=course / place, capture_output=True, text=True,
+                            env={**os.environ, "KDCOURSE_DATA": value, "PYTHONPATH": os.pathsep.join(sys.path)}).stdout
+             for place in ("notebooks", "work/01_vanilla_kd")}
+    assert found == {f"{course / value}\n"}
+
+
+def test_outside_a_course_a_relative_folder_begins_at_the_installed_one_or_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KDCOURSE_DATA", "data")
+    assert folder() == Path(files.__file__).parents[1] / "data"
+    monkeypatch.setattr(files, "__file__", str(tmp_path / "site-packages" / "kdcourse" / "files.py"))    # of a wheel
+    with pytest.raises(DataError, match=r"KDCOURSE_DATA is 'data'.*give the whole path"):
+        folder()
+
+
+def test_a_folder_that_is_a_file_and_a_home_that_is_not_there_are_said(tmp_path, monkeypatch):
+    (tmp_path / "data").touch()
+    monkeypatch.setenv("KDCOURSE_DATA", str(tmp_path / "data"))
+    with pytest.raises(DataError, match=r"must name a folder; .*data is a file"):
+        folder()
+    monkeypatch.setenv("KDCOURSE_DATA", "~nobody-of-this-name/data")
+    with pytest.raises(DataError, match=r"home directory.*whole path of a folder of yours"):
+        folder()
+
+
+def test_advice_is_about_the_folder_that_refused(tmp_path, monkeypatch, course):
+    monkeypatch.setenv("KDCOURSE_DATA", str(tmp_path / "data"))
+    for path, advice in ((tmp_path / "data" / "mnist", ", or set KDCOURSE_DATA to a folder of yours, and run"),
+                         (course / "work", ", or copy the course to a folder of yours, go there, and run"),
+                         (tmp_path / "elsewhere" / "file", "there, and run")):
+        said = files.in_words(PermissionError(errno.EACCES, "Permission denied", str(path)))
+        assert said.startswith(f"{path}: Permission denied; ask for permission there") and advice in said

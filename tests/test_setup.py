@@ -1,4 +1,4 @@
-"""What the README promises: its commands, its example, its environment, and the commands of `kdcourse`."""
+"""What the README promises: its commands, its example, its environment."""
 
 import ast
 import re
@@ -7,8 +7,6 @@ import tomllib
 from pathlib import Path
 
 import yaml
-
-from kdcourse import cli, data
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -34,7 +32,8 @@ def test_ci_runs_the_test_command_of_the_readme():
 def test_readme_names_every_notebook_and_every_public_module():
     for path in [*(ROOT / "notebooks").glob("*.ipynb")]:
         assert f"notebooks/{path.name}" in README
-    modules = {path.stem for path in (ROOT / "kdcourse").iterdir()} - {"__init__", "__pycache__", "core", "profiles"}
+    modules = {path.stem for path in (ROOT / "kdcourse").iterdir()} - {"__init__", "__main__", "__pycache__", "core",
+                                                                    "profiles"}
     assert [module for module in modules - {"files", "cli"} if f"`{module}`" not in README] == []
 
 
@@ -74,51 +73,3 @@ def test_every_module_imports_only_what_is_declared_and_optional_packages_only_i
         tree = ast.parse(path.read_text(encoding="utf-8"))
         assert imported(tree.body) <= declared, path.name
         assert imported(ast.walk(tree)) <= declared | optional, path.name
-
-
-def test_doctor_reports_versions_sources_and_no_problem(capsys):
-    problems = cli.doctor()
-    printed = capsys.readouterr().out
-    assert problems == [] and "no problem found" in printed
-    for word in ("torch", "profile       quick", "widgets       front end and kernel match", "digits", "mnist"):
-        assert word in printed
-
-
-def test_doctor_names_a_front_end_that_does_not_match_and_what_to_do(monkeypatch, tmp_path):
-    manifest = tmp_path / "share/jupyter/labextensions/@jupyter-widgets/jupyterlab-manager/package.json"
-    manifest.parent.mkdir(parents=True)
-    manifest.write_text('{"version": "3.1.1"}')
-    monkeypatch.setattr(cli, "_server_prefix", lambda: tmp_path)
-    problem = cli.widgets()
-    assert "3.1.1" in problem and str(tmp_path) in problem and "pip install" in problem
-
-
-def test_doctor_says_where_there_is_no_front_end_at_all(monkeypatch, tmp_path):
-    monkeypatch.setattr(cli, "_server_prefix", lambda: tmp_path)
-    monkeypatch.setattr(cli, "jupyter_path", lambda name: [])
-    assert "no widget front end" in cli.widgets()
-
-
-def test_doctor_reports_an_unknown_profile_and_fails(monkeypatch, capsys):
-    monkeypatch.setenv("KDCOURSE_PROFILE", "fast")
-    assert cli.main(["doctor"]) == 1
-    assert "choose one of: quick, full" in capsys.readouterr().out
-
-
-def test_fetch_of_an_unknown_source_names_the_choices(capsys):
-    assert cli.main(["fetch", "mnst"]) == 2
-    assert "did you mean 'mnist'" in capsys.readouterr().err
-
-
-def test_fetch_of_an_embedded_source_says_that_it_is_there(capsys):
-    assert cli.main(["fetch", "digits"]) == 0
-    assert "nothing to fetch" in capsys.readouterr().out
-
-
-def test_fetch_without_a_connection_says_what_to_do(monkeypatch, capsys, tmp_path):
-    monkeypatch.setenv("KDCOURSE_DATA", str(tmp_path))
-    monkeypatch.setattr(data.digits.__globals__["MNIST"], "mirrors", ["http://127.0.0.1:9/"])
-    assert cli.main(["fetch", "mnist"]) == 2
-    assert "1. check the network connection" in capsys.readouterr().err
-    assert list((tmp_path / "mnist").iterdir()) == []
-

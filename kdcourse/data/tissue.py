@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from kdcourse.data.base import Source, Split, stratified
-from kdcourse.files import DataError, folder
+from kdcourse.files import DataError, MissingError, folder
 
 CLASSES = ("HP", "SSA")  # the labels 0 and 1: hyperplastic polyp, sessile serrated adenoma, which is the positive class
 COLUMNS = ("Image Name", "Majority Vote Label", "Number of Annotators who Selected SSA (Out of 7)", "Partition")
@@ -95,7 +95,7 @@ def _place(root: Path | str | None) -> Path:
     root = Path(root or folder())
     place = min((root / "mhist", root), key=lambda place: len(_missing(place)))
     if missing := _missing(place):
-        raise DataError(RECIPE.format(root=place, missing=" and ".join(missing)))
+        raise MissingError(RECIPE.format(root=place, missing=" and ".join(missing)))
     return place
 
 

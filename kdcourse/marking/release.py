@@ -6,6 +6,7 @@ The same source gives the same bytes on every machine: nothing is run, and no da
 """
 
 import logging
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -24,9 +25,11 @@ def release(assignment: str, course: Path, into: Path | None = None) -> Path:
     with tempfile.TemporaryDirectory() as folder:
         made = _generate(assignment, course, Path(folder))
         target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists():
-            shutil.rmtree(target)
-        shutil.copytree(made, target)
+        with tempfile.TemporaryDirectory(dir=target.parent) as beside:  # so that a full disk leaves the old one
+            shutil.copytree(made, Path(beside) / assignment)
+            if target.exists():
+                shutil.rmtree(target)
+            os.rename(Path(beside) / assignment, target)
     return target
 
 

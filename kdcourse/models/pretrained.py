@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from torch import nn
 from torchvision import models as zoo
 
-from kdcourse.files import DataError
+from kdcourse.files import DataError, patience
 
 
 class Loaded(NamedTuple):
@@ -105,7 +105,8 @@ def _from_timm(name: str, classes: int | None, size: int | None) -> Loaded:
         try:
             if said.hf_hub_id and not here:
                 _ask_hub(said.hf_hub_id)
-            network = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=here)
+            with patience():
+                network = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=here)
         except OSError as error:
             raise _missing(f"timm:{name}", error, said.hf_hub_id, said.url) from error
     if size and hasattr(network, "set_input_size"):  # others take any size
@@ -123,7 +124,8 @@ def _from_torchvision(name: str, classes: int | None, size: int | None) -> Loade
         raise _unknown("torchvision", name, names)
     weights = zoo.get_model_weights(name).DEFAULT
     try:
-        network, fresh = zoo.get_model(name, weights=weights, progress=False), []
+        with patience():
+            network, fresh = zoo.get_model(name, weights=weights, progress=False), []
     except OSError as error:
         raise _missing(f"torchvision:{name}", error, None, weights.url) from error
     if classes not in (None, len(weights.meta["categories"])):

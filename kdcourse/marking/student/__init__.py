@@ -8,12 +8,15 @@ graded, and they are judged afterwards. It is no sandbox: a student's program ha
 import os
 import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from kdcourse.files import course_folder as course_folder
+from kdcourse.files import shown
 from kdcourse.marking import checks
-from kdcourse.marking.student.base import Result, name_of, read
+from kdcourse.marking.student.base import Result, matching, name_of, read
 from kdcourse.marking.student.reporting import report as report
 from kdcourse.marking.student.restoring import restore
 from kdcourse.marking.student.results import missing_imports, results, troubles
@@ -22,38 +25,31 @@ from kdcourse.marking.student.running import environment, run
 SECONDS = 60  # that a cell may take: as long as the grader lets it
 
 
-def course_folder(start: Path) -> Path:
-    """The folder of the course that holds `start`, else the one this package was installed from."""
-    for folder in (start.resolve(), *start.resolve().parents, Path(checks.__file__).parents[3]):
-        if (folder / "notebooks").is_dir() and (folder / "kdcourse").is_dir():
-            return folder
-    raise ValueError(f"{start} is not inside the course: go to the folder that holds notebooks/ and exercises/")
-
-
 def start(exercise: str, course: Path) -> Path:
     """Copy `exercises/NAME` to `work/NAME` and return the copy. Never writes into a folder that is there.
 
-    The beginning of a name will do if no other begins so. Raises ValueError for an unknown exercise, and when there is
-    something at `work/NAME` already.
+    The number will do, 1 as well as 01, or the beginning of a name if no other begins so. Raises ValueError for an
+    unknown exercise, and when there is something at `work/NAME` already.
     """
     known = sorted(path.parent.name for path in course.glob("exercises/*/*.ipynb"))
-    matching = [name for name in known if name == exercise] or [name for name in known if name.startswith(exercise)]
-    if len(matching) != 1 or not exercise:
+    if len(meant := matching(exercise, known)) != 1:
         raise ValueError(f"there is no exercise {exercise!r}; choose one of: {', '.join(known)}")
-    exercise = matching[0]
+    exercise = meant[0]
     source, target = course / "exercises" / exercise, course / "work" / exercise
     if os.path.lexists(target):
         inside = sorted(path.name for path in target.iterdir()) if target.is_dir() else []
-        here = os.path.relpath(target)
+        here = shown(target)
         raise ValueError(
             f"{here} is there already ({', '.join(inside) or 'nothing in it'}), and nothing was copied.\n"
             f"  to go on with it:   jupyter lab {os.path.join(here, exercise)}.ipynb\n"
             f"  to begin again:     rename or move {here}, then run this command once more\n"
-            f"  to see what is new: {os.path.relpath(source)} is the present version; compare it with yours"
+            f"  to see what is new: {shown(source)} is the present version; compare it with yours"
         )
     target.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:  # so that a copy is there whole or not at all
         shutil.copytree(source, Path(folder) / exercise)
+        for path in (Path(folder) / exercise, *(Path(folder) / exercise).rglob("*")):
+            path.chmod(path.stat().st_mode | stat.S_IWUSR)  # of a course that may only be read, too
         os.rename(Path(folder) / exercise, target)
     return target
 

@@ -1,6 +1,7 @@
 """What the parts of `check` share: a result, how a notebook is read, and what nbgrader has written on a cell."""
 
-from pathlib import Path
+import re
+from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 
 import nbformat
@@ -22,12 +23,28 @@ class Result(NamedTuple):
     automatic: bool = True
 
 
+def matching(typed: str, known: list[str]) -> list[str]:
+    """The names (01_vanilla_kd) that are meant: by a name, by how it begins with its number or without, or by a path.
+
+    >>> matching("1", ["01_vanilla_kd", "10_ship_it"]), matching("ship", ["01_vanilla_kd", "10_ship_it"])
+    (['01_vanilla_kd'], ['10_ship_it'])
+    """
+    typed = PureWindowsPath(typed).name.removesuffix(".ipynb")  # both kinds of slashes
+    number, rest = re.fullmatch(r"(\d*)(.*)", typed, re.DOTALL).groups()
+    parts = {name: re.fullmatch(r"(\d*)_?(.*)", name).groups() for name in known if typed}
+    found = [name for name, (own, word) in parts.items() if word.startswith(rest.removeprefix("_"))
+             and (not number or (own and int(own) == int(number)))]
+    return [typed] if typed in found else found
+
+
 def read(path: Path):
     """The notebook in a file; raises ValueError where there is none."""
     try:
         return nbformat.read(path, as_version=4)
     except FileNotFoundError as error:
         raise ValueError(f"there is no file {path}") from error
+    except OSError:  # the command says what to do about it
+        raise
     except Exception as error:  # nbformat raises whatever its parsers do
         raise ValueError(f"{path} is not a notebook: {clean(error)}") from error
 
