@@ -1,9 +1,14 @@
 """Pictures: what is drawn is what was given, on the axis that was given, and shown once with a text."""
 
+import re
+
 import matplotlib
 import matplotlib.pyplot as plt
+import numpy as np
+import pandas
 import pytest
 import torch
+from matplotlib.colors import to_hex
 
 from kdcourse import metrics, viz
 from kdcourse.viz import base
@@ -94,3 +99,138 @@ def test_reliability_draws_accuracy_over_confidence_with_dots_that_grow_with_the
     assert small < large
     assert ax.get_lines()[0].get_xydata().tolist() == [[0, 0], [100, 100]]
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["as sure as right", "student"]
+
+
+def bins(share=1.0):
+    return [{"confidence": 0.5, "accuracy": 0.25, "share": share}]
+
+
+@pytest.mark.parametrize("n", [1, 8, 9, 22, 64, 70])
+def test_any_number_of_curves_is_drawn_and_the_first_64_can_be_told_apart(n):
+    ax = viz.curves({f"method {k}": [{"epoch": 1, "a": k}, {"epoch": 2, "a": k}] for k in range(n)}, "a")
+    looks = [(line.get_color(), line.get_marker()) for line in ax.get_lines()]
+    assert len(looks) == n and len(set(looks)) == min(n, 64)
+    assert looks[:8] == list(zip(base.COLOURS, base.MARKERS, strict=True))[:n]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [f"method {k}" for k in range(n)]
+
+
+@pytest.mark.parametrize("n", [8, 9, 22, 70])
+def test_any_number_of_reliabilities_is_drawn_and_the_first_64_can_be_told_apart(n):
+    ax = viz.reliability({f"method {k}": bins() for k in range(n)})
+    looks = [(to_hex(dots.get_facecolor()[0]), dots.get_paths()[0].vertices.tobytes()) for dots in ax.collections]
+    assert len(looks) == n and len(set(looks)) == min(n, 64)
+
+
+@pytest.mark.parametrize("n", [8, 9, 22, 70])
+def test_any_number_of_distributions_is_drawn_and_the_first_64_can_be_told_apart(n):
+    ax = viz.distributions({f"method {k}": [0.25, 0.75] for k in range(n)}, ["a", "b"])
+    looks = {(to_hex(bar.get_facecolor()), bar.get_hatch()) for bar in ax.patches}
+    assert len(ax.patches) == 2 * n and len(looks) == min(n, 64)
+    left, right = (sorted(bar.get_x() for bar in ax.patches)[i * n] for i in (0, 1))
+    assert right - left == pytest.approx(1)
+    plain = {bar.get_hatch() for bar in ax.patches[:16]}
+    assert plain == {""}
+
+
+def test_a_legend_of_many_stands_beside_the_curves_and_inside_the_picture():
+    for n in (8, 40):
+        ax = viz.curves({f"method {k}": [{"epoch": e, "a": k} for e in range(3)] for k in range(n)}, "a")
+        ax.figure.draw_without_rendering()
+        box, inner = ax.get_legend().get_window_extent(), ax.get_window_extent()
+        assert (box.x0 >= inner.x1) == (n > 8)
+        assert box.x1 <= ax.figure.bbox.x1 + 1 and box.y0 >= -1
+
+
+def test_grey_values_are_shown_as_they_are():
+    for x, black in ((torch.full((2, 1, 3, 3), 100, dtype=torch.uint8), 255), (torch.full((2, 1, 3, 3), 0.4), 1)):
+        x[1] += torch.ones_like(x[1]) * (20 if black == 255 else 0.08)
+        x[1, 0, 0, 0] = 0
+        for ax, image in zip(viz.images(x, columns=2).axes, x, strict=True):
+            drawn = ax.images[0].to_rgba(ax.images[0].get_array())
+            expected = 1 - image[0].double().numpy() / black        # 0 is white
+            for channel in range(3):
+                assert drawn[..., channel] == pytest.approx(expected, abs=0.005)
+
+
+@pytest.mark.parametrize("convert", [torch.Tensor.numpy, torch.Tensor.half, torch.Tensor.bfloat16, torch.Tensor.double])
+def test_images_may_be_arrays_and_floats_of_any_kind(convert):
+    for channels in (1, 3):
+        x = torch.rand(3, channels, 2, 2, generator=torch.Generator().manual_seed(0))
+        (first, *_), expected = viz.images(convert(x)).axes, x[0].permute(1, 2, 0).squeeze(-1)
+        assert np.asarray(first.images[0].get_array()) == pytest.approx(expected.numpy(), abs=0.01)
+
+
+@pytest.mark.parametrize("x, said", [
+    (torch.zeros(0, 1, 2, 2), r"at least one; these are \(0, 1, 2, 2\)"),
+    (torch.zeros(1, 2, 2), r"these are \(1, 2, 2\)"),
+    (torch.zeros(2, 2, 2, 1), r"these are \(2, 2, 2, 1\)"), (torch.zeros(2, 4, 2, 2), r"these are \(2, 4, 2, 2\)"),
+    (torch.full((1, 3, 2, 2), 1.5), "before they were normalised"),
+    (-torch.ones(1, 1, 2, 2), "before they were normalised"), (torch.full((1, 1, 2, 2), torch.nan), "bytes or floats"),
+    (torch.ones(1, 1, 2, 2, dtype=torch.long), "bytes or floats"),
+])
+def test_what_is_no_picture_is_refused_in_words(x, said):
+    with pytest.raises(ValueError, match=said):
+        viz.images(x)
+
+
+def test_titles_and_columns_that_do_not_fit_are_refused_in_words():
+    x = torch.zeros(3, 1, 2, 2)
+    for titles in (["a"], range(4)):
+        with pytest.raises(ValueError, match=f"3 images and {len(titles)} titles"):
+            viz.images(x, titles)
+    with pytest.raises(ValueError, match="columns is 0"):
+        viz.images(x, columns=0)
+
+
+ROWS = [{"epoch": 1, "nll": 2.0, "T": 1, "alpha": 0.5, "test": 0.9}]
+DRAWN = {
+    "curves": lambda rows: viz.curves({"alone": rows}, "nll"),
+    "heat_map": lambda rows: viz.heat_map(rows, "T", "alpha", "test"),
+    "reliability": lambda rows: viz.reliability({"alone": rows}),
+}
+
+
+@pytest.mark.parametrize("draw", DRAWN)
+def test_what_is_no_list_of_rows_is_refused_and_the_right_call_shown(draw):
+    with pytest.raises(TypeError, match=re.escape("frame.to_dict('records')")):
+        DRAWN[draw](pandas.DataFrame(ROWS))
+    for rows in (ROWS[0], [1.0, 2.0], "rows", 3):
+        with pytest.raises(TypeError, match="a list with a dict for each; "):
+            DRAWN[draw](rows)
+    with pytest.raises(ValueError, match=r"a row lacks '\w+'; it has: seed, kd"):
+        DRAWN[draw]([{"seed": 0, "kd": 1.0}])
+
+
+@pytest.mark.parametrize("draw", [lambda given: viz.curves(given, "nll"), viz.reliability,
+                                  lambda given: viz.distributions(given, ["a"]),
+                                  lambda given: viz.sweep(given, label="T")])
+def test_nothing_and_what_has_no_name_are_refused_in_words(draw):
+    with pytest.raises(ValueError, match="nothing to draw"):
+        draw({})
+    for given in (ROWS, pandas.DataFrame(ROWS)):
+        with pytest.raises(TypeError, match="to say what is what"):
+            draw(given)
+    with pytest.raises(ValueError, match="no rows to draw"):
+        viz.heat_map([], "T", "alpha", "test")
+
+
+def test_percent_is_refused_where_a_picture_makes_percent_itself():
+    with pytest.raises(ValueError, match=r"the mean at T = 4 is 91: divide percent by 100"):
+        viz.sweep({4: [90, 92]}, label="T")
+    with pytest.raises(ValueError, match=r"the mean of the baseline is 91"):
+        viz.sweep({4: [0.90, 0.92]}, baseline=[90, 92], label="T")
+    with pytest.raises(ValueError, match=r"'test' is shown in percent .* in one row it is 90"):
+        viz.heat_map([{**ROWS[0], "test": 90.0}], "T", "alpha", "test")
+
+
+def test_a_distribution_has_a_probability_for_each_class():
+    with pytest.raises(ValueError, match=r"'student' has 3 probabilities, and there are 2 classes"):
+        viz.distributions({"teacher": [0.5, 0.5], "student": [0.2, 0.3, 0.5]}, ["a", "b"])
+
+
+def test_a_sweep_may_be_over_names():
+    ax = viz.sweep({"adam": [0.5, 0.6], "sgd": [0.6, 0.7]}, label="optimiser")
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["adam", "sgd"]
+    rows = [{"T": "low", "alpha": 0.5, "test": 0.9}, {"T": "high", "alpha": 0.5, "test": 0.8}]
+    ax = viz.heat_map(rows, "T", "alpha", "test")
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["high", "low"]

@@ -160,6 +160,23 @@ def test_rows_that_cannot_be_read_are_refused_in_words(found, message):
         SweepExplorer(found)
 
 
+@pytest.mark.parametrize("convert, message", [
+    (pandas.DataFrame, r"a DataFrame: of a table, frame\.to_dict\('records'\)"),
+    (lambda found: found[0], "a list with a dict for each; this is {'"),
+    (lambda found: [row["test"] for row in found], "a list with a dict for each; one of these is 0.9"),
+])
+def test_what_is_no_list_of_rows_is_refused_and_the_right_call_shown(convert, message):
+    with pytest.raises(TypeError, match=message):
+        SweepExplorer(convert(rows()))
+    with pytest.raises(TypeError, match=message):
+        SweepExplorer(rows(), baseline=convert([{"seed": 0, "test": 0.9}]))
+
+
+def test_rows_may_come_one_by_one():
+    one = SweepExplorer(iter(rows()), baseline=iter([{"seed": 0, "test": 0.9}]))
+    assert len(one.cells) == 9 and one.baseline == {0: 0.9}
+
+
 @pytest.mark.parametrize("alone, message", [
     ([{"seed": 0}], "lacks 'test'"),
     (2 * [{"seed": 0, "test": 0.9}], "two rows are of the baseline, seed 0"),

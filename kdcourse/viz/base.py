@@ -4,19 +4,67 @@ A drawing function takes arrays and an axis (or makes one) and returns the axis.
 """
 
 import io
+from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import PIL.Image
+import torch
 from IPython.display import Image, display
+from torch import Tensor
 
 # Okabe & Ito 2008, "Color Universal Design"; in the order in which the course uses them
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 MARKERS = "osD^vP*X"
 
 
+def look(i: int) -> dict:
+    """Colour and marker of curve or class `i`: a pair of its own for each of the first 64, then from the beginning."""
+    n = len(COLOURS)
+    return {"color": COLOURS[i % n], "marker": MARKERS[(i + 3 * (i // n)) % n]}
+
+
+def records(rows: Iterable[Mapping], *keys: str) -> list[Mapping]:
+    """The rows as a list, if they are dicts that hold these keys.
+
+    Raises TypeError for what is no list of rows (a table of pandas iterates over its columns), and ValueError, naming
+    what there is, when a row lacks a key.
+    """
+    if hasattr(rows, "to_dict"):
+        raise TypeError(f"rows are needed, a dict for each, and this is a {type(rows).__name__}: of a table, "
+                        "frame.to_dict('records') makes them")
+    if isinstance(rows, Mapping | str) or not isinstance(rows, Iterable):
+        raise TypeError(f"rows are needed, a list with a dict for each; this is {rows!r:.100}")
+    rows = list(rows)
+    for row in rows:
+        if not isinstance(row, Mapping):
+            raise TypeError(f"rows are needed, a list with a dict for each; one of these is {row!r:.100}")
+        if lacking := [key for key in keys if key not in row]:
+            raise ValueError(f"a row lacks {lacking[0]!r}; it has: {', '.join(map(str, row))}")
+    return rows
+
+
+def pixels(images) -> Tensor:
+    """Images (N, C, H, W) on the CPU; ValueError unless they are at least one, of 1 or 3 channels, and bytes or floats
+    in [0, 1]."""
+    images = torch.as_tensor(images).detach().cpu()
+    if images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
+        raise ValueError(f"images are (N, 1, H, W) or (N, 3, H, W), at least one; these are {tuple(images.shape)}")
+    if images.dtype != torch.uint8 and not (images.is_floating_point() and 0 <= images.min() <= images.max() <= 1):
+        raise ValueError("images are bytes or floats in [0, 1]: show them as they were before they were normalised")
+    return images
+
+
 def axis(ax, *, size: tuple[float, float] = (6.0, 3.4)):
     """`ax`, or the axis of a new figure of `size` inches."""
     return plt.subplots(figsize=size, layout="constrained")[1] if ax is None else ax
+
+
+def legend(ax, names: Sequence):
+    """What is what: inside the axis; of more than eight beside it, where they hide nothing."""
+    if len(names) <= 8:
+        return ax.legend(frameon=False)
+    columns = -(-len(names) // 16)
+    return ax.legend(frameon=False, fontsize="small", ncols=columns, loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def show(figure=None, *, alt: str, colours: int = 256) -> None:

@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import imsave
 from torch import Tensor
 
-from kdcourse.viz.base import COLOURS, MARKERS
+from kdcourse.viz.base import look as look
+from kdcourse.viz.base import pixels
 
 LABELS = {"description_width": "initial"}  # a label as wide as its words
 PALE = "0.85"                              # what is there to compare with
@@ -116,17 +117,13 @@ def canvas(width: float, height: float) -> Figure:
 
 def gallery(images, y, classes) -> tuple[list[np.ndarray], list[int], list[str]]:
     """Images as arrays (H, W) or (H, W, 3) to be shown, labels and names; ValueError where they do not fit."""
-    images, y, classes = torch.as_tensor(images).detach().cpu(), torch.as_tensor(y).cpu(), [str(c) for c in classes]
-    if images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
-        raise ValueError(f"images are (N, 1, H, W) or (N, 3, H, W), at least one; these are {tuple(images.shape)}")
-    if images.dtype != torch.uint8 and not (images.is_floating_point() and 0 <= images.min() <= images.max() <= 1):
-        raise ValueError("images are bytes or floats in [0, 1]: show them as they were before they were normalised")
+    images, y, classes = pixels(images), torch.as_tensor(y).cpu(), [str(c) for c in classes]
     if y.shape != images.shape[:1] or y.is_floating_point():
         raise ValueError(f"labels are one integer per image: {len(images)} images, but {y.dtype} of {tuple(y.shape)}")
     if not 0 <= y.min() <= y.max() < len(classes):
         raise ValueError(f"labels run from {y.min()} to {y.max()}, but there are {len(classes)} class names")
-    pixels = images if images.dtype == torch.uint8 else (images * 255).round().to(torch.uint8)
-    return [image.permute(1, 2, 0).squeeze(-1).numpy() for image in pixels], y.tolist(), classes
+    images = images if images.dtype == torch.uint8 else (images * 255).round().to(torch.uint8)
+    return [image.permute(1, 2, 0).squeeze(-1).numpy() for image in images], y.tolist(), classes
 
 
 def finite(name: str, values: Tensor, n: int) -> Tensor:
@@ -148,12 +145,6 @@ def percent(share: float) -> str:
 def short(name: str, length: int = 14) -> str:
     """A name that fits into a picture. Its end is kept: many names differ only there."""
     return name if len(name) <= length else f"{name[:length - 5]}…{name[-4:]}"
-
-
-def look(k: int) -> dict:
-    """Colour and marker of class `k`: a pair of its own for each of the first 64 classes."""
-    n = len(COLOURS)
-    return {"color": COLOURS[k % n], "marker": MARKERS[(k + 3 * (k // n)) % n]}
 
 
 def _html_table(rows: list[list[str]]) -> str:

@@ -8,7 +8,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.patches import Rectangle
 
 from kdcourse.metrics import compare, interval
-from kdcourse.viz.base import COLOURS, MARKERS
+from kdcourse.viz.base import COLOURS, MARKERS, records
 from kdcourse.widgets.base import Explorer, canvas, choice, percent, twin
 
 
@@ -20,7 +20,8 @@ class SweepExplorer(Explorer):
     rows of students that learned from hard labels alone ("seed" and `value`); by default those with alpha = 0, over all
     T. `images`, how many images were asked, is for the words. It opens on the setting with the best mean.
 
-    Raises ValueError when there are no rows, a row lacks something or holds no accuracy, or two are of one student.
+    Raises ValueError when there are no rows, a row lacks something or holds no accuracy, or two are of one student, and
+    TypeError for what is no list of rows, such as a table of pandas: `frame.to_dict("records")` makes one of it.
     Introduced in notebook 02.
     """
 
@@ -28,13 +29,13 @@ class SweepExplorer(Explorer):
                  images: int | None = None):
         self.label = value.replace("valid_", "validation ").replace("_", " ").removesuffix(" accuracy") + " accuracy"
         self.images, self.cells = images, {}
-        for row in rows:
+        for row in records(rows):
             cell = T, alpha = float(_read(row, "T")), float(_read(row, "alpha"))
             _add(self.cells.setdefault(cell, {}), row, value, f"T = {T:g}, alpha = {alpha:g}")
         if not self.cells:
             raise ValueError("there are no rows to explore")
         self.baseline = self._alone() if baseline is None else {}
-        for row in baseline or ():
+        for row in () if baseline is None else records(baseline):
             _add(self.baseline, row, value, "the baseline")
         self.alone = _summary(self.baseline)
         self.known = {cell: _summary(values) for cell, values in self.cells.items()}
