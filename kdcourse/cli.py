@@ -1,5 +1,6 @@
 """The command `kdcourse`: `doctor` says what this machine can run, `list` what there is to do, `fetch` gets a data set
-before class, `lesson` makes a worksheet, `start` and `check` are the student's way through an exercise, `release` and `grade` the instructor's.
+before class, `lesson` makes a worksheet; `start` and `check` are the student's way through an exercise, `release` and
+`grade` the instructor's.
 
 It computes nothing that a lesson needs. What takes seconds to import is imported by the command that needs it.
 """
@@ -63,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("list", help="the lessons and the exercises, and what each is about")
     fetching = commands.add_parser("fetch", help="download a data set and verify it, before class")
     fetching.add_argument("source", help="mnist, for example; kdcourse doctor lists them")
-    opening = commands.add_parser("lesson", help="make a worksheet of a lesson in work/lessons/, with blanks to fill in")
+    opening = commands.add_parser("lesson", help="make a worksheet of a lesson, with blanks to fill in")
     opening.add_argument("lesson", help="02_soft_targets, for example; its number will do")
     starting = commands.add_parser("start", help="copy an exercise to work/, where you answer it")
     starting.add_argument("exercise", help="01_vanilla_kd, for example; its number will do")

@@ -1,7 +1,6 @@
 """The command `kdcourse`: how fast it answers, what it lists, and what it says where something is wrong."""
 
 import errno
-import importlib
 import json
 import os
 import shutil
@@ -14,6 +13,7 @@ from torchvision.datasets import MNIST
 
 import kdcourse
 from kdcourse import cli, data, files
+from kdcourse.marking import student
 
 ROOT = Path(__file__).parent.parent
 NAME = "01_vanilla_kd"
@@ -52,7 +52,7 @@ def test_the_command_is_a_module_too(module):
 def test_the_help_of_check_says_how_long_a_cell_may_take(capsys):
     with pytest.raises(SystemExit):
         cli.main(["check", "--help"])
-    seconds = importlib.import_module(cli.handin.__name__).SECONDS
+    seconds = student.SECONDS
     assert f"A cell may take {seconds} seconds" in " ".join(capsys.readouterr().out.split())
 
 
@@ -137,7 +137,6 @@ def test_a_path_with_spaces_is_shown_as_it_can_be_typed(course, monkeypatch, cap
     (course.parent / "my course").mkdir()
     monkeypatch.chdir(course.rename(course.parent / "my course" / "kd").parent.parent)
     monkeypatch.setattr(files, "course_folder", lambda start: course.parent / "my course" / "kd")
-    monkeypatch.setattr(cli.handin, "course_folder", files.course_folder)
     assert cli.main(["start", "1"]) == 0
     path = os.path.join("my course", "kd", "work", NAME, f"{NAME}.ipynb")
     assert f'jupyter lab "{path}"' in capsys.readouterr().out
@@ -360,3 +359,12 @@ def test_fetch_without_a_connection_says_what_to_do(monkeypatch, capsys, tmp_pat
     assert cli.main(["fetch", "mnist"]) == 2
     assert "1. check the network connection" in capsys.readouterr().err
     assert list((tmp_path / "mnist").iterdir()) == []
+
+
+def test_a_worksheet_is_made_beside_the_exercises_and_said_how_to_open(course, capsys):
+    assert cli.main(["lesson", "1"]) == 0
+    sheet = os.path.join("work", "lessons", f"{NAME}.ipynb")
+    assert capsys.readouterr().out == f"{sheet} is yours. Open it with:\n  jupyter lab {sheet}\n"
+    assert (course / sheet).is_file()
+    assert cli.main(["lesson", "1"]) == 2
+    assert "is there already, and nothing was written" in capsys.readouterr().err

@@ -14,7 +14,7 @@ import nbformat
 import pytest
 from notebook_lint import PRIVATE
 
-from kdcourse import cli
+from kdcourse import cli, files
 from kdcourse.marking import checks, student
 from kdcourse.marking.release import release
 from kdcourse.marking.student.results import missing_imports
@@ -270,7 +270,7 @@ def test_start_of_an_unknown_exercise_names_the_choices(course, capsys):
 
 def test_outside_a_course_the_installed_one_is_found(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert student.course_folder(Path.cwd()) == ROOT
+    assert files.course_folder(Path.cwd()) == ROOT
 
 
 def test_work_is_ignored_by_git():

@@ -13,8 +13,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from kdcourse.files import course_folder as course_folder
-from kdcourse.files import shown
+from kdcourse.files import course_folder, shown
 from kdcourse.marking import checks
 from kdcourse.marking.student.base import Result, matching, name_of, read
 from kdcourse.marking.student.reporting import report as report
