@@ -5,6 +5,7 @@ Nothing here knows about networks, data sets or methods.
 
 import difflib
 import hashlib
+import operator
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -67,24 +68,50 @@ def generator(*key: int) -> torch.Generator:
     """A fresh random generator on the CPU that depends on every integer of `key` and on nothing else.
 
     The same key gives the same draws on every machine; keys that differ in one place give unrelated draws.
+    Raises TypeError or ValueError for what is no integer of at least 0.
     """
-    state = np.random.SeedSequence((len(key), *key)).generate_state(1, np.uint64)[0]  # it pads short keys with zeros
-    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
+    for part in key:
+        check_seed(part)
+    state = np.random.SeedSequence((len(key), *key)).generate_state(1, np.uint64)  # it pads short keys with zeros
+    return torch.Generator().manual_seed(int(state[0]) >> 1)
 
 
 @contextmanager
 def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
     """Inside, torch's own generators (the CPU's and that of `device`) start from `seed`; afterwards they are as before.
 
-    For what draws from them and takes no generator: initial weights, dropout.
+    For what draws from them and takes no generator: initial weights, dropout. Raises as `generator` does.
     """
+    check_seed(seed)
     device = torch.device(device)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.default_generator.manual_seed(seed)
-        if device.type == "cuda":
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield
+    on_cuda = device.type == "cuda" and torch.cuda.is_available()  # a fake tensor may claim a device that is not there
+    on_mps = device.type == "mps"  # which has one generator, and fork_rng cannot put it back
+    before = torch.mps.get_rng_state() if on_mps else None
+    try:
+        with torch.random.fork_rng(devices=[device] if on_cuda else []):
+            torch.default_generator.manual_seed(seed)
+            if on_cuda:
+                with torch.cuda.device(device):
+                    torch.cuda.manual_seed(seed)
+            if on_mps:
+                torch.mps.manual_seed(seed)
+            yield
+    finally:
+        if on_mps:
+            torch.mps.set_rng_state(before)
+
+
+def check_seed(seed) -> None:
+    """Raise TypeError or ValueError unless a seed is an integer of at least 0."""
+    try:
+        number = operator.index(seed)
+    except TypeError:
+        raise TypeError(
+            f"a seed is an integer, seed=0 say, and the same one gives the same numbers again; {seed!r} is none. For "
+            "other numbers each time, train once for each seed in range(5)"
+        ) from None
+    if number < 0:
+        raise ValueError(f"a seed is an integer of at least 0; it is {number}")
 
 
 def moment(batch: Batch) -> tuple[int, int]:

@@ -4,13 +4,16 @@ Notebook 01 writes it by hand before it imports it. It never sees test images.
 """
 
 import math
+import operator
 from collections import defaultdict
 
 import torch
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from kdcourse import metrics, profiles
-from kdcourse.core import Choices, check_output, quiet, seeded, total
+from kdcourse.core import Choices, Term, check_output, check_seed, quiet, seeded, total
+from kdcourse.data.base import Source
 
 SCHEDULES = Choices("schedule", {  # the learning rate's factor as a function of progress in [0, 1)
     "constant": lambda progress: 1.0,
@@ -19,7 +22,8 @@ SCHEDULES = Choices("schedule", {  # the learning rate's factor as a function of
 
 
 class NotFinite(RuntimeError):
-    """The loss became NaN or infinite. `rows` holds the epochs before; the student is as it was one step earlier."""
+    """The loss became NaN or infinite. `rows` holds the epochs before; the student, its moving statistics included, is
+    as it was one step earlier."""
 
     def __init__(self, message: str, rows: list[dict]):
         super().__init__(message)
@@ -33,49 +37,91 @@ def fit(distiller, source, *, epochs, lr, batch_size=128, seed=0, optimizer=torc
     A row holds `epoch` (from 1), each term's mean and weight over the images that it was computed for (`ce`,
     `ce_weight`, ...), and of the deployable network `valid_accuracy` in [0, 1] and `valid_nll` in nats. `seed` draws
     the order of the images and what layers such as dropout draw: the same seed gives the same rows. `schedule` scales
-    the learning rate of every parameter group. `on_epoch(rows)` is called after each epoch.
+    the learning rate of every parameter group. `optimizer(groups, lr=lr)` makes the optimiser: a class of `torch.optim`
+    or a function. `on_epoch(rows)` is called after each epoch.
 
-    Raises TypeError or ValueError when the student is frozen or does not return a logit per class, `NotFinite` when
-    the loss does not stay finite. On an interrupt the student keeps what it learnt, and the exception has the `rows`
-    so far.
+    Raises TypeError or ValueError, before anything is trained, when the student is frozen, does not return a logit per
+    class or cannot train on a last batch of one image, and `NotFinite` when the loss does not stay finite. On an
+    interrupt the student keeps what it learnt, and the exception has the `rows` so far.
     """
+    _check_settings(distiller, source, epochs=epochs, batch_size=batch_size, seed=seed, lr=lr, optimizer=optimizer)
     device = torch.device(device or profiles.device())
     distiller, source = distiller.to(device, memory_format=torch.channels_last), source.to(device)
     check(distiller, source)
+    check_last_batch(distiller, source.train, batch_size, seed=seed, augment=augment)
     factor, optimiser = SCHEDULES[schedule], optimizer(distiller.parameter_groups(), lr=lr)
-    rates, rows = [group["lr"] for group in optimiser.param_groups], []
+    for group in optimiser.param_groups:
+        group["initial_lr"] = group["lr"]
+    rows = []
     with seeded(seed, device):
         try:
-            for epoch in tqdm(range(epochs), unit="epoch", leave=False, disable=quiet()):
-                sums, seen = defaultdict(float), defaultdict(int)
-                distiller.train()
-                for step, batch in enumerate(source.train.batches(
-                    batch_size, seed=seed, epoch=epoch, epochs=epochs, augment=augment
-                )):
-                    with profiles.autocast(device):
-                        terms = distiller(batch)
-                    loss = total(terms)
-                    if not loss.isfinite():
-                        raise NotFinite(_explain(terms, epoch, step, lr), rows)
-                    for group, rate in zip(optimiser.param_groups, rates, strict=True):
-                        group["lr"] = rate * factor(batch.progress)
-                    optimiser.zero_grad()
-                    loss.backward()
-                    optimiser.step()
-                    for name, term in terms.items():
-                        for key, value in ((name, term.value), (f"{name}_weight", term.weight)):
-                            sums[key] += len(batch.y) * torch.as_tensor(value).item()
-                            seen[key] += len(batch.y)
+            for number in tqdm(range(epochs), unit="epoch", leave=False, disable=quiet()):
+                batches = source.train.batches(batch_size, seed=seed, epoch=number, epochs=epochs, augment=augment)
+                means = epoch(distiller, batches, optimiser, factor)
                 z, y = metrics.predict(distiller.deployable(), source.valid), source.valid.y.cpu()
-                rows.append({"epoch": epoch + 1} | {key: sums[key] / seen[key] for key in sums}
+                rows.append({"epoch": number + 1} | {key: mean.item() for key, mean in means.items()}
                             | {"valid_accuracy": metrics.accuracy(z, y), "valid_nll": metrics.nll(z, y)})
                 if on_epoch is not None:
                     on_epoch(rows)
-        except KeyboardInterrupt as interrupt:
-            interrupt.rows = rows
-            interrupt.add_note(f"stopped in epoch {len(rows) + 1} of {epochs}: the student keeps what it learnt")
+        except (NotFinite, KeyboardInterrupt) as stopped:
+            stopped.rows = rows
+            if isinstance(stopped, KeyboardInterrupt):
+                stopped.add_note(f"stopped in epoch {len(rows) + 1} of {epochs}: the student keeps what it learnt")
             raise
     return rows
+
+
+def epoch(distiller, batches, optimiser, factor) -> dict[str, Tensor]:
+    """One step for each batch; returns the mean of every term and weight, as `Meter` does.
+
+    `factor(progress)` scales each group's "initial_lr". One number of a step is read from the device, whether the loss
+    is finite, and before anything is updated: it is what `NotFinite` promises.
+    """
+    distiller.train()
+    meter, moving = Meter(), _moving(distiller)
+    for step, batch in enumerate(batches):
+        before = [buffer.clone() for buffer in moving]
+        with profiles.autocast(batch.x.device):
+            terms = distiller(batch)
+        loss = total(terms)
+        if not loss.isfinite():
+            _restore(moving, before)
+            raise NotFinite(_explain(terms, batch.epoch, step, optimiser.param_groups[0]["initial_lr"]), [])
+        for group in optimiser.param_groups:
+            group["lr"] = group["initial_lr"] * factor(batch.progress)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        meter.add(terms, len(batch.y))
+    return meter.means()
+
+
+class Meter:
+    """Means over the images of an epoch. What is added stays on its device until the end, so that no step waits."""
+
+    def __init__(self):
+        self.kept = defaultdict(list)
+
+    def add(self, terms: dict[str, Term], images: int | Tensor) -> None:
+        """Each term's value and weight, which count for so many images: a tensor where it holds several students."""
+        for name, term in terms.items():
+            self.kept[name].append((images, term.value.detach()))
+            self.kept[f"{name}_weight"].append((images, torch.as_tensor(term.weight).detach()))
+
+    def means(self) -> dict[str, Tensor]:
+        """By name, in float64 on the CPU; NaN for what counted for no image."""
+        return {key: _mean(*zip(*kept, strict=True)) for key, kept in self.kept.items()}
+
+
+def _mean(images: tuple, values: tuple[Tensor, ...]) -> Tensor:
+    images = _stacked([torch.as_tensor(n) for n in images])
+    values = _stacked(values).where(images > 0, 0)  # a term that was off may have been anything
+    return sum(n * value for n, value in zip(images, values, strict=True)) / sum(images)
+
+
+def _stacked(values) -> Tensor:
+    """On the CPU before it becomes float64, which not every device has."""
+    return torch.stack([value.to(values[0].device) for value in values]).cpu().double()
 
 
 def check(distiller, source) -> None:
@@ -96,6 +142,78 @@ def check(distiller, source) -> None:
             raise ValueError(f"labels of {split.name} run from {low} to {high}; {allowed}")
     if z.shape[1] != classes:
         raise ValueError(f"the network returns {z.shape[1]} logits, but {source.name} has {classes} classes")
+
+
+def check_last_batch(distiller, split, batch_size: int, *, seed=0, augment=None) -> None:
+    """Raise ValueError if an epoch ends with a batch of one image and the distiller cannot be trained on that, as with
+    batch normalisation of vectors: found before the first step, and nothing is changed by it."""
+    if len(split) % batch_size != 1 and batch_size > 1:
+        return
+    batch, moving = next(split.batches(1, seed=seed, augment=augment)), _moving(distiller.train())
+    before = [buffer.clone() for buffer in moving]
+    try:
+        with seeded(0, batch.x.device), profiles.autocast(batch.x.device):
+            why = "" if total(distiller(batch)).isfinite() else "its loss is not finite"
+    except (RuntimeError, ValueError, ZeroDivisionError) as error:
+        why = str(error)
+    finally:
+        _restore(moving, before)
+    if why:
+        raise ValueError(
+            f"the last batch of every epoch would hold one image ({len(split)} images in batches of {batch_size}), and "
+            f"this distiller cannot be trained on one ({why}): choose another batch_size, {batch_size + 1} say, or "
+            "leave an image out"
+        )
+
+
+def _check_settings(distiller, source, *, epochs, batch_size, seed, lr, optimizer) -> None:
+    if not isinstance(distiller, nn.Module) or not hasattr(distiller, "parameter_groups"):
+        raise TypeError(
+            f"fit trains a distiller, which knows its loss, and {_called(distiller)} is none: write "
+            "fit(distillers.Supervised(network), source, ...) for hard labels, or "
+            "fit(distillers.KD(network, teacher), source, ...)"
+        )
+    if not isinstance(source, Source):
+        raise TypeError(
+            f"fit trains on a source, data.load(name) or data.from_arrays(name, x, y, classes=...), not on "
+            f"{_called(source)}"
+        )
+    check_count("epochs", epochs, at_least=0)
+    check_count("batch_size", batch_size, at_least=1)
+    check_seed(seed)
+    if isinstance(lr, str) or not 0 <= lr < math.inf:
+        raise ValueError(f"lr is the learning rate, a number of at least 0 such as 1e-3; it is {lr!r}")
+    if not callable(optimizer):
+        raise TypeError(
+            f"optimizer is what makes the optimiser from the parameters and lr: torch.optim.Adam, say, or "
+            f"lambda groups, lr: torch.optim.SGD(groups, lr=lr, momentum=0.9); not {_called(optimizer)}"
+        )
+
+
+def check_count(name: str, value, *, at_least: int) -> None:
+    """Raise ValueError unless a setting is a whole number of at least so much."""
+    try:
+        right = operator.index(value) >= at_least
+    except TypeError:
+        right = False
+    if not right:
+        raise ValueError(f"{name} is a whole number of at least {at_least}; it is {value!r}")
+
+
+def _called(thing) -> str:
+    """How a message names what was given: a value by itself, anything larger by its type."""
+    return repr(thing) if isinstance(thing, str | int | float | None) else f"a {type(thing).__name__}"
+
+
+def _moving(distiller) -> list[Tensor]:
+    """What a forward pass changes: the buffers of modules in train mode, such as moving statistics."""
+    return [buffer for module in distiller.modules() if module.training for buffer in module.buffers(recurse=False)]
+
+
+@torch.no_grad()
+def _restore(buffers: list[Tensor], values: list[Tensor]) -> None:
+    for buffer, value in zip(buffers, values, strict=True):
+        buffer.copy_(value)
 
 
 def _explain(terms, epoch: int, step: int, lr: float) -> str:
