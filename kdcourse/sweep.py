@@ -1,13 +1,16 @@
 """`sweep`: the students of a grid of hyper-parameters and seeds, trained as one batched model where that is faster.
 
 The loss is the distiller's own: a prototype is called inside `torch.func.vmap` with its hyper-parameters as tensors.
-What cannot be batched is trained one by one by `train.fit`, with the same result.
+Only what is certainly the same is batched: distillers that differ in the grid's attributes and in nothing else, and
+whose batched loss was tried against their own. All others are trained one by one by `train.fit`, with the same result.
 """
 
 import copy
 import itertools
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import BuiltinFunctionType, FunctionType
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,13 +18,14 @@ from torch.func import functional_call, vmap
 from tqdm.auto import tqdm
 
 from kdcourse import metrics, profiles, train
-from kdcourse.core import quiet, total
+from kdcourse.core import Batch, Term, check_seed, quiet, total
 from kdcourse.models.base import Classifier, Normalise
 from kdcourse.teachers import LogitBank, Teacher
 
 OPTIMISERS = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)     # they treat every entry by itself
 LAYERS = (nn.Linear, nn.ReLU, nn.Flatten, nn.Identity, Normalise)       # faster in a batch of students on a CPU
 CONTAINERS = (Classifier, nn.Sequential, nn.ModuleList)
+PLAIN = (bool, int, float, str, type(None), FunctionType, BuiltinFunctionType)  # what no step can change
 LARGEST = 200_000                                                       # parameters; above, arithmetic is the bound
 FEWEST = 4                                                              # students; below, one by one is as fast
 
@@ -36,10 +40,11 @@ def sweep(student: Callable[[int], nn.Module], make: Callable, grid: Mapping[str
     epoch. A seed has the same first weights and the same order of images at every point, and each result is that of
     `fit` up to rounding. Points are the product of the lists in `grid`: {"T": [1, 4], "alpha": [0.5, 0.9]} makes four.
 
-    Four or more perceptrons without dropout, of up to 200,000 parameters, that learn from logits are trained as one
-    batched model; anything else (convolutions, batch normalisation, dropout, helpers that learn too) one by one.
-    `batched=False` asks for the latter, `batched=True` insists and raises ValueError with the reason if it cannot be.
-    Raises what `make` and `fit` raise.
+    Four or more perceptrons without dropout, of up to 200,000 parameters, that learn from the logits of one teacher by
+    distillers that differ in the grid's numbers and in nothing else are trained as one batched model; anything else
+    (convolutions, batch normalisation, dropout, helpers that learn too, a loss that branches on a hyper-parameter) one
+    by one. `batched=False` asks for the latter, `batched=True` insists and raises ValueError with the reason if it
+    cannot be. Raises what `make` and `fit` raise, and TypeError or ValueError for a grid or seeds that are no lists.
 
     >>> from kdcourse import data, distillers, models
     >>> source = data.load("digits")
@@ -48,137 +53,300 @@ def sweep(student: Callable[[int], nn.Module], make: Callable, grid: Mapping[str
     >>> [row["seed"] for row in rows]
     [0, 1]
     """
+    grid, seeds = _lists(student, make, grid, seeds)
     points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
-    seeds, training = list(seeds), {"epochs": epochs, "lr": lr, "batch_size": batch_size, "optimizer": optimizer,
-                                    "schedule": schedule, "augment": augment, "device": device}
-    if not seeds or not points:
-        raise ValueError(f"a sweep needs at least one seed and one value of everything; given {seeds} and {dict(grid)}")
-    prototypes = [make(student(seeds[0]), **point) for point in points]  # every point is checked before any is trained
-    reason = _why_not(prototypes[0], points, optimizer, device)
+    training = {"epochs": epochs, "lr": lr, "batch_size": batch_size, "optimizer": optimizer, "schedule": schedule,
+                "augment": augment, "device": device}
+    first = [_made(student, make, point, seeds[0]) for point in points]  # all are checked before any is trained
+    train.check_settings(first[0].distiller, source, epochs=epochs, batch_size=batch_size, seed=seeds[0], lr=lr,
+                         optimizer=optimizer)
+    found, reason = None, ""
+    if batched or (batched is None and len(points) * len(seeds) >= FEWEST):
+        reason = _why_not(first, optimizer)
+        if not reason:
+            rest = [[_made(student, make, point, seed) for point in points] for seed in seeds[1:]]
+            found, reason = _together([first, *rest], source, training, history)
     if batched and reason:
         raise ValueError(f"this sweep cannot be batched: {reason}")
-    if batched is None:
-        batched = not reason and len(points) * len(seeds) >= FEWEST
-    if batched:
-        found = _together(student, prototypes[0], points, source, seeds, training, history)
-    else:
-        found = _one_by_one(student, make, points, source, seeds, training)
     rows = []
-    for point, seed, history_of_one, network in found:
-        judged = judge(network) if judge is not None else {}
-        kept = history_of_one if history else history_of_one[-1:]
-        rows += [{**point, "seed": seed, **row, **(judged if row is kept[-1] else {})} for row in kept]
+    for made, history_of_one in found or _one_by_one(student, make, points, source, seeds, training):
+        judged = judge(made.network) if judge is not None else {}
+        kept = (history_of_one if history else history_of_one[-1:]) or [{}]
+        rows += [{**made.point, "seed": made.seed, **row, **(judged if row is kept[-1] else {})} for row in kept]
     return rows
 
 
-def _why_not(distiller: nn.Module, points: list[dict], optimizer, device) -> str:
-    """Why these students cannot be trained as one batched model, or would not be faster; empty if they can."""
-    network, teacher = distiller.student, getattr(distiller, "teacher", None)
-    odd = [type(m).__name__ for m in network.modules() if not isinstance(m, LAYERS + CONTAINERS) and not _idle(m)]
-    groups = distiller.parameter_groups()
-    students = {id(parameter) for parameter in network.parameters()}
-    names = [name for point in points for name, value in point.items()
-             if not isinstance(value, int | float) or not hasattr(distiller, name)]
+class Made(NamedTuple):
+    """A student of the grid before it is trained, and the distiller that trains it."""
+
+    point: dict
+    seed: int
+    network: nn.Module
+    distiller: nn.Module
+
+
+def _made(student, make, point: dict, seed: int) -> Made:
+    network = student(seed)
+    return Made(point, seed, network, make(network, **point))
+
+
+def _lists(student, make, grid, seeds) -> tuple[dict[str, list], list[int]]:
+    """The grid and the seeds as lists. Raises TypeError or ValueError with the right call for anything else."""
+    if isinstance(student, nn.Module) or isinstance(make, nn.Module) or not (callable(student) and callable(make)):
+        raise TypeError(
+            "a sweep builds every student anew, so it is given two functions: "
+            "sweep(lambda seed: models.build('mlp', source.shape, 10, seed=seed), "
+            "lambda student, T: distillers.KD(student, bank, T=T), {'T': [1, 4]}, source, seeds=range(3), ...)"
+        )
+    if not isinstance(grid, Mapping):
+        raise TypeError(f"grid is a dict of lists, {{'T': [1, 4]}} say, or {{}}; it is {grid!r}")
+    for name, values in grid.items():
+        if isinstance(values, str) or not isinstance(values, Iterable):
+            raise TypeError(f"the values of {name} are a list, {{{name!r}: [{values!r}]}} say; given: {values!r}")
+    if isinstance(seeds, str) or not isinstance(seeds, Iterable):
+        raise TypeError(f"seeds are a list, seeds=range(3) for three of them or seeds=[7] for one; given: {seeds!r}")
+    grid, seeds = {name: list(values) for name, values in grid.items()}, list(seeds)
+    for seed in seeds:
+        check_seed(seed)
+    if not seeds or not all(grid.values()):
+        raise ValueError(f"a sweep needs at least one seed and one value of everything; given {seeds} and {grid}")
+    return grid, seeds
+
+
+def _why_not(made: list[Made], optimizer) -> str:
+    """Why these students cannot be trained as one batched model, or would not be faster; empty if they can.
+
+    `made` are the points of one seed. What says nothing certain counts against it."""
+    network = made[0].network
+    odd = [type(m).__name__ for m in network.modules() if type(m) not in LAYERS + CONTAINERS and not _idle(m)]
     if odd:
         return f"{odd[0]} layers are not batched"
     if sum(parameter.numel() for parameter in network.parameters()) > LARGEST:
         return f"students above {LARGEST:,} parameters are not faster in a batch"
-    if len(groups) != 1 or {id(parameter) for parameter in groups[0]["params"]} != students:
-        return "something beside the student is trained"
-    if type(teacher) not in (type(None), Teacher, LogitBank) or _others(distiller):
-        return "only one teacher that gives logits can be shared"
     if optimizer not in OPTIMISERS:
         return f"{getattr(optimizer, '__name__', optimizer)} may mix the weights of several students"
-    return f"{names[0]} is no number that the distiller keeps under this name" if names else ""
+    return next(filter(None, map(_odd_one, made)), "") or _difference(made)
+
+
+def _odd_one(made: Made) -> str:
+    """What keeps this distiller, whatever the others are, from being one of a batch; empty if nothing does."""
+    distiller, network = made.distiller, made.network
+    groups = distiller.parameter_groups()
+    trained = sorted(id(parameter) for group in groups for parameter in group["params"])
+    if distiller.student is not network or distiller.deployable() is not network:
+        return "what is trained or deployed is not the student as it was built"
+    if len(groups) != 1 or set(groups[0]) != {"params"} or trained != sorted(map(id, network.parameters())):
+        return "something beside the student is trained, not all of it, or at a rate of its own"
+    others = {*distiller._modules, *distiller._buffers, *distiller._parameters} - {"student", "teacher"}
+    if type(getattr(distiller, "teacher", None)) not in (type(None), Teacher, LogitBank) or others:
+        return "only one teacher that gives logits can be shared"
+    for name, value in made.point.items():
+        kept = vars(distiller).get(name)
+        if not _number(value) or not _number(kept) or kept != value:
+            return f"{name} is no number that the distiller keeps as it is under this name"
+    changing = [name for name in vars(distiller).keys() - vars(nn.Module()) if not _plain(vars(distiller)[name])]
+    return f"a step may change {changing[0]!r}, which the distiller keeps" if changing else ""
+
+
+def _difference(made: list[Made]) -> str:
+    """In what the distillers differ beside the grid's numbers; empty if in nothing."""
+    first = made[0]
+    for other in made[1:]:
+        if type(first.distiller) is not type(other.distiller):
+            return "the points have distillers of several classes"
+        if not _same_teacher(*(getattr(one.distiller, "teacher", None) for one in (first, other))):
+            return "the points have several teachers"
+        ours, theirs = (_own(one.distiller) | dict.fromkeys(one.point) for one in (first, other))
+        unlike = [name for name in ours.keys() | theirs.keys() if not _alike(ours.get(name), theirs.get(name))]
+        if unlike:
+            return f"the points differ in {min(unlike)!r} as well, which is not in the grid"
+        if not _alike(first.network, other.network):
+            return "the points have students of several kinds"
+    return ""
+
+
+def _own(distiller: nn.Module) -> dict:
+    """The attributes of a distiller, its networks left out; hooks are among them."""
+    return {name: value for name, value in vars(distiller).items() if name != "_modules"}
+
+
+def _number(value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _plain(value) -> bool:
+    return all(map(_plain, value)) if type(value) is tuple else isinstance(value, PLAIN)
 
 
 def _idle(module: nn.Module) -> bool:
-    return isinstance(module, nn.Dropout) and module.p == 0
+    return type(module) is nn.Dropout and module.p == 0
 
 
-def _others(distiller: nn.Module) -> list[str]:
-    return [name for name, _ in distiller.named_children() if name not in ("student", "teacher")]
+def _same_teacher(one, other) -> bool:
+    return one is other or (type(one) is type(other) is Teacher and one.network is other.network)
 
 
-def _one_by_one(student, make, points, source, seeds, training):
-    """`fit` for every (point, seed): yields the point, the seed, the rows and the network."""
+def _alike(one, other) -> bool:
+    """Whether two attributes are certainly equal; of modules, all but the values of what is trained."""
+    if one is other or type(one) is not type(other):
+        return one is other
+    if isinstance(one, nn.Parameter) and one.requires_grad and other.requires_grad:
+        return (one.shape, one.dtype) == (other.shape, other.dtype)
+    if isinstance(one, Tensor):
+        return one.dtype == other.dtype and one.requires_grad == other.requires_grad and torch.equal(one, other)
+    if isinstance(one, nn.Module):
+        return _alike(vars(one), vars(other))
+    if isinstance(one, Mapping):
+        return list(one) == list(other) and all(_alike(one[key], other[key]) for key in one)
+    if isinstance(one, tuple | list):
+        return len(one) == len(other) and all(map(_alike, one, other))
+    return isinstance(one, (*PLAIN, set, torch.Size)) and one == other
+
+
+def _one_by_one(student, make, points, source, seeds, training) -> Iterator[tuple[Made, list[dict]]]:
+    """`fit` for every (point, seed)."""
     for point, seed in itertools.product(points, seeds):
-        network = student(seed)
-        yield point, seed, train.fit(make(network, **point), source, seed=seed, **training), network
+        made = _made(student, make, point, seed)
+        yield made, train.fit(made.distiller, source, seed=seed, **training)
 
 
-def _together(student, prototype, points, source, seeds, training, history):
-    """The same from one batched model; weights and losses have two more axes in front, (seeds, points)."""
+def _together(made: list[list[Made]], source, training, history) -> tuple[list | None, str]:
+    """The same from one batched model, `made` by seed and point; or None, and why it cannot be."""
     device = torch.device(training["device"] or profiles.device())
-    prototype, source = prototype.to(device), source.to(device)
-    train.check(prototype, source)
-    networks = [student(seed).to(device) for seed in seeds]
-    weights = {name: nn.Parameter(torch.stack([dict(network.named_parameters())[name].detach() for network in networks])
-                                  [:, None].repeat(1, len(points), *[1] * parameter.ndim))
-               for name, parameter in prototype.student.named_parameters()}
-    values = {name: torch.tensor([float(point[name]) for point in points], device=device) for name in points[0]}
-    optimiser = training["optimizer"](list(weights.values()), lr=training["lr"], fused=device.type in ("cpu", "cuda"))
-    factor = train.SCHEDULES[training["schedule"]]
-    histories = [[[] for _ in points] for _ in seeds]
-    for epoch in tqdm(range(training["epochs"]), unit="epoch", leave=False, disable=quiet()):
-        sums, seen = defaultdict(float), defaultdict(int)
-        for batches in zip(*(source.train.batches(training["batch_size"], seed=seed, epoch=epoch,
-                                                  epochs=training["epochs"], augment=training["augment"])
-                             for seed in seeds), strict=True):
-            losses, terms = _losses(prototype, weights, values, batches)
-            if not losses.isfinite().all():
-                s, p = (~losses.isfinite()).nonzero()[0].tolist()
-                raise train.NotFinite(f"the loss of {points[p]}, seed {seeds[s]}, is not finite in epoch {epoch + 1}; "
-                                      f"try a smaller learning rate than {training['lr']:g}", histories[s][p])
-            for group in optimiser.param_groups:
-                group["lr"] = training["lr"] * factor(batches[0].progress)
-            optimiser.zero_grad()
-            losses.sum().backward()
-            optimiser.step()
-            for key, value in terms.items():
-                sums[key] += len(batches[0].y) * value.detach().double()
-                seen[key] += len(batches[0].y)
-        if not history and epoch + 1 < training["epochs"]:
-            continue
-        judged = _judged(prototype.student, weights, source.valid)
-        for s, p in itertools.product(range(len(seeds)), range(len(points))):
-            row = {key: added[s, p].item() / seen[key] for key, added in sums.items()}
-            off = {key for key in row if row.get(f"{key}_weight") == 0}  # switched off at this point: absent, as in fit
-            row = {key: value for key, value in row.items() if key.removesuffix("_weight") not in off}
-            histories[s][p].append({"epoch": epoch + 1} | row | judged[s][p])
-    for p, s in itertools.product(range(len(points)), range(len(seeds))):
-        network = student(seeds[s]).to(device)
-        network.load_state_dict({name: weight[s, p].detach() for name, weight in weights.items()}, strict=False)
-        yield points[p], seeds[s], histories[s][p], network
+    source, reason = source.to(device), _why_not(list(itertools.chain(*made)), training["optimizer"])
+    if reason:
+        return None, reason
+    students = _Students(made, device)
+    train.check(students.prototype, source)
+    try:
+        reason = _tried(students, source.train, training)
+        histories = [] if reason else _trained(students, source, training, history)
+    except train.NotFinite:
+        raise
+    except Exception as error:  # vmap raises several kinds, where it has no rule or a number is looked at
+        reason = f"its loss cannot be computed for several students at once: {str(error).strip().splitlines()[0]}"
+    if reason:
+        return None, reason
+    places = itertools.product(range(len(made[0])), range(len(made)))
+    return [(students.finished(s, p), histories[s][p]) for p, s in places], ""
 
 
-def _losses(prototype, weights, values, batches) -> tuple[Tensor, dict[str, Tensor]]:
-    """Every student's loss, (seeds, points), and its terms: `batches` holds each seed's own images."""
-    x, y, index = (torch.stack(parts) for parts in list(zip(*batches, strict=True))[:3])
-    teacher = getattr(prototype, "teacher", None)
-    z_t = x if teacher is None else torch.stack([teacher(batch) for batch in batches])
-    moment = batches[0]._replace(x=None, y=None, index=None)
+class _Students:
+    """All students as one model: weights with two more axes in front, (seeds, points), and the grid's numbers with one,
+    (points). The first distiller is the prototype of every loss, and is left as it is."""
 
-    def of_one(weights, values, x, y, index, z_t):
-        distiller = copy.copy(prototype)
-        distiller._modules = {"student": prototype.student}
+    def __init__(self, made: list[list[Made]], device: torch.device):
+        self.made, self.device = made, device
+        self.prototype = made[0][0].distiller.to(device)
+        stacked = lambda name: torch.stack(  # noqa: E731
+            [torch.stack([one.network.get_parameter(name).detach().to(device) for one in row]) for row in made])
+        self.weights = {name: nn.Parameter(stacked(name)) for name, _ in made[0][0].network.named_parameters()}
+        self.values = {name: torch.tensor([float(one.point[name]) for one in made[0]], device=device)
+                       for name in made[0][0].point}
+
+    def losses(self, batches: Sequence[Batch]) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor, Tensor]]]:
+        """Every student's loss, (seeds, points), and by name each term's value, its weight, and whether it is on.
+        `batches` holds each seed's own images."""
+        teacher = getattr(self.prototype, "teacher", None)
+        x, y, index = (torch.stack(parts) for parts in zip(*(batch[:3] for batch in batches), strict=True))
+        z_t = x if teacher is None else torch.stack([teacher(batch) for batch in batches])
+
+        def of_one(weights, values, x, y, index, z_t):
+            terms = self._terms(weights, values, batches[0]._replace(x=x, y=y, index=index), z_t)
+            return total(terms), {name: _as_tensors(term) for name, term in terms.items()}
+
+        of_points = vmap(of_one, in_dims=(0, 0, None, None, None, None))
+        return vmap(of_points, in_dims=(0, None, 0, 0, 0, 0))(self.weights, self.values, x, y, index, z_t)
+
+    def _terms(self, weights, values, batch: Batch, z_t: Tensor) -> dict[str, Term]:
+        """The prototype's terms, with one student's weights and numbers and the teacher's answer as it is."""
+        distiller = copy.copy(self.prototype)
+        distiller._modules = {"student": self.prototype.student}
         distiller.__dict__ |= values | {"teacher": lambda batch: z_t}
-        named = {f"student.{name}": weight for name, weight in weights.items()}
-        terms = functional_call(distiller, named, (moment._replace(x=x, y=y, index=index),))
-        found = {}
-        for name, term in terms.items():
-            found |= {name: term.value, f"{name}_weight": torch.as_tensor(term.weight, device=x.device)}
-        return total(terms), found
+        return functional_call(distiller, {f"student.{name}": value for name, value in weights.items()}, (batch,))
 
-    points = vmap(of_one, in_dims=(0, 0, None, None, None, None))
-    return vmap(points, in_dims=(0, None, 0, 0, 0, 0))(weights, values, x, y, index, z_t)
+    @torch.no_grad()
+    def judged(self, split) -> list[list[dict]]:
+        """Accuracy and likelihood of every student on the images of `split`, by seed and point."""
+        network = self.prototype.student.eval()
+        one = lambda weights, x: functional_call(network, weights, (x,))  # noqa: E731
+        every = vmap(vmap(one, in_dims=(0, None)), in_dims=(0, None))
+        z = torch.cat([every(self.weights, batch.x) for batch in split.batches(500)], dim=2).cpu()
+        y = split.y.cpu()
+        return [[{"valid_accuracy": metrics.accuracy(z_s, y), "valid_nll": metrics.nll(z_s, y)} for z_s in seed]
+                for seed in z]
+
+    def finished(self, s: int, p: int) -> Made:
+        """A copy of the student of this seed and point, with what it learnt."""
+        network = copy.deepcopy(self.made[s][p].network).to(self.device).eval()
+        network.load_state_dict({name: weight[s, p].detach() for name, weight in self.weights.items()}, strict=False)
+        return self.made[s][p]._replace(network=network)
 
 
-@torch.no_grad()
-def _judged(network: nn.Module, weights: dict[str, Tensor], split) -> list[list[dict]]:
-    """Accuracy and likelihood of every student on the images of `split`, by seed and point."""
-    one = lambda weights, x: functional_call(network, weights, (x,))  # noqa: E731
-    every = vmap(vmap(one, in_dims=(0, None)), in_dims=(0, None))
-    z, y = torch.cat([every(weights, batch.x) for batch in split.batches(500)], dim=2).cpu(), split.y.cpu()
-    return [[{"valid_accuracy": metrics.accuracy(z_s, y), "valid_nll": metrics.nll(z_s, y)} for z_s in seed]
-            for seed in z]
+def _as_tensors(term: Term) -> tuple[Tensor, Tensor, Tensor]:
+    """A term's value, its weight, and whether it is on: a hyper-parameter switches it off by weight 0, where `fit`
+    finds the term absent."""
+    weight = torch.as_tensor(term.weight, device=term.value.device)
+    return term.value, weight, weight != 0 if isinstance(term.weight, Tensor) else torch.ones_like(weight, dtype=bool)
+
+
+def _tried(students: _Students, split, training) -> str:
+    """What the batched loss of some images at three times in the training does otherwise than each point's own
+    distiller; empty if nothing."""
+    size = min(training["batch_size"], 32)
+    batch = next(split.batches(size, seed=students.made[0][0].seed, augment=training["augment"]))
+    for progress in (0.0, 0.5, 0.999):
+        now = batch._replace(progress=progress)
+        _, terms = students.losses([now] * len(students.made))
+        for p, made in enumerate(students.made[0]):
+            distiller = made.distiller.to(students.device).train()
+            before = dict(vars(distiller))
+            own = distiller(now)
+            if not _alike(before, vars(distiller)):
+                return "its loss changes what the distiller keeps"
+            together = {name: (value[0, p], weight[0, p]) for name, (value, weight, on) in terms.items() if on[0, p]}
+            if own.keys() != together.keys() or not all(
+                torch.allclose(torch.as_tensor(a).float().cpu(), b.float().cpu(), rtol=1e-3, atol=1e-5, equal_nan=True)
+                for name, term in own.items() for a, b in zip((term.value, term.weight), together[name], strict=True)
+            ):
+                return "its batched loss is not that of each distiller by itself"
+    return ""
+
+
+def _trained(students: _Students, source, training, history) -> list[list[list[dict]]]:
+    """Trains them all; each one's rows, by seed and point: all of them with `history`, else the last."""
+    optimiser = training["optimizer"](list(students.weights.values()), lr=training["lr"],
+                                      fused=students.device.type in ("cpu", "cuda"))
+    rows = [[[] for _ in row] for row in students.made]
+    for number in tqdm(range(training["epochs"]), unit="epoch", leave=False, disable=quiet()):
+        means = _epoch(students, source.train, optimiser, number, training, rows)
+        if not history and number + 1 < training["epochs"]:
+            continue
+        judged = students.judged(source.valid)
+        for s, p in itertools.product(range(len(rows)), range(len(rows[0]))):
+            own = {key: mean[s, p].item() for key, mean in means.items() if not mean[s, p].isnan()}  # absent, as in fit
+            rows[s][p].append({"epoch": number + 1} | own | judged[s][p])
+    return rows
+
+
+def _epoch(students: _Students, split, optimiser, number: int, training, rows) -> dict[str, Tensor]:
+    """One step of every student for each batch of its seed; the means of the terms, (seeds, points)."""
+    meter, factor, lr = train.Meter(), train.SCHEDULES[training["schedule"]], training["lr"]
+    students.prototype.train()
+    batches_of = [split.batches(training["batch_size"], seed=row[0].seed, epoch=number, epochs=training["epochs"],
+                                augment=training["augment"]) for row in students.made]
+    for batches in zip(*batches_of, strict=True):
+        losses, terms = students.losses(batches)
+        if not losses.isfinite().all():
+            s, p = (~losses.isfinite()).nonzero()[0].tolist()
+            made = students.made[s][p]
+            raise train.NotFinite(f"the loss of {made.point}, seed {made.seed}, is not finite in epoch {number + 1}; "
+                                  f"try a smaller learning rate than {lr:g}", rows[s][p])
+        for group in optimiser.param_groups:
+            group["lr"] = lr * factor(batches[0].progress)
+        optimiser.zero_grad()
+        losses.sum().backward()
+        optimiser.step()
+        for name, (value, weight, on) in terms.items():
+            meter.add({name: Term(weight, value)}, len(batches[0].y) * on)
+    return meter.means()

@@ -44,7 +44,7 @@ def fit(distiller, source, *, epochs, lr, batch_size=128, seed=0, optimizer=torc
     class or cannot train on a last batch of one image, and `NotFinite` when the loss does not stay finite. On an
     interrupt the student keeps what it learnt, and the exception has the `rows` so far.
     """
-    _check_settings(distiller, source, epochs=epochs, batch_size=batch_size, seed=seed, lr=lr, optimizer=optimizer)
+    check_settings(distiller, source, epochs=epochs, batch_size=batch_size, seed=seed, lr=lr, optimizer=optimizer)
     device = torch.device(device or profiles.device())
     distiller, source = distiller.to(device, memory_format=torch.channels_last), source.to(device)
     check(distiller, source)
@@ -166,7 +166,7 @@ def check_last_batch(distiller, split, batch_size: int, *, seed=0, augment=None)
         )
 
 
-def _check_settings(distiller, source, *, epochs, batch_size, seed, lr, optimizer) -> None:
+def check_settings(distiller, source, *, epochs, batch_size, seed, lr, optimizer) -> None:
     if not isinstance(distiller, nn.Module) or not hasattr(distiller, "parameter_groups"):
         raise TypeError(
             f"fit trains a distiller, which knows its loss, and {_called(distiller)} is none: write "
