@@ -1,12 +1,19 @@
 """A sweep gives what `fit` gives one by one, batched or not, and says why it cannot be batched."""
 
+import inspect
+import itertools
+import random
+
 import pandas
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from kdcourse import data, distillers, metrics, models, train
+from kdcourse.core import Term
 from kdcourse.data import Augment
+from kdcourse.losses import kd_loss
 from kdcourse.sweep import sweep
 from kdcourse.teachers import FeatureBank, LogitBank, Teacher
 
@@ -17,6 +24,11 @@ TRAINING = {"epochs": 3, "lr": 3e-3, "batch_size": 64}
 def source():
     digits = data.load("digits")
     return digits.with_train(digits.train.take(torch.arange(300), "first"))
+
+
+@pytest.fixture(scope="module")
+def few(source):
+    return source.with_train(source.train.take(torch.arange(150), "few"))
 
 
 @pytest.fixture(scope="module")
@@ -173,3 +185,320 @@ def test_the_prototype_is_left_as_it_was(source, bank):
     for distiller, before in made:
         assert torch.equal(weights(distiller.student), before) and isinstance(distiller.T, int)
         assert distiller.teacher is bank
+
+
+# only what is the same is batched
+
+def by_hand(make, grid, source, build=student, **settings):
+    """The rows of a sweep, from `fit` and nothing else."""
+    training, rows = TRAINING | {"seeds": (3, 0)} | settings, []
+    seeds, points = training.pop("seeds"), [dict(zip(grid, v, strict=True)) for v in itertools.product(*grid.values())]
+    for point, seed in itertools.product(points, seeds):
+        history = train.fit(make(build(seed), **point), source, seed=seed, **training)
+        rows.append({**point, "seed": seed, **history[-1]})
+    return rows
+
+
+def assert_same(rows, expected):
+    assert [row.keys() for row in rows] == [row.keys() for row in expected]
+    for row, other in zip(rows, expected, strict=True):
+        assert row == pytest.approx(other, rel=1e-3, abs=1e-5)
+
+
+def random_grid(method, draw):
+    """Two values for each of two hyper-parameters that are numbers: shares from [0, 1], ends included, others around
+    their default."""
+    numbers = [p for p in inspect.signature(method).parameters.values() if type(p.default) is float]
+    shares = {"alpha", "lam", "w", "stop", "soft_until", "ramp", "warm_up", "masked", "hint_first"}
+    return {
+        p.name: [draw.choice([0.0, 1.0, draw.random()]), draw.random()] if p.name in shares else
+        [p.default * draw.uniform(0.5, 2) + 1e-9 for _ in range(2)]
+        for p in draw.sample(numbers, min(2, len(numbers)))
+    }
+
+
+@pytest.mark.parametrize("draw", range(2))
+@pytest.mark.parametrize("name", distillers.METHODS)
+def test_for_every_method_and_random_grids_a_sweep_gives_what_fit_gives(name, draw, few):
+    method = distillers.METHODS[name]
+    build = student
+    if name in ("at", "ofd"):  # which need places, or batch normalisation
+        build = lambda seed: models.build("resnet8", (1, 8, 8), 10, seed=seed, width=2)  # noqa: E731
+    # a peer or a learner is trained as well: a new one for every student
+    make = lambda network, **point: method(network, build(50), **point)  # noqa: E731
+    if name in ("kd", "eskd", "dkd", "ats", "dist"):
+        taught = LogitBank.record(build(50), few.train)
+        make = lambda network, **point: method(network, taught, **point)  # noqa: E731
+    grid = random_grid(method, random.Random(f"{name} {draw}"))
+    settings = {"epochs": 1}
+    assert_same(sweep(build, make, grid, few, **TRAINING | {"seeds": (3, 0)} | settings),
+                by_hand(make, grid, few, build, **settings))
+
+
+class HalfT(distillers.KD):
+    """Derives something from a hyper-parameter where it is built."""
+
+    def __init__(self, student, teacher, *, T=4.0):
+        super().__init__(student, teacher, T=T)
+        self.half = T / 2
+
+    def forward(self, batch):
+        return {"kd": Term(1.0, kd_loss(self.student(batch.x), self.teacher(batch), T=self.half))}
+
+
+class Branches(distillers.KD):
+    """Looks into its hyper-parameter, between `begin` and `end`."""
+
+    begin, end = -1.0, 2.0
+
+    def forward(self, batch):
+        if self.begin < batch.progress < self.end and self.T > 2:
+            return super().forward(batch)
+        return {"ce": Term(1.0, F.cross_entropy(self.student(batch.x), batch.y))}
+
+
+class BranchesLate(Branches):
+    begin, end = 0.6, 0.9  # which a trial at the start, in the middle and at the end does not see
+
+
+class Counts(distillers.KD):
+    """Keeps a schedule of its own."""
+
+    calls = 0
+
+    def forward(self, batch):
+        self.calls += 1
+        return {"kd": Term(1.0 / self.calls, super().forward(batch)["kd"].value)}
+
+
+class Collects(distillers.KD):
+    def __init__(self, student, teacher, *, T=4.0):
+        super().__init__(student, teacher, T=T)
+        self.seen = []
+
+    def forward(self, batch):
+        self.seen.append(batch.progress)
+        return {"kd": Term(1.0 / len(self.seen), super().forward(batch)["kd"].value)}
+
+
+class Flips(distillers.KD):
+    """Asks its teacher about other images than the student."""
+
+    def forward(self, batch):
+        flipped = batch._replace(x=batch.x.flip(3))
+        return {"kd": Term(1.0, kd_loss(self.student(batch.x), self.teacher(flipped), T=self.T))}
+
+
+class Zero(distillers.KD):
+    """Returns a term that is switched off, weighted 0."""
+
+    def forward(self, batch):
+        terms = distillers.KD(self.student, self.teacher, T=4, alpha=0.5)(batch)
+        return {"ce": terms["ce"], "kd": Term(self.alpha, terms["kd"].value)}
+
+
+class OwnRate(distillers.KD):
+    def parameter_groups(self):
+        return [{"params": list(self.student.parameters()), "lr": 1e-4}]
+
+
+class OtherShip(distillers.KD):
+    def deployable(self):
+        return nn.Sequential(self.student, nn.Softmax(dim=1))
+
+
+class Weighted(distillers.KD):
+    """Keeps a tensor that is not the grid's."""
+
+    def __init__(self, student, teacher, *, T=4.0):
+        super().__init__(student, teacher, T=T)
+        self.register_buffer("scale", torch.tensor(1.0 + T))
+
+    def forward(self, batch):
+        return {"kd": Term(1.0, self.scale * super().forward(batch)["kd"].value)}
+
+
+class Python(distillers.KD):
+    """Makes a number of a hyper-parameter, which a tensor of several cannot be."""
+
+    def forward(self, batch):
+        return {"kd": Term(1.0, kd_loss(self.student(batch.x), self.teacher(batch), T=2 ** round(float(self.T))))}
+
+
+def in_a_closure(network, bank, T):
+    class Mine(distillers.KD):
+        def forward(self, batch):
+            return {"kd": Term(1.0, kd_loss(self.student(batch.x), self.teacher(batch), T=2 * T))}
+
+    return Mine(network, bank, T=T)
+
+
+def patched(network, bank, T):
+    distiller = distillers.KD(network, bank, T=T)
+    distiller.forward = lambda batch: {"ce": Term(T, F.cross_entropy(network(batch.x), batch.y))}
+    return distiller
+
+
+def scaled(network, factor):
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter *= factor
+    return network
+
+
+def without_head(network):
+    network.linear.requires_grad_(False)
+    return network
+
+
+def other_bank(bank):
+    return LogitBank(bank.table * 0.5, origin=bank.origin, teacher="another")
+
+
+NOT_THE_SAME = {
+    "another number": (lambda bank: lambda s, T: distillers.KD(s, bank, T=4 * T), "T is no number that the distiller"),
+    "a bank by point": (lambda bank: lambda s, T: distillers.KD(s, other_bank(bank) if T > 2 else bank, T=T),
+                        "several teachers"),
+    "derived": (lambda bank: lambda s, T: HalfT(s, bank, T=T), "differ in 'half'"),
+    "a branch": (lambda bank: lambda s, T: Branches(s, bank, T=T), "several students at once"),
+    "a late branch": (lambda bank: lambda s, T: BranchesLate(s, bank, T=T), "several students at once"),
+    "early stopping": (lambda bank: lambda s, T: distillers.ESKD(s, bank, stop=T / 10), "no number"),
+    "a counter": (lambda bank: lambda s, T: Counts(s, bank, T=T), "changes what the distiller keeps"),
+    "a list": (lambda bank: lambda s, T: Collects(s, bank, T=T), "a step may change 'seen'"),
+    "its own rate": (lambda bank: lambda s, T: OwnRate(s, bank, T=T), "at a rate of its own"),
+    "another network": (lambda bank: lambda s, T: OtherShip(s, bank, T=T), "trained or deployed is not the student"),
+    "a buffer": (lambda bank: lambda s, T: Weighted(s, bank, T=T), "can be shared"),
+    "a python number": (lambda bank: lambda s, T: Python(s, bank, T=T), "several students at once"),
+    "a closure": (lambda bank: lambda s, T: in_a_closure(s, bank, T), "several classes"),
+    "a method of its own": (lambda bank: lambda s, T: patched(s, bank, T), "differ in 'forward'"),
+    "part of it frozen": (lambda bank: lambda s, T: distillers.KD(without_head(s), bank, T=T), "not all of it"),
+    "another class": (lambda bank: lambda s, T: (distillers.KD if T > 2 else distillers.ESKD)(s, bank, T=T),
+                      "several classes"),
+    "a wrapped student": (lambda bank: lambda s, T: distillers.KD(
+        models.wrap(s, mean=[0.0], std=[1.0]), bank, T=T), "the student as it was built"),
+}
+
+
+@pytest.fixture(scope="module")
+def few_bank(few):
+    return LogitBank.record(student(99, hidden=(32,)), few.train)
+
+
+@pytest.mark.parametrize("case", NOT_THE_SAME)
+def test_distillers_that_are_not_the_same_are_trained_one_by_one_and_the_reason_is_said_when_insisted(
+    case, few, few_bank
+):
+    make, reason = NOT_THE_SAME[case][0](few_bank), NOT_THE_SAME[case][1]
+    grid = {"T": [1, 4]}
+    assert_same(sweep(student, make, grid, few, seeds=(3, 0), **TRAINING), by_hand(make, grid, few))
+    with pytest.raises(ValueError, match=f"cannot be batched: .*{reason}"):
+        sweep(student, make, grid, few, seeds=(3, 0), batched=True, **TRAINING)
+
+
+@pytest.mark.parametrize("grid, make", [
+    ({"stop": [0.3, 0.8]}, distillers.ESKD), ({"warm_up": [0.0, 0.5]}, distillers.DKD),
+    ({"times_T_squared": [True, False]}, distillers.DIST), ({"alpha": [0.0, 0.5]}, Zero),
+], ids=str)
+def test_a_hyper_parameter_that_a_loss_looks_into_or_that_is_no_number_is_swept_one_by_one(grid, make, few, few_bank):
+    every = lambda network, **point: make(network, few_bank, **point)  # noqa: E731
+    assert_same(sweep(student, every, grid, few, seeds=(3, 0), **TRAINING), by_hand(every, grid, few))
+    with pytest.raises(ValueError, match="cannot be batched"):
+        sweep(student, every, grid, few, seeds=(3, 0), batched=True, **TRAINING)
+
+
+def test_a_teacher_that_is_asked_about_other_images_is_not_batched(few):
+    teacher = Teacher(student(50, hidden=(32,)))
+    make = lambda network, T: Flips(network, teacher, T=T)  # noqa: E731
+    assert_same(sweep(student, make, {"T": [1, 4]}, few, seeds=(3, 0), **TRAINING),
+                by_hand(make, {"T": [1, 4]}, few))
+    with pytest.raises(ValueError, match="its batched loss is not that of each distiller by itself"):
+        sweep(student, make, {"T": [1, 4]}, few, seeds=(3, 0), batched=True, **TRAINING)
+
+
+def test_students_that_make_has_changed_learn_from_there_in_a_batch_too(few, few_bank):
+    make = lambda network, T: distillers.KD(scaled(network, 0.5), few_bank, T=T)  # noqa: E731
+    (together, ours), (apart, theirs) = both(make, {"T": [1, 4]}, few)
+    torch.testing.assert_close(ours, theirs, rtol=2e-3, atol=2e-4)
+    assert_same(together, apart)
+    one = sweep(student, make, {"T": [1]}, few, seeds=[3], batched=True, **TRAINING)
+    other = sweep(student, lambda network, T: distillers.KD(network, few_bank, T=T), {"T": [1]}, few, seeds=[3],
+                  batched=True, **TRAINING)
+    assert one[0]["kd"] != pytest.approx(other[0]["kd"], rel=1e-3)
+
+
+def test_one_network_that_teaches_every_point_is_one_teacher(few):
+    teacher = student(50, hidden=(32,))
+    make = lambda network, T: distillers.KD(network, teacher, T=T)  # noqa: E731
+    assert_same(sweep(student, make, {"T": [1, 4]}, few, seeds=(3, 0), batched=True, **TRAINING),
+                by_hand(make, {"T": [1, 4]}, few))
+
+
+def test_a_weight_that_rises_from_0_counts_the_images_that_fit_counts(few, few_bank):
+    class Rises(distillers.KD):
+        def forward(self, batch):
+            weight = self.alpha * batch.progress  # 0 in the first batch, a tensor in a sweep
+            return distillers.base.switched_on({
+                "ce": Term(1.0, F.cross_entropy(self.student(batch.x), batch.y)),
+                "kd": Term(weight, kd_loss(self.student(batch.x), self.teacher(batch), T=self.T)),
+            })
+
+    make, settings = lambda network, alpha: Rises(network, few_bank, alpha=alpha), TRAINING | {"epochs": 1}
+    assert_same(sweep(student, make, {"alpha": [0.0, 0.5]}, few, seeds=(3, 0), batched=True, **settings),
+                by_hand(make, {"alpha": [0.0, 0.5]}, few, **settings))
+
+
+def test_no_epochs_give_a_row_for_each_student_as_it_was_built(source, bank):
+    judge = lambda network: {"weight": weights(network).sum().item()}  # noqa: E731
+    for batched in (True, False):
+        rows = sweep(student, lambda s, T: distillers.KD(s, bank, T=T), {"T": [1, 4]}, source, seeds=(3, 0),
+                     judge=judge, batched=batched, **TRAINING | {"epochs": 0})
+        assert [row["weight"] for row in rows] == [weights(student(seed)).sum().item() for seed in (3, 0, 3, 0)]
+
+
+# what goes wrong
+
+@pytest.mark.parametrize("wrong, error, message", [
+    ({"seeds": 3}, TypeError, r"seeds=range\(3\) for three of them.*given: 3"),
+    ({"seeds": "012"}, TypeError, "seeds are a list"),
+    ({"seeds": [0.5]}, TypeError, "a seed is an integer.*0.5 is none"),
+    ({"seeds": [-1]}, ValueError, "at least 0; it is -1"),
+    ({"grid": {"T": 4}}, TypeError, r"\{'T': \[4\]\}"),
+    ({"grid": {"T": "14"}}, TypeError, "the values of T are a list"),
+    ({"grid": ["T"]}, TypeError, r"grid is a dict of lists.*it is \['T'\]"),
+    ({"student": "network"}, TypeError, "given two functions"),
+    ({"make": "distiller"}, TypeError, "given two functions"),
+    ({"make": lambda s: None}, TypeError, r"None is none: write fit\(distillers.Supervised"),
+    ({"epochs": -1}, ValueError, "epochs is a whole number of at least 0; it is -1"),
+    ({"optimizer": "adam"}, TypeError, "torch.optim.Adam, say.*not 'adam'"),
+], ids=str)
+def test_a_wrong_call_is_answered_with_the_right_one(wrong, error, message, source):
+    given = {"student": student, "make": distillers.Supervised, "grid": {}, "seeds": [0]} | wrong
+    given |= {"student": student(0)} if wrong.get("student") == "network" else {}
+    given |= {"make": distillers.Supervised(student(0))} if wrong.get("make") == "distiller" else {}
+    build, make, grid = (given.pop(name) for name in ("student", "make", "grid"))
+    with pytest.raises(error, match=message):
+        sweep(build, make, grid, source, **TRAINING | given)
+
+
+def test_no_float64_is_asked_of_the_device_that_trains(source, bank, monkeypatch):
+    """Apple's GPUs have none. Here whatever the CPU trains counts as on the device, until `.cpu()` was called on it."""
+    fetched, double, cpu = set(), torch.Tensor.double, torch.Tensor.cpu
+
+    def to_cpu(self, *a, **k):
+        result = cpu(self, *a, **k).clone()
+        fetched.add(id(result))
+        kept.append(result)
+        return result
+
+    def to_double(self, *a, **k):
+        assert id(self) in fetched, "float64 on the device"
+        return double(self, *a, **k)
+
+    kept = []
+    monkeypatch.setattr(torch.Tensor, "cpu", to_cpu)
+    monkeypatch.setattr(torch.Tensor, "double", to_double)
+    monkeypatch.setattr(metrics, "accuracy", lambda z, y: 0.0)  # of what `predict` has put on the CPU
+    monkeypatch.setattr(metrics, "nll", lambda z, y: 0.0)
+    make = lambda network, T: distillers.KD(network, bank, T=T)  # noqa: E731
+    for batched in (True, False):
+        sweep(student, make, {"T": [1, 4]}, source, seeds=[0], batched=batched, **TRAINING)
