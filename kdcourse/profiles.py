@@ -21,10 +21,13 @@ def current() -> str:
 
 
 def device() -> torch.device:
-    """Where networks are trained: `KDCOURSE_DEVICE` if set, else the GPU in the full profile, else the CPU."""
+    """Where networks are trained: `KDCOURSE_DEVICE` if set, else in the full profile the GPU, of NVIDIA or AMD ("cuda")
+    or of Apple ("mps"), if there is one, else the CPU."""
     chosen = os.environ.get("KDCOURSE_DEVICE")
     if not chosen:
-        return torch.device("cuda" if current() == "full" and torch.cuda.is_available() else "cpu")
+        there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+        gpus = [name for name, available in there.items() if current() == "full" and available()]
+        return torch.device(gpus[0] if gpus else "cpu")
     try:
         torch.zeros(1, device=chosen)
     except Exception as error:  # torch raises RuntimeError, AssertionError or NotImplementedError, by backend
@@ -32,12 +35,14 @@ def device() -> torch.device:
     return torch.device(chosen)
 
 
-def precision() -> str:
-    """The arithmetic of networks while they train: `KDCOURSE_PRECISION` if set, else "bfloat16" on a GPU made for it,
-    else "float32". Losses are computed in float32 either way, and results on a CPU do not depend on its model."""
+def precision(where: torch.device | None = None) -> str:
+    """The arithmetic of networks while they train `where`, on `device()` if nothing is said: `KDCOURSE_PRECISION` if
+    set, else "bfloat16" on a "cuda" GPU made for it, else "float32". Losses are computed in float32 either way, and
+    results on a CPU do not depend on its model."""
     chosen = os.environ.get("KDCOURSE_PRECISION")
     if not chosen:
-        return "bfloat16" if device().type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+        on_cuda = (where or device()).type == "cuda" and torch.cuda.is_available()
+        return "bfloat16" if on_cuda and torch.cuda.is_bf16_supported() else "float32"
     if chosen not in PRECISIONS:
         raise ValueError(f"KDCOURSE_PRECISION is {chosen!r}; choose one of: {', '.join(PRECISIONS)}")
     return chosen
@@ -45,14 +50,14 @@ def precision() -> str:
 
 def autocast(device: torch.device) -> torch.autocast:
     """The context in which `fit` runs a network forward on `device`."""
-    chosen = precision()
+    chosen = precision(device)
     return torch.autocast(device.type, PRECISIONS[chosen], enabled=chosen != "float32")
 
 
 def fast_bfloat16() -> bool:
     """Whether the device has instructions for bfloat16, as far as torch can tell."""
-    if device().type == "cuda":
-        return torch.cuda.is_bf16_supported()
+    if device().type != "cpu":
+        return device().type == "cuda" and torch.cuda.is_bf16_supported()
     names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, name)() for name in names if hasattr(torch.cpu, name))
 

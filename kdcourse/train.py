@@ -6,6 +6,7 @@ Notebook 01 writes it by hand before it imports it. It never sees test images.
 import math
 import operator
 from collections import defaultdict
+from numbers import Real
 
 import torch
 from torch import Tensor, nn
@@ -181,7 +182,7 @@ def check_settings(distiller, source, *, epochs, batch_size, seed, lr, optimizer
     check_count("epochs", epochs, at_least=0)
     check_count("batch_size", batch_size, at_least=1)
     check_seed(seed)
-    if isinstance(lr, str) or not 0 <= lr < math.inf:
+    if not isinstance(lr, Real | Tensor) or not 0 <= lr < math.inf:
         raise ValueError(f"lr is the learning rate, a number of at least 0 such as 1e-3; it is {lr!r}")
     if not callable(optimizer):
         raise TypeError(

@@ -1,9 +1,10 @@
 import sys
 
+import numpy as np
 import pytest
 import torch
 
-from kdcourse.core import Choices, Term, check_output, fingerprint, generator, quiet, total
+from kdcourse.core import Choices, Term, check_output, fingerprint, generator, quiet, seeded, total
 
 
 def draws(*key):
@@ -51,6 +52,40 @@ def test_generator_leaves_the_global_one_alone():
     before = torch.get_rng_state()
     draws(1)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("key", [(0,), (0, 0), (3, 1), (5, 0, 7, 2**32 - 1), (2**40,), (2**63, 1), (2**80,)])
+def test_generator_starts_from_the_upper_63_bits_of_what_numpy_draws_for_the_key_and_its_length(key):
+    state = np.random.SeedSequence((len(key), *key)).generate_state(1, np.uint64)[0]
+    expected = torch.Generator().manual_seed(int(state >> np.uint64(1)))
+    assert torch.equal(torch.rand(9, generator=generator(*key)), torch.rand(9, generator=expected))
+
+
+@pytest.mark.parametrize("seed, error, message", [
+    (None, TypeError, "a seed is an integer, seed=0 say.*None is none"), ("1", TypeError, "'1' is none"),
+    (1.5, TypeError, "1.5 is none"), (-1, ValueError, "at least 0; it is -1"),
+])
+def test_a_seed_that_is_no_integer_from_0_is_refused_with_the_right_call(seed, error, message):
+    with pytest.raises(error, match=message):
+        generator(3, seed)
+    with pytest.raises(error, match=message), seeded(seed):
+        pass
+
+
+def test_seeded_starts_apples_generator_too_and_puts_it_back_even_after_a_failure(monkeypatch):
+    """There is no such device here: its generator is a number that `manual_seed` sets and drawing would change."""
+    state = torch.tensor([5])
+    monkeypatch.setattr(torch.mps, "manual_seed", state.fill_)
+    monkeypatch.setattr(torch.mps, "get_rng_state", state.clone)
+    monkeypatch.setattr(torch.mps, "set_rng_state", state.copy_)
+    before = torch.get_rng_state()
+    with seeded(7, "mps"):
+        assert state.item() == 7 and torch.initial_seed() == 7
+    assert state.item() == 5 and torch.equal(torch.get_rng_state(), before)
+    with pytest.raises(KeyError), seeded(7, torch.device("mps", 0)):
+        state.fill_(8)
+        raise KeyError
+    assert state.item() == 5
 
 
 def test_fingerprint_depends_on_dtype_shape_order_and_every_bit():

@@ -48,12 +48,16 @@ def test_start_refuses_settings_of_one_profile_only_and_names_them():
         profiles.start(quick={"epochs": 1, "T": 4}, full={"epochs": 9, "lr": 0.1})
 
 
-def test_device_is_the_cpu_in_quick_and_the_gpu_in_full_if_there_is_one(monkeypatch):
+@pytest.mark.parametrize("profile, gpus, expected", [
+    ("quick", {"cuda", "mps"}, "cpu"), ("full", {"cuda"}, "cuda"), ("full", {"mps"}, "mps"), ("full", set(), "cpu"),
+    ("full", {"cuda", "mps"}, "cuda"),
+])
+def test_device_is_the_cpu_in_quick_and_the_gpu_in_full_if_there_is_one(monkeypatch, profile, gpus, expected):
     monkeypatch.delenv("KDCOURSE_DEVICE", raising=False)
-    for profile, gpu, expected in (("quick", True, "cpu"), ("full", True, "cuda"), ("full", False, "cpu")):
-        monkeypatch.setenv("KDCOURSE_PROFILE", profile)
-        monkeypatch.setattr(torch.cuda, "is_available", lambda gpu=gpu: gpu)
-        assert profiles.device() == torch.device(expected)
+    monkeypatch.setenv("KDCOURSE_PROFILE", profile)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: "cuda" in gpus)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: "mps" in gpus)
+    assert profiles.device() == torch.device(expected)
 
 
 def test_device_can_be_chosen_in_the_environment(monkeypatch):
@@ -97,3 +101,27 @@ def test_fit_runs_networks_in_the_chosen_precision_and_keeps_weights_and_losses_
     train.fit(Watching(student), source, epochs=1, lr=1e-3)
     assert set(seen) == {getattr(torch, chosen), torch.float32}
     assert all(parameter.dtype == torch.float32 for parameter in student.parameters())
+
+
+@pytest.mark.parametrize("where, expected", [("cuda", "bfloat16"), ("mps", "float32"), ("cpu", "float32")])
+def test_precision_is_that_of_the_device_that_trains_and_not_of_the_one_the_profile_would_take(
+    monkeypatch, where, expected
+):
+    monkeypatch.delenv("KDCOURSE_DEVICE", raising=False)
+    monkeypatch.delenv("KDCOURSE_PRECISION", raising=False)
+    monkeypatch.setenv("KDCOURSE_PROFILE", "full")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    assert profiles.precision(torch.device(where)) == expected
+    assert profiles.precision() == "bfloat16"
+    if where != "cuda":
+        with profiles.autocast(torch.device(where)):
+            assert not torch.is_autocast_enabled(where)
+
+
+def test_an_apple_gpu_has_no_fast_bfloat16(monkeypatch):
+    monkeypatch.delenv("KDCOURSE_DEVICE", raising=False)
+    monkeypatch.setenv("KDCOURSE_PROFILE", "full")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
+    assert profiles.fast_bfloat16() is False

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from kdcourse import data, models
+from kdcourse import train as train_module
 from kdcourse.core import Term
 from kdcourse.data import Augment
 from kdcourse.distillers import KD, METHODS, Distiller, Supervised
@@ -428,3 +429,153 @@ def test_a_split_without_images_is_refused_by_name(source):
     empty = source.with_train(source.train.take(torch.zeros(len(source.train), dtype=torch.bool), "none"))
     with pytest.raises(ValueError, match="none has no images"):
         fit(Supervised(models.build("mlp", source.shape, 10, seed=0)), empty, epochs=1, lr=1e-3)
+
+
+@pytest.mark.parametrize("wrong, error, message", [
+    ({"epochs": -1}, ValueError, "epochs is a whole number of at least 0; it is -1"),
+    ({"epochs": 2.5}, ValueError, "epochs is a whole number.*it is 2.5"),
+    ({"epochs": "3"}, ValueError, "epochs is a whole number.*it is '3'"),
+    ({"batch_size": 0}, ValueError, "batch_size is a whole number of at least 1; it is 0"),
+    ({"batch_size": 64.0}, ValueError, "batch_size is a whole number.*it is 64.0"),
+    ({"seed": None}, TypeError, r"a seed is an integer, seed=0 say.*None is none.*range\(5\)"),
+    ({"seed": -3}, ValueError, "a seed is an integer of at least 0; it is -3"),
+    ({"lr": "0.1"}, ValueError, "lr is the learning rate, a number of at least 0 such as 1e-3; it is '0.1'"),
+    ({"lr": float("nan")}, ValueError, "lr is the learning rate.*it is nan"),
+    ({"lr": None}, ValueError, "lr is the learning rate.*it is None"),
+    ({"optimizer": "adam"}, TypeError, r"torch.optim.Adam, say, or lambda groups, lr: .*; not 'adam'"),
+    ({"optimizer": torch.optim.Adam(mlp().parameters())}, TypeError, "not a Adam"),
+], ids=str)
+def test_a_wrong_setting_is_answered_with_the_right_one_before_anything_is_trained(source, wrong, error, message):
+    student = mlp()
+    with pytest.raises(error, match=message):
+        train(Watched(student, lambda *step: pytest.fail("trained")), source, **wrong)
+    assert same(student.state_dict(), mlp().state_dict())
+
+
+@pytest.mark.parametrize("what, called", [
+    (mlp(), "a Classifier"), (nn.Linear(1, 1), "a Linear"), (KD, "a type"), ("kd", "'kd'"), (None, "None"),
+], ids=lambda value: type(value).__name__)
+def test_what_is_no_distiller_is_refused_with_the_call_that_makes_one(source, what, called):
+    with pytest.raises(TypeError, match=rf"{called} is none: write fit\(distillers.Supervised\(network\), source"):
+        train(what, source)
+
+
+def test_what_is_no_source_is_refused_with_the_calls_that_make_one(source):
+    for given, called in ((source.train, "a Split"), ("digits", "'digits'"), (mlp(), "a Classifier")):
+        with pytest.raises(TypeError, match=rf"data.load\(name\) or data.from_arrays\(.*, not on {called}"):
+            train(Supervised(mlp()), given)
+
+
+def test_no_epochs_train_nothing_and_give_no_rows(source):
+    student = mlp()
+    assert train(Supervised(student), source, epochs=0) == [] and same(student.state_dict(), mlp().state_dict())
+
+
+# what waits for the device
+
+class Reads(torch.utils._python_dispatch.TorchDispatchMode):
+    """Counts how often a number is read from a tensor: what a device is waited for."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), named=None):
+        self.count += function in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.is_nonzero.default)
+        return function(*arguments, **named or {})
+
+
+def test_one_number_is_read_in_a_step_however_many_terms_there_are(source):
+    def reads(distiller, batch_size):
+        with Reads() as reading:
+            train(distiller, source, epochs=1, batch_size=batch_size, optimizer=torch.optim.SGD)
+        return reading.count
+
+    for make in (lambda: Supervised(mlp()), lambda: KD(mlp(), resnet(1), alpha=0.5)):
+        assert reads(make(), 30) - reads(make(), 60) == 5  # 10 steps and 5: what the epoch itself reads cancels
+
+
+def test_the_meter_gives_means_over_images_in_float64_and_counts_only_where_a_term_was_on():
+    meter, values = train_module.Meter(), torch.tensor([[1.0, 2.0], [3.0, float("nan")], [5.0, 7.0]])
+    on = torch.tensor([[True, True], [True, False], [False, True]])
+    for value, where, n in zip(values, on, (64, 64, 10), strict=True):
+        meter.add({"kd": Term(torch.full((2,), 0.5), value)}, n * where)
+        meter.add({"ce": Term(0.1, value[0])}, n)
+    means = meter.means()
+    assert means["kd"].dtype == torch.float64
+    assert means["kd"].tolist() == [2.0, pytest.approx((64 * 2 + 10 * 7) / 74)]
+    assert means["ce"].item() == pytest.approx((64 * 1 + 64 * 3 + 10 * 5) / 138)
+    assert means["ce_weight"].item() == pytest.approx(0.1) and means["kd_weight"].tolist() == [0.5, 0.5]
+    meter = train_module.Meter()
+    meter.add({"kd": Term(torch.ones(2), torch.ones(2))}, torch.tensor([3, 0]))
+    assert meter.means()["kd"].tolist() == [1.0, pytest.approx(float("nan"), nan_ok=True)]
+
+
+def test_moving_statistics_are_one_step_earlier_too_after_a_loss_that_is_not_finite(source):
+    steps, expected = [], []
+
+    def watch(distiller, batch):
+        steps.append(batch)
+        if len(steps) == 9:
+            expected.append(state(distiller.student))
+
+    train(Watched(resnet(), watch), source, epochs=2)
+    student = resnet()
+    with pytest.raises(NotFinite):
+        train(Broken(student, float("nan"), 1, 3), source, epochs=3)
+    assert any("running" in key for key in expected[0]) and same(student.state_dict(), expected[0])
+
+
+# a last batch of one image
+
+def vectors_normalised():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 10))
+
+
+class OwnNorm(nn.Module):
+    """Batch normalisation as one writes it: the deviation of a single value is NaN."""
+
+    def forward(self, x):
+        centred = x - x.mean(dim=0)
+        return centred / (centred.square().sum(dim=0) / (len(x) - 1) + 1e-3).sqrt()
+
+
+def one_position():
+    return nn.Sequential(nn.Conv2d(1, 4, 8), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 10))
+
+
+def own_norm():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10), OwnNorm())
+
+
+@pytest.mark.parametrize("make", [vectors_normalised, one_position, own_norm])
+def test_a_network_that_cannot_train_on_a_last_batch_of_one_image_is_refused_before_the_first_step(source, make):
+    odd = source.with_train(source.train.take(torch.arange(129), "129"))
+    for distiller in (Supervised, lambda network: METHODS["dml"](mlp(), network)):
+        network = make()
+        before = state(network)
+        with pytest.raises(ValueError, match=r"hold one image \(129 images in batches of 64\).*another batch_size, 65"):
+            train(distiller(network), odd)
+        assert same(network.state_dict(), before)
+        for size in (65, 63):
+            assert train(distiller(make()), odd, epochs=1, batch_size=size)
+
+
+def test_a_batch_size_of_one_is_refused_for_it_too(source):
+    with pytest.raises(ValueError, match="would hold one image"):
+        train(Supervised(vectors_normalised()), source, batch_size=1)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_trains_on_a_last_batch_of_one_image_or_refuses_before_the_first_step(source, name):
+    odd = source.with_train(source.train.take(torch.arange(33), "33"))
+    teacher = resnet(1)
+    assert len(train(METHODS[name](resnet(), teacher), odd, epochs=1, batch_size=16)) == 1
+
+
+def test_looking_at_a_last_batch_of_one_image_changes_no_number(source):
+    odd, steps = source.with_train(source.train.take(torch.arange(129), "129")), []
+    student = models.build("resnet8", (1, 8, 8), 10, seed=0, width=4)
+    before = state(student)
+    train_module.check_last_batch(Supervised(student), odd.train, 64)
+    assert same(student.state_dict(), before)
+    train(Watched(student, lambda distiller, batch: steps.append(state(distiller.student))), odd, epochs=1)
+    assert same(steps[1], before)  # the first call looked, the second is the first step

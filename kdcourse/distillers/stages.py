@@ -56,7 +56,7 @@ class OFD(Distiller):
         self.stages = stage_pairs(student, network, stages)
         if margin == "norm":
             for k, (_, t) in enumerate(self.stages):
-                self.register_buffer(f"margin{k}", _margin(network.stages[t], t), persistent=False)
+                self.register_buffer(f"margin{k}", _margin(network.stages[t], t))
         widths = channels(student), channels(network)
         with seeded(seed):
             self.regressors = nn.ModuleList([Regressor(widths[0][s], widths[1][t], norm=True) for s, t in self.stages])
