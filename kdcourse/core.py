@@ -5,6 +5,7 @@ Nothing here knows about networks, data sets or methods.
 
 import difflib
 import hashlib
+import itertools
 import operator
 import os
 import sys
@@ -136,6 +137,46 @@ def check_output(z, network: object) -> Tensor:
         return z
     what = f"a tensor of shape {tuple(z.shape)}" if isinstance(z, Tensor) else f"a {type(z).__name__}"
     raise TypeError(f"{type(network).__name__} returned {what}, not logits (images, classes); see kdcourse.models.wrap")
+
+
+def asked(network: torch.nn.Module, x: Tensor) -> Tensor:
+    """Logits (B, K) of the network about images (B, C, H, W), in float32 whatever precision it is kept in.
+
+    Raises as `answer_of` does, and TypeError when what comes back are no logits.
+    """
+    return check_output(answer_of(network, x), network).float()
+
+
+def answer_of(network: torch.nn.Module, x: Tensor):
+    """What the network returns about images (B, C, H, W), which are given to it in the precision that it is kept in.
+
+    Raises ValueError, with the shape of the images and what the network is for, when it cannot take them.
+    """
+    try:
+        return network(x.to(dtype_of(network)))
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, AssertionError, IndexError) as error:
+        if "view size is not compatible" in str(error):  # of how maps lie in memory, not of their shape
+            raise
+        name, made_for, found = type(network).__name__, getattr(network, "shape", None), tuple(x.shape[1:])
+        told = f"is made for images of {made_for} and cannot" if made_for and made_for != found else "cannot"
+        raise ValueError(f"{name} {told} take images of {found}, (channels, height, width): "
+                         f"{error or type(error).__name__}") from error
+
+
+def dtype_of(network: torch.nn.Module) -> torch.dtype:
+    """The precision that the network is kept in: that of its first weight, else of its first buffer, else float32.
+    The integers of quantised layers do not count."""
+    tensors = itertools.chain(network.parameters(), network.buffers())
+    return next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), torch.float32)
+
+
+def inside(network: torch.nn.Module) -> torch.nn.Module:
+    """The network within wrappers that spread it over devices and change no answer."""
+    while isinstance(network, torch.nn.DataParallel | torch.nn.parallel.DistributedDataParallel):
+        network = network.module
+    return network
 
 
 def device_of(network: torch.nn.Module) -> torch.device:

@@ -8,9 +8,10 @@ import time
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from kdcourse.core import device_of
+from kdcourse.core import answer_of, device_of, dtype_of
 
 
 def parameters(network: nn.Module) -> int:
@@ -27,8 +28,8 @@ def multiply_adds(network: nn.Module, shape: tuple[int, int, int]) -> int:
     fast = torch.backends.mha.get_fastpath_enabled()  # which the counter does not see
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with FlopCounterMode(display=False) as counter:
-            network.eval()(_images(network, shape, 1))
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            answer_of(network.eval(), _images(network, shape, 1))
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
     return counter.get_total_flops() // 2
@@ -36,9 +37,10 @@ def multiply_adds(network: nn.Module, shape: tuple[int, int, int]) -> int:
 
 @torch.no_grad()
 def latency(network: nn.Module, shape: tuple[int, int, int], *, batch_size: int = 1, repeats: int = 30) -> float:
-    """Median seconds of a forward pass of one batch, warmed up, on the network's device and with torch's threads."""
+    """Median seconds of a forward pass of one batch, warmed up, on the network's device, in its precision and with
+    torch's threads."""
     x = _images(network, shape, batch_size)
-    network.eval()
+    answer_of(network.eval(), x)
     seconds = []
     for _ in range(repeats + 3):
         start = time.perf_counter()
@@ -50,4 +52,4 @@ def latency(network: nn.Module, shape: tuple[int, int, int], *, batch_size: int 
 
 
 def _images(network: nn.Module, shape: tuple[int, int, int], n: int) -> torch.Tensor:
-    return torch.zeros(n, *shape, device=device_of(network))
+    return torch.zeros(n, *shape, device=device_of(network), dtype=dtype_of(network))

@@ -13,18 +13,19 @@ import torch.nn.functional as F
 from scipy import stats
 from torch import Tensor, nn
 
-from kdcourse.core import check_output, device_of
+from kdcourse.core import asked, device_of
 
 
 @torch.no_grad()
 def predict(network: nn.Module, split, *, batch_size: int = 500) -> Tensor:
     """Logits (N, K) of the network about every image of the split, in its order, float32 on the CPU.
 
-    Puts the network in eval mode and leaves it there. Raises TypeError when what it returns are no logits.
+    The network may be kept in half or in double precision. It is put in eval mode and left there. Raises TypeError
+    when what it returns are no logits, and ValueError when it is made for images of another shape.
     """
     network.eval()
     batches = split.to(device_of(network)).batches(batch_size)
-    return torch.cat([check_output(network(batch.x), network).float().cpu() for batch in batches])
+    return torch.cat([asked(network, batch.x).cpu() for batch in batches])
 
 
 def accuracy(z: Tensor, y: Tensor) -> float:

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from kdcourse import metrics, profiles
-from kdcourse.core import Choices, Term, check_output, check_seed, quiet, seeded, total
+from kdcourse.core import Choices, Term, check_seed, quiet, seeded, total
 from kdcourse.data.base import Source
+from kdcourse.teachers.base import check_student, check_teachers, culprit
 
 SCHEDULES = Choices("schedule", {  # the learning rate's factor as a function of progress in [0, 1)
     "constant": lambda progress: 1.0,
@@ -87,7 +88,8 @@ def epoch(distiller, batches, optimiser, factor) -> dict[str, Tensor]:
         loss = total(terms)
         if not loss.isfinite():
             _restore(moving, before)
-            raise NotFinite(_explain(terms, batch.epoch, step, optimiser.param_groups[0]["initial_lr"]), [])
+            lr = optimiser.param_groups[0]["initial_lr"]
+            raise NotFinite(culprit(distiller, batch) or _explain(terms, batch.epoch, step, lr), [])
         for group in optimiser.param_groups:
             group["lr"] = group["initial_lr"] * factor(batch.progress)
         optimiser.zero_grad()
@@ -126,15 +128,15 @@ def _stacked(values) -> Tensor:
 
 
 def check(distiller, source) -> None:
-    """Raise what can go wrong in `fit`, found with two images before anything is trained."""
+    """Raise what can go wrong in `fit`, found with a few images before anything is trained."""
     if not any(parameter.requires_grad for parameter in distiller.parameters()):
         raise ValueError(
             "nothing to train: every parameter is frozen. A network that was a teacher stays frozen; "
             "build a fresh student, or call student.requires_grad_(True) if it is meant to learn again"
         )
     network = distiller.deployable().eval()
-    with torch.no_grad():
-        z = check_output(network(source.train.x[:2].float() / 255), network)
+    z = check_student(network, source.train)
+    check_teachers(distiller, source.train)
     classes = len(source.classes)
     for split in (source.train, source.valid):
         low, high = (split.y.min().item(), split.y.max().item()) if len(split) else (0, 0)  # `batches` refuses none

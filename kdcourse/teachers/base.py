@@ -4,6 +4,7 @@ The two are interchangeable: both are called with a `Batch` and give logits (B, 
 makes distillation as cheap as training the student alone.
 """
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -12,8 +13,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from kdcourse.core import Batch, check_output, device_of, fingerprint
-from kdcourse.models.base import Answer, check_shows_features
+from kdcourse.core import Batch, asked, device_of, dtype_of, fingerprint, inside
+from kdcourse.models.base import Answer, check_shows_features, evaluating
+from kdcourse.models.wrap import Wrapped
+
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # in which logits can be recorded
+FEW = 8  # images that are looked at before anything is trained or recorded
 
 
 class CutOff(ValueError):
@@ -23,16 +28,17 @@ class CutOff(ValueError):
 class Teacher(nn.Module):
     """A network frozen once, here: in eval mode for ever, without gradients, its answers in float32.
 
-    The network itself is kept, not a copy: its parameters stop requiring gradients. It may be in half precision.
-    Raises ValueError for a network whose head was freshly made and never trained (see `models.pretrained`), unless
-    `untrained=True` asks for one.
+    The network itself is kept, not a copy: its parameters stop requiring gradients. It may be in half or in double
+    precision; of `nn.DataParallel` the network within is taken. What it answers is looked at where there are images:
+    see `check_answers`. Raises ValueError for a network whose head was freshly made and never trained (see
+    `models.pretrained`), unless `untrained=True` asks for one.
     """
 
     def __init__(self, network: nn.Module, *, untrained: bool = False):
         super().__init__()
         if not untrained:
             _check_trained(network)
-        self.network = network.requires_grad_(False)
+        self.network = inside(network).requires_grad_(False)
         self.train(False)
 
     def train(self, mode: bool = True) -> "Teacher":
@@ -42,18 +48,18 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def forward(self, batch: Batch) -> Tensor:
         """Logits (B, K) about the images of the batch, as the student sees them."""
-        return _answer(self.network, batch)
+        return asked(self.network, batch.x)
 
     @torch.no_grad()
     def answer(self, batch: Batch) -> Answer:
         """Logits, features and maps of one forward pass, in float32. Raises TypeError if the network shows none."""
         check_shows_features(self.network)
-        z, features, maps = self.network.answer(batch.x.to(_dtype(self.network)))
+        z, features, maps = self.network.answer(batch.x.to(dtype_of(self.network)))
         return Answer(z.float(), [f.float() for f in features], maps and [m.float() for m in maps])
 
     def head(self, f: Tensor) -> Tensor:
         """Logits from a last feature map; differentiable in `f`, with frozen weights."""
-        return self.network.head(f.to(_dtype(self.network))).float()
+        return self.network.head(f.to(dtype_of(self.network))).float()
 
     def key(self) -> str:
         return key_of(self)
@@ -66,15 +72,14 @@ class LogitBank(nn.Module):
     another split, or augmented in another way, is refused: the student would be marked against the answers to other
     pictures. The table is data, not state: it is in no `state_dict`. Half precision moves a logit below 32 by less than
     0.01.
+
+    Raises TypeError unless the table is a tensor of floats, ValueError unless it has that shape and holds finite
+    logits.
     """
 
     def __init__(self, table: Tensor, *, origin: str, teacher: str):
         super().__init__()
-        if table.ndim != 3 or not table.isfinite().all():
-            raise ValueError(
-                f"a table of finite logits (views, images, classes) is needed; this one has shape {tuple(table.shape)} "
-                f"and {(~table.isfinite()).sum()} entries that are not finite (half precision ends at 65,504)"
-            )
+        _check_table(table)
         self.table, self.origin, self.teacher = table, origin, teacher
 
     @classmethod
@@ -82,13 +87,14 @@ class LogitBank(nn.Module):
     def record(cls, teacher, split, *, augment=None, dtype=torch.float16, batch_size=500) -> "LogitBank":
         """Ask `teacher` (a `Teacher` or a network) once about every image of `split` and keep its logits.
 
-        With `augment`, which must have a number of views, once about each view. Raises ValueError when it has none.
+        With `augment`, which must have a number of views, once about each view. Raises ValueError when it has none,
+        and for a teacher that cannot be recorded, see `check_answers`: before the long work where a few images show it.
         A network that is still being trained is not frozen by this; it is put in eval mode and left there.
         """
         network = _network(teacher).eval()
-        if network is teacher:
+        if not isinstance(teacher, Teacher):
             _check_trained(network)
-        [table] = recorded(network, split, lambda batch: [_answer(network, batch)], augment, dtype, batch_size)
+        [table] = recorded(network, split, lambda batch: [asked(network, batch.x)], augment, dtype, batch_size)
         return cls(table, origin=split.origin(augment), teacher=key_of(network))
 
     @classmethod
@@ -127,6 +133,12 @@ class LogitBank(nn.Module):
             self.table = self.table.to(batch.index.device)
         return self.table[batch.epoch % len(self.table)][batch.index].float()
 
+    def check_rows(self, split) -> None:
+        """Raise ValueError if this bank is about `split` and has not exactly one answer for each of its images."""
+        if self.origin.startswith(split.key) and self.table.shape[1] != len(split):
+            raise ValueError(f"this bank holds answers about {self.table.shape[1]} images, and {split.name} has "
+                             f"{len(split)}: record it again, LogitBank.record(teacher, split)")
+
     def _check_origin(self, origin: str) -> None:
         if origin != self.origin:
             raise ValueError(
@@ -138,9 +150,13 @@ class LogitBank(nn.Module):
 
 def recorded(network, split, ask, augment, dtype, batch_size) -> list[Tensor]:
     """What `ask(batch)`, a list of tensors (B, ...), says about every image and view of `split`: (E, N, ...) each."""
+    if dtype not in DTYPES:
+        names = ", ".join(map(str, DTYPES))
+        raise ValueError(f"logits are recorded in one of: {names}; not in {dtype!r}, which would cut them off")
     if augment is not None and augment.views is None:
         raise ValueError("endless views cannot be recorded; give the augmentation a number: Augment(views=4)")
     split, views = split.to(device_of(network)), []
+    look(_network(network), split, "the teacher", augment)
     for view in range(1 if augment is None else augment.views):
         batches = split.batches(batch_size, epoch=view, augment=augment)
         parts = [[answer.to(dtype) for answer in ask(batch)] for batch in batches]
@@ -167,33 +183,167 @@ def check_apart(teacher: nn.Module, student: nn.Module | None) -> None:
         )
 
 
+def check_answers(z: Tensor, who: str) -> None:
+    """Raise ValueError when what `who` answered, (B, K), cannot be learned from: NaN, infinity, or probabilities.
+
+    Softened once more, probabilities teach a student to be unsure. A logit of minus infinity is a class that is ruled
+    out, unless all of an image's are.
+    """
+    broken = z.isnan().any(dim=1) | (z == torch.inf).any(dim=1) | (z == -torch.inf).all(dim=1)
+    if broken.any():
+        row = int(broken.nonzero()[0])
+        values = ", ".join(f"{value:g}" for value in z[row, :4].tolist())
+        raise ValueError(
+            f"{who} answers with numbers that are not finite, about {int(broken.sum())} of {len(z)} images, first "
+            f"about number {row}: [{values}, ...]. The fault is in its weights or its precision (half precision ends "
+            "at 65,504), not in how the student is trained: no learning rate mends it"
+        )
+    what = _of_probability(z)
+    if what:
+        raise ValueError(
+            f"{who} answers with {what}, and logits are needed: the softmax that it ends in would be taken twice, "
+            "which teaches a student to be unsure. Take what it gives before that last layer; where there are only "
+            "probabilities, their logarithms are logits: teachers.FromProbabilities(network)"
+        )
+
+
+@torch.no_grad()
+def look(network: nn.Module, split, who: str, augment=None) -> Tensor:
+    """The logits of `network` about a few images of `split`, in eval mode; every mode stays.
+
+    The door through which whatever becomes a teacher or a student passes, before anything is trained or recorded.
+    Raises ValueError when it cannot take these images, naming both shapes, or as `check_answers`; TypeError when what
+    it returns are no logits.
+    """
+    batch = next(split.to(device_of(network)).batches(FEW, augment=augment))
+    with evaluating(network):
+        asked(network, batch.x[:2])  # whether it fits, which two images tell
+        z = asked(network, batch.x)
+    check_answers(z, who)
+    return z
+
+
+@torch.no_grad()
+def check_student(network: nn.Module, split) -> Tensor:
+    """The logits of a student about a few images, as `look` gives them. Raises ValueError also for one in another
+    precision than its images. One without weights to train is only asked."""
+    x = split.x[:2].to(device_of(network)).float() / 255
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        return asked(network, x)
+    z = look(network, split, "the student")
+    try:
+        with evaluating(network):
+            network(x)
+    except RuntimeError as error:
+        raise ValueError(
+            f"the student is kept in {dtype_of(network)}, and is trained on images in float32: call student.float(). "
+            "To train in half precision, set KDCOURSE_PRECISION=bfloat16 and leave the student in float32"
+        ) from error
+    return z
+
+
+def check_teachers(distiller: nn.Module, split) -> None:
+    """Raise ValueError when a teacher in `distiller`, or a network that learns beside the student, says nothing that
+    can be learned from, see `look`, or when a bank holds another number of images than `split`."""
+    for module in distiller.modules():
+        if isinstance(module, LogitBank):
+            module.check_rows(split)
+        elif isinstance(module, Teacher):
+            look(module.network, split, "the teacher")
+    learners = getattr(distiller, "learners", None)
+    beside = [getattr(learners, "student", None), getattr(learners, "second", None), getattr(distiller, "peer", None)]
+    for network in beside:
+        if network is not None:
+            look(network, split, "a network that learns beside the student")
+
+
+@torch.no_grad()
+def culprit(distiller: nn.Module, batch: Batch) -> str:
+    """What is wrong with a teacher's answers about this batch, in words; empty if they can be learned from."""
+    for module in distiller.modules():
+        if isinstance(module, Teacher | LogitBank):
+            try:
+                check_answers(module(batch), "the teacher")
+            except ValueError as error:
+                return str(error)
+    return ""
+
+
+class FromProbabilities(nn.Module):
+    """A network that answers with probabilities as one that answers with logits, which are their logarithms: images
+    (B, C, H, W) to (B, K). Raises ValueError for rows that are no probabilities."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        p = asked(self.network, x)
+        if not _sums_to(p, 1):
+            raise ValueError(f"{type(self.network).__name__} answers with no probabilities: rows that sum to 1, of "
+                             f"numbers from 0, are needed, and the first is {p[0].tolist()}")
+        return p.clamp_min(torch.finfo(p.dtype).tiny).log()
+
+
+def _of_probability(z: Tensor) -> str:
+    """What logits (..., K) seem to be instead, in words; empty if they seem to be logits."""
+    if z.shape[-1] < 2 or (z < 0).any():
+        return ""
+    for unit, what in ((1, "probabilities (rows of numbers from 0 that sum to 1)"), (100, "probabilities in percent")):
+        if _sums_to(z, unit):
+            return what
+    at_an_end = ((z < 0.02) | (z > 0.98)).float().mean()
+    apart = z.max() <= 1 and z.max() > 0.5 and at_an_end > 0.5
+    return "probabilities (numbers from 0 to 1, most of them near an end, as of a sigmoid)" if apart else ""
+
+
+def _sums_to(z: Tensor, unit: float) -> bool:
+    """Whether every row is of numbers from 0 that sum to `unit`, up to what half precision rounds."""
+    return bool((z >= 0).all() and ((z.sum(dim=-1, dtype=torch.float32) / unit - 1).abs() < 5e-3).all())
+
+
+def _check_table(table: Tensor) -> None:
+    if not isinstance(table, Tensor) or table.dtype not in DTYPES:
+        what = f"{table.dtype}" if isinstance(table, Tensor) else f"a {type(table).__name__}"
+        raise TypeError(f"a table of logits is a tensor of floats, not {what}; see LogitBank.record")
+    if table.ndim != 3 or not table.numel() or not table.isfinite().all():
+        raise ValueError(
+            f"a table of finite logits (views, images, classes) is needed; this one has shape {tuple(table.shape)} "
+            f"and {(~table.isfinite()).sum()} entries that are not finite (half precision ends at 65,504)"
+        )
+    what = _of_probability(table)
+    if what:
+        raise ValueError(f"this table of shape {tuple(table.shape)} holds {what}, and logits are needed: give their "
+                         "logarithm, table.clamp_min(1e-12).log()")
+
+
 def _network(teacher: nn.Module) -> nn.Module:
     if isinstance(teacher, LogitBank) or not isinstance(teacher, nn.Module):
         raise TypeError(f"only a network or a Teacher can be asked about images, not a {type(teacher).__name__}")
-    return teacher.network if isinstance(teacher, Teacher) else teacher
-
-
-def _answer(network: nn.Module, batch: Batch) -> Tensor:
-    """Logits in float32, whatever precision the network is kept in."""
-    return check_output(network(batch.x.to(_dtype(network))), network).float()
+    return teacher.network if isinstance(teacher, Teacher) else inside(teacher)
 
 
 def _check_trained(network: nn.Module) -> None:
-    fresh = network.fresh_head() if hasattr(network, "fresh_head") else []
+    """Raise ValueError if the head of the network, or of one within it, is fresh: no wrapper hides it."""
+    heads = [module for module in network.modules() if hasattr(type(module), "fresh_head")]
+    fresh, named = [name for head in heads for name in head.fresh_head()], (heads or [network])[0]
     if fresh:
         raise ValueError(
-            f"{getattr(network, 'name', type(network).__name__)} cannot teach yet: its head ({', '.join(fresh)}) was "
+            f"{getattr(named, 'name', type(named).__name__)} cannot teach yet: its head ({', '.join(fresh)}) was "
             "freshly made and never trained, so its answers are noise. Fine-tune it first, "
             "train.fit(distillers.Supervised(network), ...), or ask for it: Teacher(network, untrained=True)"
         )
 
 
-def _dtype(network: nn.Module) -> torch.dtype:
-    return next((parameter.dtype for parameter in network.parameters()), torch.float32)
-
-
 def key_of(teacher: nn.Module) -> str:
-    """A fingerprint of the weights, statistics and size of a network or a `Teacher`: recordings are kept under it."""
+    """A fingerprint of the weights, statistics, layers and size of a network or a `Teacher`: recordings are kept under
+    it. Two networks with the same weights and other layers, say with a softmax at the end, answer differently."""
     network = _network(teacher)
-    weights, size = fingerprint(*network.parameters(), *network.buffers()), getattr(network, "size", None)
-    return weights if size is None else f"{weights} at {size}"
+    network = getattr(network, "_orig_mod", network)  # as torch.compile found it
+    packed = [part.dequantize() for value in network.state_dict().values() if isinstance(value, tuple)
+              for part in value if isinstance(part, Tensor)]  # the weights of quantised layers are neither
+    layers = " ".join(type(module).__qualname__ for module in network.modules())
+    weights = fingerprint(*network.parameters(), *network.buffers(), *packed)
+    sizes = [module.size for module in network.modules() if isinstance(module, Wrapped) and module.size is not None]
+    shape = hashlib.sha256(f"{layers} {sizes}".encode()).hexdigest()[:4]
+    return f"{weights}-{shape}" + (f" at {sizes[0]}" if sizes else "")
