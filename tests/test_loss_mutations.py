@@ -18,12 +18,14 @@ FILES = [test_losses, test_losses_contracts, test_losses_logits, test_losses_cor
 IDENTITIES = [identity for file in FILES for identity in file.IDENTITIES]
 BY_NAME = {identity.__name__: identity for identity in IDENTITIES}
 
-SUM = "(log_p_t.exp() * (log_p_t - log_p_s)).sum(dim=1)"
+SUM = "divergence(log_p_t, log_p_s)"
 SOFT_KL_CHECKS = '    check_logits(z_s, z_t)\n    check_temperature(T)\n    log_p_s'
-STUDENT = "log_p_s = F.log_softmax(full_precision(z_s) / T, dim=1)"
-TEACHER = "log_p_t = F.log_softmax(full_precision(z_t) / T, dim=1)"
-GAP = "gap = full_precision(z_s) - full_precision(z_t)"
-MATCH = "(gap - gap.mean(dim=1, keepdim=True)).square().mean() / 2"
+STUDENT = "log_p_s = F.log_softmax(softened(z_s, T), dim=1)"
+TEACHER = "log_p_t = F.log_softmax(softened(z_t, T), dim=1)"
+WIDE = "z_s, z_t = full_precision(z_s), full_precision(z_t)"
+GAP = "torch.where(known, z_s - z_t, 0.0)"
+CENTRED_GAP = "gap - gap.sum(dim=1, keepdim=True) / K"
+MATCH = "(gap.square().sum(dim=1, keepdim=True) / K).mean() / 2"
 
 # (code, what it becomes, the identities that must notice)
 KD = [
@@ -43,19 +45,18 @@ KD = [
     (SUM, "-(log_p_t.exp() * log_p_s).sum(dim=1)", "value_and_gradient_are_zero_where_student_and_teacher_agree "
      "cross_entropy_form_is_larger_by_T_squared_times_the_teachers_entropy "
      "student_that_equals_its_teacher_costs_nothing"),
-    (SUM, SUM.replace("sum", "mean"), "gradient_is_T_times_probability_gap soft_kl_is_the_definition_for_each_image"),
+    (SUM, f"{SUM} / z_s.shape[1]", "gradient_is_T_times_probability_gap soft_kl_is_the_definition_for_each_image"),
     (SUM, "F.kl_div(log_p_s, log_p_t, reduction='none', log_target=True).sum(dim=1)",
      "temperature_may_be_a_batched_tensor many_at_once_are_as_one_after_the_other"),
     (STUDENT, "log_p_s = F.softmax(full_precision(z_s) / T, dim=1).log()", "logits_in_the_hundreds_stay_finite"),
-    (TEACHER, "log_p_t = F.softmax(full_precision(z_t) / T, dim=1).log()", "logits_in_the_hundreds_stay_finite"),
-    (STUDENT, "log_p_s = full_precision(z_s) / T", "constant_added_to_a_row_changes_nothing value_is_never_negative"),
-    (TEACHER, "log_p_t = full_precision(z_t) / T", "constant_added_to_a_row_changes_nothing"),
+    (STUDENT, "log_p_s = softened(z_s, T)", "constant_added_to_a_row_changes_nothing value_is_never_negative"),
+    (TEACHER, "log_p_t = softened(z_t, T)", "constant_added_to_a_row_changes_nothing"),
     (STUDENT, STUDENT.replace("dim=1", "dim=0"), "gradient_is_T_times_probability_gap"),
-    (STUDENT, STUDENT.replace(" / T", ""), "soft_kl_is_the_definition_for_each_image"),
-    (TEACHER, TEACHER.replace(" / T", ""), "value_and_gradient_are_zero_where_student_and_teacher_agree"),
+    (STUDENT, STUDENT.replace("T)", "1.0)"), "soft_kl_is_the_definition_for_each_image"),
+    (TEACHER, TEACHER.replace("T)", "1.0)"), "value_and_gradient_are_zero_where_student_and_teacher_agree"),
     (TEACHER, TEACHER.replace("z_t", "z_t.detach()"), "nothing_detaches_the_teacher gradient_is_the_slope"),
-    (STUDENT, STUDENT.replace("full_precision(z_s)", "z_s"), "half_precision_is_computed_in_single"),
-    (STUDENT, STUDENT.replace("full_precision(z_s)", "z_s.float()"), "double_precision_is_kept"),
+    (STUDENT, STUDENT.replace("softened(z_s, T)", "z_s / T"), "half_precision_is_computed_in_single"),
+    (STUDENT, STUDENT.replace("softened(z_s, T)", "z_s.float() / T"), "double_precision_is_kept"),
     (SOFT_KL_CHECKS, SOFT_KL_CHECKS.replace("check_logits(z_s, z_t)", "pass"),
      "other_shapes_are_refused_and_both_are_named what_is_no_batch_of_logits_is_refused"),
     (SOFT_KL_CHECKS, SOFT_KL_CHECKS.replace("check_temperature(T)", "pass"),
@@ -64,29 +65,29 @@ KD = [
      "temperature_may_be_a_batched_tensor"),
     (MATCH, MATCH.removesuffix(" / 2"), "kd_loss_tends_to_logit_matching "
      "logit_matching_is_half_the_mean_squared_distance_of_centred_logits"),
-    (MATCH, "gap.square().mean() / 2", "constant_added_to_a_row_changes_nothing kd_loss_tends_to_logit_matching"),
-    (MATCH, MATCH.replace("dim=1", "dim=0"), "constant_added_to_a_row_changes_nothing "
+    (CENTRED_GAP, "gap", "constant_added_to_a_row_changes_nothing kd_loss_tends_to_logit_matching"),
+    (CENTRED_GAP, CENTRED_GAP.replace("dim=1", "dim=0"), "constant_added_to_a_row_changes_nothing "
      "logit_matching_is_half_the_mean_squared_distance_of_centred_logits"),
     (MATCH, MATCH.replace("mean() / 2", "sum() / 2"), "batch_is_the_mean_of_its_images"),
-    (GAP, "gap = full_precision(z_s) + full_precision(z_t)",
-     "value_and_gradient_are_zero_where_student_and_teacher_agree"),
-    (GAP, "gap = z_s - z_t", "half_precision_is_computed_in_single"),
-    (GAP, "gap = z_s.float() - z_t.float()", "double_precision_is_kept"),
-    (f"    check_logits(z_s, z_t)\n    {GAP}", f"    {GAP}",
+    (GAP, GAP.replace("z_s - z_t", "z_s + z_t"), "value_and_gradient_are_zero_where_student_and_teacher_agree"),
+    (GAP, "z_s - z_t", "classes_ruled_out_by_both_play_no_part"),
+    (WIDE, "pass", "half_precision_is_computed_in_single"),
+    (WIDE, "z_s, z_t = z_s.float(), z_t.float()", "double_precision_is_kept"),
+    (f"    check_logits(z_s, z_t)\n    {WIDE}", f"    {WIDE}",
      "other_shapes_are_refused_and_both_are_named what_is_no_batch_of_logits_is_refused"),
 ]
 
-TARGET = "(log_t.exp() * (log_t - log_s)).sum(dim=1)"
+TARGET = "divergence(log_t, log_s)"
 TARGET_LOGITS = "_target_or_not(z_s, y, T), _target_or_not(z_t, y, T)"
 PAIR = "F.log_softmax(pair, dim=1)"
-PAIR_CHECKS = "    check_labels(z, y)\n    check_temperature(T)\n"
-TEMPERED = "z = full_precision(z) / T"
-REST = "soft_kl(_others(z_s, y), _others(z_t, y), T=T)"
+PAIR_CHECKS = "    y = check_labels(z, y)\n    check_temperature(T)\n"
+TEMPERED = "z = softened(z, T)"
+REST = "soft_kl(rest_s, rest_t, T=T)"
 PARTS = "alpha * target_kl(z_s, z_t, y, T=T) + beta * non_target_kl(z_s, z_t, y, T=T)"
 DKD = [
     (TARGET, "(log_s.exp() * (log_s - log_t)).sum(dim=1)", "target_kl_is_the_definition_for_each_image"),
     (TARGET, "(log_t.exp() * (log_s - log_t)).sum(dim=1)", "another_student_costs_something"),
-    (TARGET, TARGET.replace("sum", "mean"), "soft_kl_is_target_kl_plus_what_is_left_times_non_target_kl"),
+    (TARGET, f"{TARGET} / 2", "soft_kl_is_target_kl_plus_what_is_left_times_non_target_kl"),
     (TARGET, "(log_t.exp() * (log_t - log_s))[:, 0]", "target_kl_is_the_definition_for_each_image"),
     (TARGET_LOGITS, TARGET_LOGITS.replace("z_t", "z_t.detach()"), "nothing_detaches_the_teacher"),
     (PAIR, "torch.stack([p := z.softmax(dim=1).gather(1, y[:, None])[:, 0], 1 - p], dim=1).log()",
@@ -102,8 +103,8 @@ DKD = [
     (TEMPERED, "z = z.float() / T", "double_precision_is_kept_everywhere"),
     ("k + (k >= y[:, None])", "k + (k > y[:, None])", "logit_of_the_label_plays_no_part_in_non_target_kl "
      "non_target_kl_is_the_definition_for_each_image order_of_the_classes_or_channels_does_not_matter"),
-    (REST, "soft_kl(_others(z_t, y), _others(z_s, y), T=T)", "non_target_kl_is_the_definition_for_each_image"),
-    (REST, "soft_kl(_others(z_s, y), _others(z_t, y))", "non_target_kl_is_the_definition_for_each_image "
+    (REST, "soft_kl(rest_t, rest_s, T=T)", "non_target_kl_is_the_definition_for_each_image"),
+    (REST, "soft_kl(rest_s, rest_t)", "non_target_kl_is_the_definition_for_each_image "
      "temperatures_that_are_not_positive_are_refused_with_labels_too"),
     (REST, f"T**2 * {REST}", "dkd_with_what_the_teacher_leaves_is_kd_in_value_and_gradient"),
     (REST, "soft_kl(z_s, z_t, T=T)", "logit_of_the_label_plays_no_part_in_non_target_kl"),
@@ -118,35 +119,35 @@ DKD = [
     ("weight.ndim and weight.shape != y.shape", "weight.ndim and len(weight) != len(y)",
      "weights_of_another_shape_are_refused"),
     ("    check_classes(z_s", "    (z_s", "two_classes_have_a_target_part_and_nothing_else"),
-    (PAIR_CHECKS, "    check_labels(z, y)\n", "temperatures_that_are_not_positive_are_refused_with_labels_too"),
-    (PAIR_CHECKS, "    check_labels(z, y)\n    T = float(T)\n", "temperatures_with_labels_may_be_batched_tensors"),
+    (PAIR_CHECKS, "    y = check_labels(z, y)\n", "temperatures_that_are_not_positive_are_refused_with_labels_too"),
+    (PAIR_CHECKS, "    y = check_labels(z, y)\n    T = float(T)\n", "temperatures_with_labels_may_be_batched_tensors"),
     (PAIR_CHECKS, "    check_temperature(T)\n", "labels_that_do_not_fit_are_refused_and_both_shapes_are_named"),
-    ("    check_labels(z, y)\n    k = ", "    k = ", "labels_that_do_not_fit_are_refused_and_both_shapes_are_named"),
+    ("    y = check_labels(z, y)\n    k = ", "    k = ", "labels_that_do_not_fit_are_refused_and_both_shapes_are_named"),
     ("    check_logits(z_s, z_t)\n    log_s, log_t", "    log_s, log_t",
      "logits_that_would_broadcast_are_refused_with_labels_too"),
 ]
 
-ATS_KL = "T_student**2 * soft_kl(full_precision(z_s) / T_student, q_t).mean()"
-CENTRED = "centred = z_t - z_t.mean(dim=1, keepdim=True)"
-TWO_T = "torch.where(is_label, centred / T_target, centred / T_rest)"
+ATS_KL = "T_student**2 * soft_kl(softened(z_s, T_student), q_t).mean()"
+CENTRED = "z_t = centred(z_t)"
+TWO_T = "torch.where(is_label, softened(z_t, T_target), softened(z_t, T_rest))"
 ATS = [
     (ATS_KL, ATS_KL.removeprefix("T_student**2 * "), "ats_with_one_temperature_is_kd_in_value_and_gradient"),
     (ATS_KL, ATS_KL.replace("T_student**2", "T_target * T_rest"),
      "ats_is_the_cross_entropy_form_less_the_entropy_of_its_target"),
-    (ATS_KL, "T_student**2 * soft_kl(q_t, full_precision(z_s) / T_student).mean()",
+    (ATS_KL, "T_student**2 * soft_kl(q_t, softened(z_s, T_student)).mean()",
      "ats_with_one_temperature_is_kd_in_value_and_gradient"),
-    (ATS_KL, ATS_KL.replace("(z_s) / T_student", "(z_s)"), "ats_with_one_temperature_is_kd_in_value_and_gradient"),
+    (ATS_KL, ATS_KL.replace("(z_s, T_student)", "(z_s, 1.0)"), "ats_with_one_temperature_is_kd_in_value_and_gradient"),
     (ATS_KL, ATS_KL.replace("q_t", "q_t, T=T_student"), "ats_with_one_temperature_is_kd_in_value_and_gradient"),
     (ATS_KL, ATS_KL.replace("mean", "sum"), "means_over_the_batch_are_those_of_its_images"),
-    (ATS_KL, ATS_KL.replace("full_precision(z_s)", "z_s"), "half_precision_is_computed_in_single_everywhere"),
-    (CENTRED, "centred = z_t", "constant_added_to_a_row_changes_nothing_under_two_temperatures"),
-    (CENTRED, CENTRED.replace("dim=1", "dim=0"), "constant_added_to_a_row_changes_nothing_under_two_temperatures"),
-    (CENTRED, CENTRED.replace("mean(dim=1, keepdim=True)", "amax(dim=1, keepdim=True)"),
+    (ATS_KL, ATS_KL.replace("softened(z_s, T_student)", "z_s / T_student"), "half_precision_is_computed_in_single_everywhere"),
+    (CENTRED, "pass", "constant_added_to_a_row_changes_nothing_under_two_temperatures"),
+    (CENTRED, "z_t = centred(z_t.T).T", "constant_added_to_a_row_changes_nothing_under_two_temperatures"),
+    (CENTRED, "z_t = z_t - z_t.amax(dim=1, keepdim=True)",
      "ats_is_the_cross_entropy_form_less_the_entropy_of_its_target"),
-    (TWO_T, "torch.where(is_label, centred / T_rest, centred / T_target)", "hotter_label_spreads_the_wrong_answers"),
-    (TWO_T, "torch.where(centred == centred.amax(dim=1, keepdim=True), centred / T_target, centred / T_rest)",
+    (TWO_T, "torch.where(is_label, softened(z_t, T_rest), softened(z_t, T_target))", "hotter_label_spreads_the_wrong_answers"),
+    (TWO_T, "torch.where(z_t == z_t.amax(dim=1, keepdim=True), softened(z_t, T_target), softened(z_t, T_rest))",
      "ats_is_the_cross_entropy_form_less_the_entropy_of_its_target"),
-    ("    check_labels(z_t, y)\n    for T", "    for T",
+    ("    y = check_labels(z_t, y)\n    for T", "    for T",
      "labels_that_do_not_fit_are_refused_and_both_shapes_are_named"),
     ("(T_target, T_rest, T_student):", "(T_target, T_rest):",
      "temperatures_that_are_not_positive_are_refused_with_labels_too"),
@@ -155,7 +156,7 @@ ATS = [
 ]
 
 RATIO = 'ratio = (log_ratio if favour == "behind" else -log_ratio).exp().clamp(1 / limit, limit)'
-SPREAD = "centred / centred.square().mean(dim=1, keepdim=True).sqrt().clamp_min(1e-6)"
+SPREAD = "z / variance.sqrt().clamp_min(1e-6)"
 IPWD = [
     ("_standardised(z.detach())", "_standardised(z)", "weights_have_mean_one_and_no_gradient"),
     ("_standardised(z.detach())", "full_precision(z.detach())",
@@ -171,21 +172,21 @@ IPWD = [
     (RATIO, RATIO.replace("clamp(1 / limit, limit)", "clamp(max=limit)"),
      "no_image_counts_more_than_limit_times_another"),
     (RATIO, RATIO.replace(".clamp(1 / limit, limit)", ""), "weights_are_one_plus_the_ratio_of_cross_entropies"),
-    (SPREAD, "centred", "scale_and_offset_of_a_row_of_logits_do_not_move_the_weights"),
+    (SPREAD, "z", "scale_and_offset_of_a_row_of_logits_do_not_move_the_weights"),
     (SPREAD, SPREAD.removesuffix(".clamp_min(1e-6)"), "rows_without_variation_have_finite_weights"),
-    (SPREAD, "centred / centred.std(dim=1, keepdim=True).clamp_min(1e-6)",
+    (SPREAD, "z / z.std(dim=1, keepdim=True).clamp_min(1e-6)",
      "weights_are_one_plus_the_ratio_of_cross_entropies"),
     ('reduction="none"', 'reduction="mean"', "weights_have_mean_one_and_no_gradient"),
     ("(h_kd + 1e-12)", "(h_kd + 1e-12).roll(1)", "order_of_the_images_does_not_matter"),
-    ("    check_labels(z_kd, y)\n", "", "labels_that_do_not_fit_are_refused_and_both_shapes_are_named"),
+    ("    y = check_labels(z_kd, y)\n", "", "labels_that_do_not_fit_are_refused_and_both_shapes_are_named"),
     ("    check_logits(z_kd, z_cls)\n", "", "logits_that_would_broadcast_are_refused_with_labels_too "
      "shapes_that_do_not_fit_are_refused_and_both_are_named"),
 ]
 
 DISTANCE = "1 - (u_s * u_t).sum(dim=dim).mean()"
 DIRECTIONS = "_direction(z_s, T, dim), _direction(z_t, T, dim)"
-LOG_P = "F.log_softmax(full_precision(z) / T, dim=1)"
-LARGEST = "p = (log_p - log_p.amax(dim=dim, keepdim=True).detach()).exp()"
+LOG_P = "F.log_softmax(softened(z, T), dim=1)"
+LARGEST = "p = (log_p - log_p.amax(dim=dim, keepdim=True).detach().clamp_min(torch.finfo(log_p.dtype).min)).exp()"
 LESS_MEAN = "centred = p - p.mean(dim=dim, keepdim=True)"
 NORMED = "torch.where(varies, centred * torch.where(varies, squared, 1.0).rsqrt(), 0.0)"
 INTER = "return _distance(z_s, z_t, T, dim=1)"
@@ -207,11 +208,11 @@ DIST = [
      "student_and_teacher_may_change_places"),
     (DIRECTIONS, DIRECTIONS.replace(", T,", ", 1.0,"), "intra_class_loss_is_one_minus_the_correlation_of_columns"),
     (DIRECTIONS, DIRECTIONS.replace("z_t", "z_t.detach()"), "nothing_detaches_the_teacher"),
-    (LOG_P, "F.log_softmax(full_precision(z) / T, dim=dim)", "constant_added_to_a_row_of_logits_is_not_seen "
+    (LOG_P, "F.log_softmax(softened(z, T), dim=dim)", "constant_added_to_a_row_of_logits_is_not_seen "
      "intra_class_loss_is_one_minus_the_correlation_of_columns"),
-    (LOG_P, "full_precision(z) / T", "intra_class_loss_is_one_minus_the_correlation_of_columns "
+    (LOG_P, "softened(z, T)", "intra_class_loss_is_one_minus_the_correlation_of_columns "
      "constant_added_to_a_row_of_logits_is_not_seen"),
-    (LOG_P, "F.softmax(full_precision(z) / T, dim=1).log()",
+    (LOG_P, "F.softmax(softened(z, T), dim=1).log()",
      "gradient_stays_that_of_the_definition_however_sure_both_are"),
     (LOG_P, "F.log_softmax(z / T, dim=1)", "half_precision_is_computed_in_single_everywhere"),
     (LOG_P, "F.log_softmax(z.float() / T, dim=1)", "double_precision_is_kept_everywhere"),
@@ -246,10 +247,11 @@ DIST = [
 ]
 
 HINT = "difference = (f_s - f_t).square().mean()"
-RELATIVE = "difference / f_t.square().mean().clamp_min(1e-12) if relative else difference"
+RELATIVE = "difference / f_t.square().mean().clamp_min(1e-8) if relative else difference"
 COSINE = "(1 - (u_s * u_t).sum(dim=1)).mean()"
 FLAT = "unit(full_precision(f).flatten(1), dim=1)"
-LOOKS = "unit(full_precision(f).square().mean(dim=1).flatten(1), dim=1)"
+WHOLE = "scaled(full_precision(f), dim=(1, 2, 3))"
+LOOKS = "unit(f.square().mean(dim=1).flatten(1), dim=1)"
 MASKED = "generate(mask.to(f_s.dtype) * f_s)"
 GENERATED = "(full_precision(generated) - full_precision(f_t)).square().sum() / len(f_t)"
 OVER = "torch.special.erfcx(a / math.sqrt(2))"
@@ -266,7 +268,7 @@ FEATURES = [
     (RELATIVE, RELATIVE.replace("mean", "sum"), "relative_hint_has_no_unit_and_is_one_for_a_student_of_zeros"),
     (RELATIVE, RELATIVE.replace("square().mean()", "abs().mean()"),
      "relative_hint_has_no_unit_and_is_one_for_a_student_of_zeros"),
-    (RELATIVE, RELATIVE.replace(".clamp_min(1e-12)", ""), "relative_hint_has_no_unit_and_is_one_for_a_student_of_zeros "
+    (RELATIVE, RELATIVE.replace(".clamp_min(1e-8)", ""), "relative_hint_has_no_unit_and_is_one_for_a_student_of_zeros "
      "features_of_zero_are_finite_in_value_and_gradient"),
     (RELATIVE, "difference", "hint_loss_is_the_mean_squared_difference"),
     ("relative: bool = False", "relative: bool = True", "hint_loss_is_the_mean_squared_difference"),
@@ -290,8 +292,8 @@ FEATURES = [
     (LOOKS, LOOKS.replace(", dim=1)", ", dim=0)"), "attention_does_not_see_channels_signs_or_the_scale_of_an_image"),
     (LOOKS, LOOKS.removeprefix("unit(").removesuffix(", dim=1)"),
      "attention_does_not_see_channels_signs_or_the_scale_of_an_image"),
-    (LOOKS, LOOKS.replace("full_precision(f).square()", "full_precision(f.square())"),
-     "half_precision_does_not_overflow_where_its_numbers_do_not"),
+    (WHOLE, "f", "half_precision_does_not_overflow_where_its_numbers_do_not"),
+    (WHOLE, "full_precision(f)", "tiny_features_are_as_others_where_the_scale_does_not_matter"),
     ("(q_s - q_t).square().mean()", "(q_s - q_t).square().sum() / len(f_s)",
      "attention_loss_is_the_definition_position_by_position"),
     ("(q_s - q_t).square().mean()", "(q_s - q_t).norm(dim=1).mean()",
@@ -352,12 +354,12 @@ FEATURES = [
      "pyramid_loss_of_vectors_is_the_hint"),
 ]
 
-GRAM = "(unit(f @ f.T, dim=1) for f in (_rows(f_s), _rows(f_t)))"
+GRAM = "(unit(scaled(f, 1) @ scaled(f, (0, 1)).T, dim=1) for f in (_rows(f_s), _rows(f_t)))"
 DISTANCES = 'F.smooth_l1_loss(d_s, d_t, reduction="sum") / max(B * (B - 1), 1)'
 ANGLES = 'F.smooth_l1_loss(angles_s, angles_t, reduction="sum") / max(B * (B - 1) * (B - 2), 1)'
 ROOT = "d = torch.where(squared > 0, torch.where(squared > 0, squared, 1.0).sqrt(), 0.0)"
 UNIT_OF_LENGTH = "d / (d.sum() / max(B * (B - 1), 1)).clamp_min(1e-12)"
-SQUARED = "squared = (f[:, None] - f[None]).square().sum(dim=2)"
+SQUARED = "squared = scaled(f[:, None] - f[None], (0, 1, 2)).square().sum(dim=2)"
 SIDES = "u = unit(f[None] - f[:, None], dim=2)"
 COSINES = "(u @ u.transpose(1, 2)).masked_fill(torch.eye(len(f), dtype=torch.bool, device=f.device), 0.0)"
 CHOICES = "unit(_rows(e_s), dim=1) @ unit(_rows(e_t), dim=1).T / T"
@@ -370,9 +372,11 @@ RELATIONS = [
      "similarity_sees_neither_rotation_nor_one_scale_but_that_of_an_image too_few_images_for_a_relation_give_zero"),
     (GRAM, "(f @ f.T / (f @ f.T).norm().clamp_min(1e-12) for f in (_rows(f_s), _rows(f_t)))",
      "similarity_loss_is_the_definition_pair_by_pair"),
-    (GRAM, GRAM.replace("f @ f.T", "(f - f.mean(dim=0)) @ (f - f.mean(dim=0)).T"),
+    (GRAM, GRAM.replace("scaled(f, 1) @ scaled(f, (0, 1)).T", "(f - f.mean(dim=0)) @ (f - f.mean(dim=0)).T"),
      "similarity_sees_neither_rotation_nor_one_scale_but_that_of_an_image"),
     (GRAM, GRAM.replace("_rows(f_t)", "_rows(f_t).detach()"), "nothing_detaches_the_teacher"),
+    (GRAM, "(unit(f @ f.T, dim=1) for f in (_rows(f_s), _rows(f_t)))",
+     "tiny_features_are_as_others_where_the_scale_does_not_matter"),
     ("(g_s - g_t).square().mean()", "(g_s - g_t).square().sum()", "similarity_loss_is_the_definition_pair_by_pair"),
     ("(g_s - g_t).square().mean()", "(g_s - g_t).square().sum() / len(f_s)",
      "similarity_loss_is_the_definition_pair_by_pair"),
@@ -397,6 +401,8 @@ RELATIONS = [
     (UNIT_OF_LENGTH, UNIT_OF_LENGTH.replace("clamp_min", "detach().clamp_min"), "gradient_is_the_slope"),
     (SQUARED, "squared = (f.square().sum(1)[:, None] + f.square().sum(1) - 2 * f @ f.T).clamp_min(0)",
      "distances_survive_a_large_offset_in_single_precision autocast_changes_nothing"),
+    (SQUARED, "squared = (f[:, None] - f[None]).square().sum(dim=2)",
+     "tiny_features_are_as_others_where_the_scale_does_not_matter"),
     (ANGLES, 'F.smooth_l1_loss(angles_s, angles_t, reduction="mean")', "angles_are_the_definition_triplet_by_triplet"),
     (ANGLES, ANGLES.replace("smooth_l1", "mse"), "angles_are_the_definition_triplet_by_triplet"),
     (ANGLES, ANGLES.replace("max(B * (B - 1) * (B - 2), 1)", "(B * (B - 1) * (B - 2))"),
@@ -439,21 +445,37 @@ RELATIONS = [
 ]
 
 # mistakes in what the losses share: each is noticed by the identities of one of them
+NUMBER = "COOLEST <= T <= HOTTEST"
+IN_RANGE = "holds((y >= 0) & (y < z.shape[1]))"
+POWER = "return torch.where(size > torch.finfo(f.dtype).tiny ** 0.8, f, f.detach()) / size"
+RULED_OUT = "(z.masked_fill(ruled_out, 0.0) / T).masked_fill(ruled_out, -torch.inf)"
 INVERSE = "f * torch.where(squared > 0, squared, 1.0).rsqrt()"
 BASE = [
     (features, INVERSE, "f * squared.rsqrt()", "orthogonal_features_cost_one_and_opposite_ones_two"),
-    (features, INVERSE, "f * squared.clamp_min(1.0).rsqrt()", "length_of_a_feature_does_not_matter_to_its_cosine"),
+    (features, INVERSE, "f * squared.clamp_min(1e3).rsqrt()", "length_of_a_feature_does_not_matter_to_its_cosine"),
     (relations, INVERSE, "f / (squared.sqrt() + 1e-8)", "features_that_all_coincide_have_distances_and_angles_of_zero"),
     (logits, "(torch.float16, torch.bfloat16)", "(torch.float16,)", "half_precision_is_computed_in_single_everywhere"),
     (correlations, "z.float() if z.dtype in (torch.float16, torch.bfloat16) else z", "z.float()",
      "double_precision_is_kept_everywhere"),
     (relations, "enabled=False", "enabled=True", "autocast_changes_nothing"),
-    (logits, "not isinstance(T, Tensor) and not", "not", "temperatures_with_labels_may_be_batched_tensors"),
-    (logits, "0 < T < math.inf", "0 <= T < math.inf", "temperatures_that_are_not_positive_are_refused_with_labels_too"),
-    (correlations, "0 < T < math.inf", "0 < T", "temperatures_of_dist_must_be_positive_and_may_be_batched"),
+    (logits, "except RuntimeError:", "except ZeroDivisionError:", "temperatures_with_labels_may_be_batched_tensors"),
+    (logits, NUMBER, NUMBER.replace("COOLEST", "0"), "temperatures_that_are_not_positive_are_refused_with_labels_too"),
+    (correlations, NUMBER, "COOLEST <= T", "temperatures_of_dist_must_be_positive_and_may_be_batched"),
+    (relations, NUMBER, "COOLEST <= T < math.inf", "temperatures_out_of_reach_are_refused_and_named"),
+    (logits, "holds(right.detach()) if", "True if", "temperatures_out_of_reach_are_refused_and_named"),
+    (logits, "    check_number(\"T\", T)\n", "", "temperatures_out_of_reach_are_refused_and_named"),
+    (logits, IN_RANGE, "True", "labels_out_of_range_are_refused_and_the_range_is_named"),
+    (logits, "y = y.long()", "pass", "labels_of_any_integer_type_are_taken"),
+    (logits, "    _check_some(z_s)\n", "", "empty_batches_are_refused"),
+    (features, POWER, "return f", "tiny_features_are_as_others_where_the_scale_does_not_matter"),
+    (features, POWER, "return f / size", "features_down_to_denormals_are_finite_in_value_and_gradient"),
+    (logits, "torch.where(p_t > 0, log_p_t - log_p_s, 0.0)", "(log_p_t - log_p_s)",
+     "classes_ruled_out_by_both_play_no_part class_ruled_out_by_the_teacher_is_one_of_a_very_small_logit"),
+    (logits, RULED_OUT, "z / T", "temperature_of_a_ruled_out_class_has_a_gradient"),
+    (logits, "total = z.masked_fill(~known, 0.0).sum", "total = z.sum", "classes_ruled_out_by_both_play_no_part"),
     (logits, "y.shape != z.shape[:1]", "len(y) != len(z)",
      "labels_that_do_not_fit_are_refused_and_both_shapes_are_named"),
-    (logits, " or y.is_floating_point()", "", "labels_that_do_not_fit_are_refused_and_both_shapes_are_named"),
+    (logits, "(y.is_floating_point() or y.is_complex() or y.dtype == torch.bool)", "False", "labels_that_do_not_fit_are_refused_and_both_shapes_are_named"),
     (logits, "z_s.shape != z_t.shape", "len(z_s) != len(z_t)", "shapes_that_do_not_fit_are_refused_and_both_are_named"),
     (correlations, "z.shape[1] == 2", "z.shape[1] < 2", "two_classes_are_refused_and_the_reason_is_given"),
     (features, "f_s.shape != f_t.shape", "f_s.numel() < f_t.numel()",

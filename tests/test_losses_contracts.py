@@ -58,6 +58,7 @@ CALLS = LOGITS | MAPS | RELATIONS
 NO_LOSS = {"negative_mean"}  # the margins of margin_loss, from two vectors
 WEIGHTS = {"ipwd_weights"}  # numbers without a gradient
 NOT_ZERO_FOR_EQUALS = {"ats_loss", "ipwd_weights", "masked_generation_loss", "contrastive_loss"}
+NO_SUM_OVER_CLASSES = {"inter_class_loss", "intra_class_loss", "dist_loss"}  # one more is one more to correlate
 BY_CHANNEL = {"masked_generation_loss", "margin_loss"}  # called here with a mask and margins that differ by channel
 ANY_WIDTH = {"similarity_loss", "rkd_distance_loss", "rkd_angle_loss"}
 
@@ -198,7 +199,135 @@ def shapes_that_do_not_fit_are_refused_and_both_are_named(losses):
             assert str(shape_s) in str(error.value) and str(shape_t) in str(error.value), name
 
 
+SCALE_FREE = {"hint_loss", "cosine_loss", "attention_loss", *RELATIONS}
+
+
+def slope_of(loss, a, b):
+    return gradient(lambda f: loss(f, b).sum(), a)
+
+
+def tiny_features_are_as_others_where_the_scale_does_not_matter(losses):
+    for name, loss in calls(losses, but=CALLS.keys() - SCALE_FREE):
+        a, b = (f.float() for f in pair(name))
+        other = 1 if name != "hint_loss" else None  # whose unit is the teacher's size
+        for factor in (2.0**-27, 2.0**-39, 2.0**-65, 2.0**40) if name != "hint_loss" else (2.0**-27, 2.0**20):
+            for first, second in ((factor * a, (other or factor) * b), ((other or factor) * a, factor * b)):
+                close(loss(first, second), loss(a, b), 1e-6)
+                by = (first / a).mean()
+                close(by * slope_of(loss, first, second), slope_of(loss, a, b), 1e-5)
+
+
+def features_down_to_denormals_are_finite_in_value_and_gradient(losses):
+    for name, loss in calls(losses, but=LOGITS):
+        a, b = (f.float() for f in pair(name))
+        for factor in (1e-18, 1e-25, 1e-32, 1e-38, 1e-41, 1e-45):
+            for first, second in ((factor * a, b), (a, factor * b), (factor * a, factor * b)):
+                assert loss(first, second).isfinite(), (name, factor)
+                assert slope_of(loss, first, second).isfinite().all(), (name, factor)
+
+
+def with_a_class(z, logit):
+    """The same with one more class, the last, of this logit."""
+    return torch.cat([z, torch.full_like(z[:, :1], logit)], dim=1)
+
+
+def classes_ruled_out_by_both_play_no_part(losses):
+    for name, loss in calls(losses, but=CALLS.keys() - LOGITS.keys() | NO_SUM_OVER_CLASSES):
+        a, b = pair(name)
+        first, second = (with_a_class(z, -torch.inf) for z in (a, b))
+        close(loss(first, second), loss(a, b), 1e-9)
+        if name not in WEIGHTS:
+            expected = torch.cat([slope_of(loss, a, b), torch.zeros(len(a), 1)], dim=1)
+            close(slope_of(loss, first, second), expected, 1e-9)
+
+
+def class_ruled_out_by_the_teacher_is_one_of_a_very_small_logit(losses):
+    for name, loss in calls(losses, but=CALLS.keys() - LOGITS.keys() | {"logit_matching_loss", "ipwd_weights"}):
+        a, b = pair(name)
+        first, second, limit = with_a_class(a, 0.5), with_a_class(b, -torch.inf), with_a_class(b, -1e9)
+        if name not in ("ats_loss", "intra_class_loss", "dist_loss"):  # for them a small logit is no small matter
+            close(loss(first, second), loss(first, limit), 1e-6)
+            close(slope_of(loss, first, second), slope_of(loss, first, limit), 1e-6)
+        assert loss(first, second).isfinite().all() and slope_of(loss, first, second).isfinite().all(), name
+
+
+def temperature_of_a_ruled_out_class_has_a_gradient(losses):
+    a, b = pair("kd_loss")
+    found = {
+        "kd_loss": lambda a, b, T: losses.kd_loss(a, b, T=T),
+        "dkd_loss": lambda a, b, T: losses.dkd_loss(a, b, labels(b), T=T, alpha=1.0, beta=2.0),
+        "inter_class_loss": lambda a, b, T: losses.inter_class_loss(a, b, T=T),
+    }
+    for loss in (call for name, call in found.items() if hasattr(losses, name)):
+        slopes = [gradient(lambda T: loss(*pair_of_k, T), torch.tensor(3.0, dtype=torch.double))  # noqa: B023
+                  for pair_of_k in ([with_a_class(z, logit) for z in (a, b)] for logit in (-torch.inf, -1e9))]
+        close(slopes[0], slopes[1], 1e-6)
+
+
+def labelled(losses):
+    """Every loss that takes labels, as a function of them."""
+    a, b = pair("dkd_loss")
+    found = {
+        "target_kl": lambda y: losses.target_kl(a, b, y, T=3.0),
+        "non_target_kl": lambda y: losses.non_target_kl(a, b, y, T=3.0),
+        "dkd_loss": lambda y: losses.dkd_loss(a, b, y, T=3.0, alpha=1.0, beta=2.0),
+        "ats_loss": lambda y: losses.ats_loss(a, b, y, T_target=3.0, T_rest=2.0, T_student=1.0),
+        "ipwd_weights": lambda y: losses.ipwd_weights(a, b, y),
+    }
+    return [call for name, call in found.items() if hasattr(losses, name)]
+
+
+def labels_of_any_integer_type_are_taken(losses):
+    y = torch.tensor([4, 0, 1, 2, 3, 4])
+    for loss in labelled(losses):
+        for dtype in (torch.int8, torch.uint8, torch.int16, torch.int32, torch.uint16):
+            assert torch.equal(loss(y.to(dtype)), loss(y)), dtype
+
+
+def labels_out_of_range_are_refused_and_the_range_is_named(losses):
+    for loss in labelled(losses):
+        for label in (-1, 5, -100, 255):
+            y = torch.tensor([4, 0, 1, 2, 3, label])
+            with pytest.raises(ValueError, match=f"labels run from {y.min()} to {y.max()}, but 5 logits allow 0 to 4"):
+                loss(y)
+        with pytest.raises(ValueError, match="labels must be one integer per image: .* not a NoneType"):
+            loss(None)
+
+
+def empty_batches_are_refused(losses):
+    for name, loss in calls(losses):
+        a, b = (f[:0] for f in pair(name))
+        with pytest.raises(ValueError, match=r"an empty batch, \(0, \d.*\), has no mean"):
+            loss(a, b)
+
+
+def temperatures_out_of_reach_are_refused_and_named(losses):
+    hot = {"soft_kl": {}, "kd_loss": {}, "inter_class_loss": {}, "intra_class_loss": {}, "contrastive_loss": {},
+           "dist_loss": {"beta": 1.0, "gamma": 1.0}}
+    for name, settings in hot.items():
+        if hasattr(losses, name):
+            loss, (a, b) = getattr(losses, name), pair("soft_kl")
+            for T in (1e30, -1e-30, 1e-30, torch.tensor(-4.0), torch.tensor([[4.0], [0.0]]), torch.tensor(1e30)):
+                with pytest.raises(ValueError, match="the temperature must be greater than 0 and finite"):
+                    loss(a, b, T=T, **settings)
+            for T in ("4", "4.0", None, [4.0]):
+                with pytest.raises(TypeError, match=f"T must be a number, not .{'4' if T and T != [4.0] else ''}"):
+                    loss(a, b, T=T, **settings)
+            with pytest.raises(TypeError, match="write T=4.5, without quotes"):
+                loss(a, b, T="4.5", **settings)
+            close(loss(a, b, T=torch.tensor(3.0), **settings), loss(a, b, T=3.0, **settings), 1e-7)
+
+
 IDENTITIES = [
+    tiny_features_are_as_others_where_the_scale_does_not_matter,
+    features_down_to_denormals_are_finite_in_value_and_gradient,
+    classes_ruled_out_by_both_play_no_part,
+    class_ruled_out_by_the_teacher_is_one_of_a_very_small_logit,
+    temperature_of_a_ruled_out_class_has_a_gradient,
+    labels_of_any_integer_type_are_taken,
+    labels_out_of_range_are_refused_and_the_range_is_named,
+    empty_batches_are_refused,
+    temperatures_out_of_reach_are_refused_and_named,
     half_precision_is_computed_in_single_everywhere,
     half_precision_does_not_overflow_where_its_numbers_do_not,
     teacher_recorded_in_half_precision_serves_any_student,

@@ -3,11 +3,10 @@
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdcourse.core import Batch, Term, seeded
-from kdcourse.distillers.base import Distiller, answer, check_share, check_weights, ramp, switched_on
+from kdcourse.distillers.base import Distiller, answer, check_share, check_weights, hard_labels, ramp, switched_on
 from kdcourse.losses.base import check_ipwd, check_temperature
 from kdcourse.losses.logits import ipwd_weights, kd_loss, soft_kl
 from kdcourse.models.base import probe
@@ -52,7 +51,7 @@ class CTKD(Distiller):
         z_s, z_t = self.student(batch.x), self.teacher(batch)
         T = self.temperature(reverse_gradient(self.theta, self.strength(batch.progress)))
         return switched_on({
-            "ce": Term(1 - self.alpha, F.cross_entropy(z_s, batch.y)),
+            "ce": hard_labels(1 - self.alpha, z_s, batch.y),
             "kd": Term(self.alpha, kd_loss(z_s, z_t, T=T)),
         })
 
@@ -93,9 +92,9 @@ class IPWD(Distiller):
         z_cls = self.second_head(embedding if self.shapes_features else embedding.detach())
         weights = ipwd_weights(z_s, z_cls, batch.y, favour=self.favour, limit=self.limit)
         return switched_on({
-            "ce": Term(1 - self.alpha, F.cross_entropy(z_s, batch.y)),
+            "ce": hard_labels(1 - self.alpha, z_s, batch.y),
             "kd": Term(self.alpha, self.T**2 * (weights * soft_kl(z_s, z_t, T=self.T)).mean()),
-            "second_head": Term(1.0, F.cross_entropy(z_cls, batch.y)),
+            "second_head": hard_labels(1.0, z_cls, batch.y),
         })
 
 

@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdcourse.core import Batch, Term
+from kdcourse.losses.base import check_number, cross_entropy
 from kdcourse.models.base import Answer, check_shows_features, probe
 from kdcourse.teachers import FeatureBank, Teacher, as_teacher
 
@@ -129,14 +130,23 @@ def switched_on(terms: dict[str, Term]) -> dict[str, Term]:
     return {name: term for name, term in terms.items() if isinstance(term.weight, Tensor) or term.weight != 0}
 
 
+def hard_labels(weight: float, z: Tensor, y: Tensor) -> Term:
+    """The cross-entropy as a term of this weight. With weight 0 no label is read, since a method that needs none may be
+    given images without: `switched_on` leaves the term out."""
+    off = not isinstance(weight, Tensor) and weight == 0
+    return Term(weight, z.new_zeros(()) if off else cross_entropy(z, y))
+
+
 def check_share(name: str, value: float) -> None:
-    """Raise ValueError unless a weight that splits a loss in two lies in [0, 1]."""
+    """Raise ValueError unless a weight that splits a loss in two lies in [0, 1], TypeError if it is no number."""
+    check_number(name, value)
     if not 0 <= value <= 1:
         raise ValueError(f"{name} is the share of one of two terms and must lie in [0, 1]; it is {value}")
 
 
 def check_weights(**weights: float) -> None:
-    """Raise ValueError unless every weight of a term is finite and not negative."""
+    """Raise ValueError unless every weight of a term is finite and not negative, TypeError if it is no number."""
     for name, value in weights.items():
+        check_number(name, value)
         if not 0 <= value < float("inf"):
             raise ValueError(f"{name} weighs a term of the loss and must be at least 0 and finite; it is {value}")

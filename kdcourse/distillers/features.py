@@ -1,7 +1,6 @@
 """Methods that compare the features of one stage, or of several, with the teacher's. The helpers are thrown away."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdcourse.core import Batch, Term, generator, moment, seeded
@@ -14,6 +13,7 @@ from kdcourse.distillers.base import (
     channels,
     check_share,
     check_weights,
+    hard_labels,
     same_size,
     stage_pairs,
     switched_on,
@@ -51,7 +51,7 @@ class FitNet(Distiller):
         hint = hint_loss(*same_size(self.regressor(f_s), f_t), relative=self.relative)
         first = batch.progress < self.hint_first
         return switched_on({
-            "ce": Term(0.0 if first else 1.0, F.cross_entropy(z_s, batch.y)),
+            "ce": hard_labels(0.0 if first else 1.0, z_s, batch.y),
             "hint": Term(self.beta if first or not self.hint_first else 0.0, hint),
         })
 
@@ -80,7 +80,7 @@ class Cosine(Distiller):
     def forward(self, batch: Batch) -> dict[str, Term]:
         z_s, f_s, f_t = _stage(self, batch)
         return switched_on({
-            "ce": Term(1 - self.alpha, F.cross_entropy(z_s, batch.y)),
+            "ce": hard_labels(1 - self.alpha, z_s, batch.y),
             "cosine": Term(self.alpha, cosine_loss(*same_size(self.regressor(f_s), f_t))),
         })
 
@@ -108,7 +108,7 @@ class AT(Distiller):
         if not values:
             raise ValueError("attention is where a network looks, and no pair of stages here has positions to look at")
         return switched_on({
-            "ce": Term(1.0, F.cross_entropy(z_s, batch.y)),
+            "ce": hard_labels(1.0, z_s, batch.y),
             "at": Term(self.beta, torch.stack(values).sum()),
         })
 
@@ -152,7 +152,7 @@ class MGD(Distiller):
         z_s, f_s, f_t = _stage(self, batch)
         f_s, f_t = same_size(self.regressor(f_s), f_t)
         value = masked_generation_loss(f_s, f_t, mask=self.mask(f_s, batch), generate=self.generator)
-        return switched_on({"ce": Term(1.0, F.cross_entropy(z_s, batch.y)), "mgd": Term(self.alpha, value)})
+        return switched_on({"ce": hard_labels(1.0, z_s, batch.y), "mgd": Term(self.alpha, value)})
 
 
 def _one_pair(student: nn.Module, teacher: nn.Module, stages, *, default: str) -> tuple[int, int]:

@@ -3,11 +3,10 @@
 What the student follows is a path, not its end. `procedures` records such paths and replays them.
 """
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdcourse.core import Batch, Term, generator, moment, seeded
-from kdcourse.distillers.base import Distiller, check_share, check_weights, several, switched_on
+from kdcourse.distillers.base import Distiller, check_share, check_weights, hard_labels, several, switched_on
 from kdcourse.losses.base import check_temperature
 from kdcourse.losses.logits import kd_loss
 from kdcourse.models.base import fresh_copy
@@ -50,10 +49,10 @@ class ProKD(Distiller):
     def forward(self, batch: Batch) -> dict[str, Term]:
         z_s = self.student(batch.x)
         if batch.progress >= self.soft_until:
-            return {"ce": Term(1.0, F.cross_entropy(z_s, batch.y))}
+            return {"ce": hard_labels(1.0, z_s, batch.y)}
         k = self.checkpoint(batch.progress)
         return switched_on({
-            "ce": Term(1 - self.alpha, F.cross_entropy(z_s, batch.y)),
+            "ce": hard_labels(1 - self.alpha, z_s, batch.y),
             "kd": Term(self.alpha, kd_loss(z_s, self.teachers[k](batch), T=self.temperature(k))),
         })
 
@@ -83,7 +82,7 @@ class SelfLearners(Distiller):
         for k, learner in enumerate([self.student] if self.second is None else [self.student, self.second], start=1):
             with seeded(generator(self.seed, k, *moment(batch)).initial_seed(), batch.x.device):
                 answers.append(learner(batch.x))
-            terms[f"learner{k}_ce"] = Term(self.lam, F.cross_entropy(answers[-1], batch.y))
+            terms[f"learner{k}_ce"] = hard_labels(self.lam, answers[-1], batch.y)
             terms[f"learner{k}_kd"] = Term(1 - self.lam, kd_loss(answers[-1], z_t, T=self.T))
         fused = answers[0] if self.second is None else self.w * answers[0] + (1 - self.w) * answers[1]
         return switched_on(terms), fused
@@ -134,8 +133,7 @@ class SLKD(Distiller):
 
     def forward(self, batch: Batch) -> dict[str, Term]:
         z_s, terms = self.student(batch.x), {}
-        ce = F.cross_entropy(z_s, batch.y)
-        terms["ce"] = Term(self.alpha * self.lam + self.beta * self.bracket[0], ce)
+        terms["ce"] = hard_labels(self.alpha * self.lam + self.beta * self.bracket[0], z_s, batch.y)
         if self.alpha:
             terms["kd"] = Term(self.alpha * (1 - self.lam), kd_loss(z_s, self.teacher(batch), T=self.T))
         if self.beta:

@@ -1,10 +1,9 @@
 """Methods that need nothing of the teacher but its logits, one teacher at a time."""
 
-import torch.nn.functional as F
 from torch import nn
 
 from kdcourse.core import Batch, Term
-from kdcourse.distillers.base import Distiller, check_share, check_weights, ramp, switched_on
+from kdcourse.distillers.base import Distiller, check_share, check_weights, hard_labels, ramp, switched_on
 from kdcourse.losses.base import check_temperature
 from kdcourse.losses.correlations import inter_class_loss, intra_class_loss
 from kdcourse.losses.logits import ats_loss, dkd_loss, kd_loss
@@ -15,7 +14,7 @@ class Supervised(Distiller):
     """Hard labels alone: the cross-entropy. How teachers are made, and the baseline of every comparison."""
 
     def forward(self, batch: Batch) -> dict[str, Term]:
-        return {"ce": Term(1.0, F.cross_entropy(self.student(batch.x), batch.y))}
+        return {"ce": hard_labels(1.0, self.student(batch.x), batch.y)}
 
 
 class KD(Distiller):
@@ -37,7 +36,7 @@ class KD(Distiller):
     def forward(self, batch: Batch) -> dict[str, Term]:
         z_s, z_t = self.student(batch.x), self.teacher(batch)
         return switched_on({
-            "ce": Term(1 - self.alpha, F.cross_entropy(z_s, batch.y)),
+            "ce": hard_labels(1 - self.alpha, z_s, batch.y),
             "kd": Term(self.alpha, kd_loss(z_s, z_t, T=self.T)),
         })
 
@@ -62,7 +61,7 @@ class ESKD(KD):
     def forward(self, batch: Batch) -> dict[str, Term]:
         if batch.progress < self.stop:
             return super().forward(batch)
-        return {"ce": Term(1.0, F.cross_entropy(self.student(batch.x), batch.y))}
+        return {"ce": hard_labels(1.0, self.student(batch.x), batch.y)}
 
 
 class DKD(Distiller):
@@ -90,7 +89,7 @@ class DKD(Distiller):
         z_s, z_t = self.student(batch.x), self.teacher(batch)
         dkd = dkd_loss(z_s, z_t, batch.y, T=self.T, alpha=self.alpha, beta=self.beta)
         return switched_on({
-            "ce": Term(1.0, F.cross_entropy(z_s, batch.y)),
+            "ce": hard_labels(1.0, z_s, batch.y),
             "dkd": Term(ramp(batch.progress, self.warm_up), dkd),
         })
 
@@ -120,7 +119,7 @@ class ATS(Distiller):
         z_s, z_t = self.student(batch.x), self.teacher(batch)
         temperatures = {"T_target": self.T_target, "T_rest": self.T_rest, "T_student": self.T_student}
         return switched_on({
-            "ce": Term(1 - self.alpha, F.cross_entropy(z_s, batch.y)),
+            "ce": hard_labels(1 - self.alpha, z_s, batch.y),
             "ats": Term(self.alpha, ats_loss(z_s, z_t, batch.y, **temperatures)),
         })
 
@@ -149,7 +148,7 @@ class DIST(Distiller):
         z_s, z_t = self.student(batch.x), self.teacher(batch)
         scale = self.T**2 if self.times_T_squared else 1.0
         return switched_on({
-            "ce": Term(self.alpha, F.cross_entropy(z_s, batch.y)),
+            "ce": hard_labels(self.alpha, z_s, batch.y),
             "inter": Term(self.beta * scale, inter_class_loss(z_s, z_t, T=self.T)),
             "intra": Term(self.gamma * scale, intra_class_loss(z_s, z_t, T=self.T)),
         })

@@ -1,10 +1,17 @@
 """Methods that compare how the images of a batch lie to each other in the last features, whatever their width."""
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdcourse.core import Batch, Term, seeded
-from kdcourse.distillers.base import Distiller, answer, as_feature_teacher, channels, check_weights, switched_on
+from kdcourse.distillers.base import (
+    Distiller,
+    answer,
+    as_feature_teacher,
+    channels,
+    check_weights,
+    hard_labels,
+    switched_on,
+)
 from kdcourse.losses.base import check_temperature
 from kdcourse.losses.relations import contrastive_loss, rkd_angle_loss, rkd_distance_loss, similarity_loss
 from kdcourse.models.base import check_shows_features, pooled
@@ -28,7 +35,7 @@ class SP(Distiller):
     def forward(self, batch: Batch) -> dict[str, Term]:
         z_s, f_s, f_t = _last(self, batch)
         return switched_on({
-            "ce": Term(1.0, F.cross_entropy(z_s, batch.y)),
+            "ce": hard_labels(1.0, z_s, batch.y),
             "sp": Term(self.beta, similarity_loss(f_s, f_t)),
         })
 
@@ -54,7 +61,7 @@ class RKD(Distiller):
         z_s, f_s, f_t = _last(self, batch)
         e_s, e_t = pooled(f_s), pooled(f_t)
         return switched_on({
-            "ce": Term(1.0, F.cross_entropy(z_s, batch.y)),
+            "ce": hard_labels(1.0, z_s, batch.y),
             "rkd_distance": Term(self.distance, rkd_distance_loss(e_s, e_t)),
             "rkd_angle": Term(self.angle, rkd_angle_loss(e_s, e_t)),
         })
@@ -85,9 +92,10 @@ class CRD(Distiller):
 
     def forward(self, batch: Batch) -> dict[str, Term]:
         z_s, f_s, f_t = _last(self, batch)
-        e_s, e_t = self.project_s(pooled(f_s)), self.project_t(pooled(f_t))
+        e_s = self.project_s(pooled(f_s))
+        e_t = self.project_t(pooled(f_t).to(self.project_t.weight.dtype))  # a teacher answers in float32
         return switched_on({
-            "ce": Term(1.0, F.cross_entropy(z_s, batch.y)),
+            "ce": hard_labels(1.0, z_s, batch.y),
             "crd": Term(self.beta, contrastive_loss(e_s, e_t, T=self.T)),
         })
 

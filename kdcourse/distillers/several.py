@@ -1,11 +1,10 @@
 """Methods with more than one network beside the student: several teachers, assistants, or a peer that learns too."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdcourse.core import Batch, Term, generator, moment
-from kdcourse.distillers.base import Distiller, check_share, check_weights, several, switched_on
+from kdcourse.distillers.base import Distiller, check_share, check_weights, hard_labels, several, switched_on
 from kdcourse.losses.base import check_temperature
 from kdcourse.losses.logits import kd_loss
 from kdcourse.teachers import LogitBank, Teacher
@@ -38,7 +37,7 @@ class MultiTeacher(Distiller):
         z_s, z_t = self.student(batch.x), torch.stack([teacher(batch) for teacher in self.teachers])
         fused = z_t.mean(dim=0) if self.fuse == "logits" else logits_of_mean_probability(z_t, self.T)
         return switched_on({
-            "ce": Term(1 - self.alpha, F.cross_entropy(z_s, batch.y)),
+            "ce": hard_labels(1 - self.alpha, z_s, batch.y),
             "kd": Term(self.alpha, kd_loss(z_s, fused, T=self.T)),
         })
 
@@ -69,7 +68,7 @@ class DGKD(Distiller):
 
     def forward(self, batch: Batch) -> dict[str, Term]:
         z_s, terms = self.student(batch.x), {}
-        terms["ce"] = Term(1 - self.alpha, F.cross_entropy(z_s, batch.y))
+        terms["ce"] = hard_labels(1 - self.alpha, z_s, batch.y)
         for k in self._kept(batch):
             name = f"kd_assistant{k}" if k else "kd"
             terms[name] = Term(self.alpha, kd_loss(z_s, self.guides[k](batch), T=self.T))
@@ -103,9 +102,9 @@ class DML(Distiller):
     def forward(self, batch: Batch) -> dict[str, Term]:
         z_s, z_p = self.student(batch.x), self.peer(batch.x)
         return switched_on({
-            "ce": Term(1.0, F.cross_entropy(z_s, batch.y)),
+            "ce": hard_labels(1.0, z_s, batch.y),
             "kl": Term(self.beta, kd_loss(z_s, z_p.detach(), T=1.0)),
-            "peer_ce": Term(1.0, F.cross_entropy(z_p, batch.y)),
+            "peer_ce": hard_labels(1.0, z_p, batch.y),
             "peer_kl": Term(self.beta, kd_loss(z_p, z_s.detach(), T=1.0)),
         })
 

@@ -15,6 +15,7 @@ from kdcourse.distillers.base import (
     channels,
     check_share,
     check_weights,
+    hard_labels,
     ramp,
     same_size,
     stage_pairs,
@@ -69,7 +70,7 @@ class OFD(Distiller):
             margin = getattr(self, f"margin{k}") if self.margin == "norm" else _mean_of_negatives(f_t)
             values.append(margin_loss(f_s, f_t, margin=margin) / 2 ** (len(self.stages) - 1 - k))
         return switched_on({
-            "ce": Term(1.0, F.cross_entropy(z_s, batch.y)),
+            "ce": hard_labels(1.0, z_s, batch.y),
             "ofd": Term(self.beta, torch.stack(values).sum()),
         })
 
@@ -111,7 +112,7 @@ class ReviewKD(Distiller):
             made, deeper = fusion(as_map(features_s[s]), deeper)
             values.append(pyramid_loss(*same_size(made, features_t[t])))
         return switched_on({
-            "ce": Term(1.0, F.cross_entropy(z_s, batch.y)),
+            "ce": hard_labels(1.0, z_s, batch.y),
             "review": Term(self.beta * ramp(batch.progress, self.warm_up), torch.stack(values).sum()),
         })
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdcourse.losses.base import check_classes, check_logits, check_temperature, full_precision
+from kdcourse.losses.base import check_classes, check_logits, check_number, check_temperature, softened
 
 
 def inter_class_loss(z_s: Tensor, z_t: Tensor, *, T: float = 1.0) -> Tensor:
@@ -46,6 +46,7 @@ def dist_loss(
 
     Raises as its two parts do. Introduced in notebook 06.
     """
+    check_number("T", T)
     scale = T**2 if times_T_squared else 1
     return scale * (beta * inter_class_loss(z_s, z_t, T=T) + gamma * intra_class_loss(z_s, z_t, T=T))
 
@@ -62,10 +63,11 @@ def _direction(z: Tensor, T: float, dim: int) -> Tensor:
     """Probabilities along `dim`, centred and of length 1; 0, without a gradient, where they do not vary at all.
 
     A correlation does not change when a vector is scaled, so each is first divided by its largest entry, in log space:
-    nothing underflows, and "does not vary" means by less than float32 can tell.
+    nothing underflows, and "does not vary" means by less than float32 can tell. A class that is ruled out has
+    probability 0.
     """
-    log_p = F.log_softmax(full_precision(z) / T, dim=1)
-    p = (log_p - log_p.amax(dim=dim, keepdim=True).detach()).exp()
+    log_p = F.log_softmax(softened(z, T), dim=1)
+    p = (log_p - log_p.amax(dim=dim, keepdim=True).detach().clamp_min(torch.finfo(log_p.dtype).min)).exp()
     centred = p - p.mean(dim=dim, keepdim=True)
     squared = centred.square().sum(dim=dim, keepdim=True)
     varies = squared > 1e-12 * p.shape[dim]

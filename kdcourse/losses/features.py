@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdcourse.losses.base import check_images, check_same, full_precision, unit
+from kdcourse.losses.base import check_images, check_same, full_precision, scaled, size_of, unit
 
 
 def hint_loss(f_s: Tensor, f_t: Tensor, *, relative: bool = False) -> Tensor:
@@ -18,15 +18,19 @@ def hint_loss(f_s: Tensor, f_t: Tensor, *, relative: bool = False) -> Tensor:
 
     Romero et al. 2015, arXiv:1412.6550, equation 3, as a mean over all entries in place of half a sum, so that it does
     not grow with the map. `relative=True` divides by the mean square of the teacher's features: a number without units
-    that is 1 for a student that answers 0, whatever the layer. Raises ValueError when the shapes differ.
+    that is 1 for a student that answers 0, whatever the layer; a teacher's below 1e-12 count as that large.
+    Raises ValueError when the shapes differ.
 
     >>> hint_loss(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 4.0]])).item()
     2.0
     """
     check_same(f_s, f_t)
     f_s, f_t = full_precision(f_s), full_precision(f_t)
+    if relative:
+        size = size_of(f_t, tuple(range(f_t.ndim))).clamp_min(2.0**-40)
+        f_s, f_t = f_s / size, f_t / size
     difference = (f_s - f_t).square().mean()
-    return difference / f_t.square().mean().clamp_min(1e-12) if relative else difference
+    return difference / f_t.square().mean().clamp_min(1e-8) if relative else difference
 
 
 def cosine_loss(f_s: Tensor, f_t: Tensor) -> Tensor:
@@ -58,7 +62,8 @@ def attention_loss(f_s: Tensor, f_t: Tensor) -> Tensor:
             f"attention compares positions: it needs two maps (B, C, H, W) of one size above 1x1, not "
             f"{tuple(f_s.shape)} and {tuple(f_t.shape)}"
         )
-    q_s, q_t = (unit(full_precision(f).square().mean(dim=1).flatten(1), dim=1) for f in (f_s, f_t))
+    f_s, f_t = (scaled(full_precision(f), dim=(1, 2, 3)) for f in (f_s, f_t))
+    q_s, q_t = (unit(f.square().mean(dim=1).flatten(1), dim=1) for f in (f_s, f_t))
     return (q_s - q_t).square().mean()
 
 

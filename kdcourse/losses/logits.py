@@ -9,12 +9,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kdcourse.losses.base import (
+    centred,
     check_classes,
     check_ipwd,
     check_labels,
     check_logits,
     check_temperature,
+    divergence,
     full_precision,
+    softened,
 )
 
 
@@ -23,9 +26,11 @@ def soft_kl(z_s: Tensor, z_t: Tensor, *, T: float = 1.0) -> Tensor:
 
     KL(p_t || p_s) = sum_k p_t[k] (log p_t[k] - log p_s[k]) with p = softmax(z / T). Shapes (B, K), (B, K) -> (B,).
     Zero exactly where the two distributions agree, never negative, unchanged by a constant added to a row of logits.
-    Written with log-softmax on both sides, so that logits in the hundreds stay finite in value and in gradient.
+    Written with log-softmax on both sides, so that logits in the hundreds stay finite in value and in gradient. A logit
+    of minus infinity rules a class out: where the teacher does, 0 log 0 = 0; where only the student does, it is inf.
 
-    Raises ValueError when the shapes differ, with fewer than two classes, or for T <= 0.
+    Raises ValueError when the shapes differ, for an empty batch, with fewer than two classes, or for a T that is not
+    positive, TypeError for one that is no number.
 
     >>> import torch
     >>> z_s, z_t = torch.tensor([[1.0, 1.0]]).log(), torch.tensor([[3.0, 1.0]]).log()
@@ -34,9 +39,9 @@ def soft_kl(z_s: Tensor, z_t: Tensor, *, T: float = 1.0) -> Tensor:
     """
     check_logits(z_s, z_t)
     check_temperature(T)
-    log_p_s = F.log_softmax(full_precision(z_s) / T, dim=1)
-    log_p_t = F.log_softmax(full_precision(z_t) / T, dim=1)
-    return (log_p_t.exp() * (log_p_t - log_p_s)).sum(dim=1)
+    log_p_s = F.log_softmax(softened(z_s, T), dim=1)
+    log_p_t = F.log_softmax(softened(z_t, T), dim=1)
+    return divergence(log_p_t, log_p_s)
 
 
 def kd_loss(z_s: Tensor, z_t: Tensor, *, T: float) -> Tensor:
@@ -54,6 +59,7 @@ def kd_loss(z_s: Tensor, z_t: Tensor, *, T: float) -> Tensor:
     >>> round(kd_loss(z_s, z_t, T=100.0).item(), 2), logit_matching_loss(z_s, z_t).item()
     (2.0, 2.0)
     """
+    check_temperature(T)
     return T**2 * soft_kl(z_s, z_t, T=T).mean()
 
 
@@ -62,7 +68,8 @@ def logit_matching_loss(z_s: Tensor, z_t: Tensor) -> Tensor:
 
     1/(2K) mean_B ||z~_s - z~_t||^2, where z~ has its row's mean taken away. Shapes (B, K), (B, K) -> scalar.
     Hinton, Vinyals & Dean 2015, arXiv:1503.02531, equation 4; Ba & Caruana 2014, arXiv:1312.6184, equation 1, who do
-    not centre (so that a constant added to a row costs them) and sum over the classes instead of averaging.
+    not centre (so that a constant added to a row costs them) and sum over the classes instead of averaging. A class
+    that both rule out, with a logit of minus infinity, is left out, as it is in the limit.
 
     Raises ValueError when the shapes differ or with fewer than two classes.
 
@@ -71,8 +78,12 @@ def logit_matching_loss(z_s: Tensor, z_t: Tensor) -> Tensor:
     2.0
     """
     check_logits(z_s, z_t)
-    gap = full_precision(z_s) - full_precision(z_t)
-    return (gap - gap.mean(dim=1, keepdim=True)).square().mean() / 2
+    z_s, z_t = full_precision(z_s), full_precision(z_t)
+    known = (z_s > -torch.inf) | (z_t > -torch.inf)
+    K = known.sum(dim=1, keepdim=True)
+    gap = torch.where(known, z_s - z_t, 0.0)
+    gap = torch.where(known, gap - gap.sum(dim=1, keepdim=True) / K, 0.0)
+    return (gap.square().sum(dim=1, keepdim=True) / K).mean() / 2
 
 
 def target_kl(z_s: Tensor, z_t: Tensor, y: Tensor, *, T: float) -> Tensor:
@@ -84,20 +95,24 @@ def target_kl(z_s: Tensor, z_t: Tensor, y: Tensor, *, T: float) -> Tensor:
     """
     check_logits(z_s, z_t)
     log_s, log_t = _target_or_not(z_s, y, T), _target_or_not(z_t, y, T)
-    return (log_t.exp() * (log_t - log_s)).sum(dim=1)
+    return divergence(log_t, log_s)
 
 
 def non_target_kl(z_s: Tensor, z_t: Tensor, y: Tensor, *, T: float) -> Tensor:
     """Non-target-class KD (NCKD): KL of the distributions over the other K - 1 classes alone, per image, in nats.
 
     Each is renormalised without its label, so the label's logit plays no part. Shapes (B, K), (B, K), (B,) -> (B,).
-    `soft_kl` = `target_kl` + (1 - p_t[y]) `non_target_kl`. Zhao et al. 2022, arXiv:2203.08679, section 3.1.
+    `soft_kl` = `target_kl` + (1 - p_t[y]) `non_target_kl`. Zhao et al. 2022, arXiv:2203.08679, section 3.1. It is 0 for
+    a teacher that rules all of them out, who says nothing about them.
 
-    Raises ValueError with two classes: the one class that is left always has probability 1.
+    Raises ValueError for labels that do not fit, and with two classes: the one that is left always has probability 1.
     """
     check_logits(z_s, z_t)
     check_classes(z_s, "the non-target part of DKD compares the classes that are not the label, and there is only one")
-    return soft_kl(_others(z_s, y), _others(z_t, y), T=T)
+    rest_s, rest_t = _others(z_s, y), _others(z_t, y)
+    none_left = (rest_t == -torch.inf).all(dim=1)
+    rest_s, rest_t = (rest.masked_fill(none_left[:, None], 0.0) for rest in (rest_s, rest_t))
+    return soft_kl(rest_s, rest_t, T=T).masked_fill(none_left, 0.0)
 
 
 def dkd_loss(z_s: Tensor, z_t: Tensor, y: Tensor, *, T: float, alpha: float | Tensor, beta: float | Tensor) -> Tensor:
@@ -128,14 +143,13 @@ def ats_loss(z_s: Tensor, z_t: Tensor, y: Tensor, *, T_target: float, T_rest: fl
     Raises ValueError as `kd_loss` does, or when the labels do not fit. Introduced in notebook 02.
     """
     check_logits(z_s, z_t)
-    check_labels(z_t, y)
+    y = check_labels(z_t, y)
     for T in (T_target, T_rest, T_student):
         check_temperature(T)
-    z_t = full_precision(z_t)
-    centred = z_t - z_t.mean(dim=1, keepdim=True)
+    z_t = centred(z_t)
     is_label = y[:, None] == torch.arange(z_t.shape[1], device=y.device)
-    q_t = torch.where(is_label, centred / T_target, centred / T_rest)
-    return T_student**2 * soft_kl(full_precision(z_s) / T_student, q_t).mean()
+    q_t = torch.where(is_label, softened(z_t, T_target), softened(z_t, T_rest))
+    return T_student**2 * soft_kl(softened(z_s, T_student), q_t).mean()
 
 
 def ipwd_weights(z_kd: Tensor, z_cls: Tensor, y: Tensor, *, favour: str = "behind", limit: float = 10.0) -> Tensor:
@@ -152,10 +166,11 @@ def ipwd_weights(z_kd: Tensor, z_cls: Tensor, y: Tensor, *, favour: str = "behin
     Raises ValueError for shapes that do not fit, another `favour`, or a limit below 1.
     """
     check_logits(z_kd, z_cls)
-    check_labels(z_kd, y)
+    y = check_labels(z_kd, y)
     check_ipwd(favour, limit)
     h_kd, h_cls = (F.cross_entropy(_standardised(z.detach()), y, reduction="none") for z in (z_kd, z_cls))
     log_ratio = (h_kd + 1e-12).log() - (h_cls + 1e-12).log()
+    log_ratio = torch.where(h_kd == h_cls, 0.0, log_ratio)  # also where both rule the label out
     ratio = (log_ratio if favour == "behind" else -log_ratio).exp().clamp(1 / limit, limit)
     weights = 1 + ratio
     return weights / weights.mean()
@@ -163,22 +178,24 @@ def ipwd_weights(z_kd: Tensor, z_cls: Tensor, y: Tensor, *, favour: str = "behin
 
 def _others(z: Tensor, y: Tensor) -> Tensor:
     """The logits without the label's: (B, K), (B,) -> (B, K - 1)."""
-    check_labels(z, y)
+    y = check_labels(z, y)
     k = torch.arange(z.shape[1] - 1, device=z.device)
     return full_precision(z).gather(1, k + (k >= y[:, None]))
 
 
 def _target_or_not(z: Tensor, y: Tensor, T: float) -> Tensor:
     """Log-probabilities of "the label" and "anything else": (B, K), (B,) -> (B, 2)."""
-    check_labels(z, y)
+    y = check_labels(z, y)
     check_temperature(T)
-    z = full_precision(z) / T
+    z = softened(z, T)
     pair = torch.stack([z.gather(1, y[:, None])[:, 0], _others(z, y).logsumexp(dim=1)], dim=1)
     return F.log_softmax(pair, dim=1)
 
 
 def _standardised(z: Tensor) -> Tensor:
-    """Each row with mean 0 and standard deviation 1; a row without variation becomes 0."""
-    z = full_precision(z)
-    centred = z - z.mean(dim=1, keepdim=True)
-    return centred / centred.square().mean(dim=1, keepdim=True).sqrt().clamp_min(1e-6)
+    """Each row with mean 0 and standard deviation 1, over the classes that are not ruled out; a row without variation
+    becomes 0."""
+    known = z > -torch.inf
+    z = centred(z)
+    variance = z.masked_fill(~known, 0.0).square().sum(dim=1, keepdim=True) / known.sum(dim=1, keepdim=True)
+    return z / variance.sqrt().clamp_min(1e-6)

@@ -7,7 +7,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdcourse.losses.base import check_images, check_same, check_temperature, full_precision, outside_autocast, unit
+from kdcourse.losses.base import (
+    check_images,
+    check_same,
+    check_temperature,
+    full_precision,
+    outside_autocast,
+    scaled,
+    unit,
+)
 
 
 def similarity_loss(f_s: Tensor, f_t: Tensor) -> Tensor:
@@ -19,7 +27,7 @@ def similarity_loss(f_s: Tensor, f_t: Tensor) -> Tensor:
     """
     check_images(f_s, f_t)
     with outside_autocast(f_s):
-        g_s, g_t = (unit(f @ f.T, dim=1) for f in (_rows(f_s), _rows(f_t)))
+        g_s, g_t = (unit(scaled(f, 1) @ scaled(f, (0, 1)).T, dim=1) for f in (_rows(f_s), _rows(f_t)))
     return (g_s - g_t).square().mean()
 
 
@@ -75,7 +83,7 @@ def _rows(f: Tensor) -> Tensor:
 def _distances(f: Tensor) -> Tensor:
     """Euclidean distances of all pairs, (B, B), divided by their mean; 0, without a gradient, on the diagonal."""
     B = len(f)
-    squared = (f[:, None] - f[None]).square().sum(dim=2)
+    squared = scaled(f[:, None] - f[None], (0, 1, 2)).square().sum(dim=2)
     d = torch.where(squared > 0, torch.where(squared > 0, squared, 1.0).sqrt(), 0.0)
     return d / (d.sum() / max(B * (B - 1), 1)).clamp_min(1e-12)
 
