@@ -290,7 +290,7 @@ def labels_out_of_range_are_refused_and_the_range_is_named(losses):
             y = torch.tensor([4, 0, 1, 2, 3, label])
             with pytest.raises(ValueError, match=f"labels run from {y.min()} to {y.max()}, but 5 logits allow 0 to 4"):
                 loss(y)
-        with pytest.raises(ValueError, match="labels must be one integer per image: .* not a NoneType"):
+        with pytest.raises(ValueError, match=r"labels must be one integer per image: .* not a NoneType"):
             loss(None)
 
 
@@ -311,9 +311,9 @@ def temperatures_out_of_reach_are_refused_and_named(losses):
                 with pytest.raises(ValueError, match="the temperature must be greater than 0 and finite"):
                     loss(a, b, T=T, **settings)
             for T in ("4", "4.0", None, [4.0]):
-                with pytest.raises(TypeError, match=f"T must be a number, not .{'4' if T and T != [4.0] else ''}"):
+                with pytest.raises(TypeError, match="T must be a number, not "):
                     loss(a, b, T=T, **settings)
-            with pytest.raises(TypeError, match="write T=4.5, without quotes"):
+            with pytest.raises(TypeError, match=r"write T=4\.5, without quotes"):
                 loss(a, b, T="4.5", **settings)
             close(loss(a, b, T=torch.tensor(3.0), **settings), loss(a, b, T=3.0, **settings), 1e-7)
 

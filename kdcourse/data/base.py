@@ -7,7 +7,6 @@ want `torch.utils.data`.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -34,9 +33,9 @@ class Split:
     def __repr__(self) -> str:
         return f"Split({self.name!r}, {len(self)} images of {'x'.join(map(str, self.x.shape[1:]))})"
 
-    @cached_property
+    @property
     def key(self) -> str:
-        """The name and a fingerprint of the pixels in their order: recordings are kept under it."""
+        """The name and a fingerprint of the pixels in their order, as they are now: recordings are kept under it."""
         return f"{self.name}#{fingerprint(self.x)}"
 
     def origin(self, augment=None) -> str:

@@ -109,7 +109,23 @@ def as_feature_teacher(teacher: nn.Module, method: str, *, apart_from: nn.Module
             f"{method} compares features, and a {type(teacher).__name__} holds logits only: pass the network itself, "
             "or teachers.FeatureBank.record(teacher, split)"
         )
+    for network in (apart_from, teacher.network):
+        check_layout(network, method)
     return teacher
+
+
+def check_layout(network: nn.Module, method: str) -> None:
+    """Raise ValueError unless the features that a network shows are vectors (B, D) or maps (B, C, H, W)."""
+    features = probe(network).features if hasattr(network, "answer") and hasattr(network, "shape") else []
+    for stage, f in enumerate(features):
+        last = f.ndim == 4 and f.shape[1] == f.shape[2] != f.shape[3] and network.shape[1] == network.shape[2]
+        if f.ndim not in (2, 4) or last:
+            what = "with the channels last" if last else "neither a vector nor a map"
+            raise ValueError(
+                f"{method} compares maps (images, channels, height, width), and stage {stage} of "
+                f"{type(network).__name__} shows {what}, {tuple(f.shape)}: let its answer(x) permute them, "
+                "f.permute(0, 3, 1, 2)"
+            )
 
 
 def several(teachers, *, apart_from: nn.Module) -> nn.ModuleList:

@@ -4,6 +4,7 @@ The two are interchangeable: both are called with a `Batch` and give logits (B, 
 makes distillation as cheap as training the student alone.
 """
 
+import contextlib
 import hashlib
 import os
 from pathlib import Path
@@ -113,11 +114,17 @@ class LogitBank(nn.Module):
         return bank
 
     def save(self, path) -> None:
-        """Write the recording to `path` (safetensors), whole or not at all."""
+        """Write the recording to `path` (safetensors), whole or not at all. Raises OSError where that cannot be done."""
         table, part = self.table.cpu().contiguous(), Path(f"{path}.{os.getpid()}.part")
         made = {"origin": self.origin, "teacher": self.teacher, "table": fingerprint(table)}
-        save_file({"table": table}, part, made)
-        part.replace(path)
+        try:
+            save_file({"table": table}, part, made)
+            part.replace(path)
+        except SafetensorError as error:  # which is no OSError, whatever the disk said
+            raise OSError(f"cannot write {path}: {error}") from error
+        finally:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
 
     def check(self, teacher, origin: str) -> None:
         """Raise ValueError unless this is what `teacher` said about the images of `origin`."""
