@@ -4,7 +4,19 @@ import numpy as np
 import pytest
 import torch
 
-from kdcourse.core import Choices, Term, check_output, fingerprint, generator, quiet, seeded, total
+from kdcourse.core import (
+    Choices,
+    Term,
+    asked,
+    check_output,
+    dtype_of,
+    fingerprint,
+    generator,
+    inside,
+    quiet,
+    seeded,
+    total,
+)  # fmt: skip
 
 
 def draws(*key):
@@ -137,3 +149,45 @@ def test_quiet_where_the_output_goes_to_a_file_but_not_in_a_notebook(monkeypatch
     assert quiet() is True
     monkeypatch.setitem(sys.modules, "ipykernel", object())
     assert quiet() is False
+
+
+def test_precision_of_a_network_is_that_of_its_first_weight_and_integers_do_not_count():
+    linear, norm = torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2, affine=False)
+    assert dtype_of(linear.half()) == torch.float16
+    assert dtype_of(norm.double()) == torch.float64  # which has buffers only
+    assert dtype_of(torch.nn.Identity()) == torch.float32
+    integers = torch.nn.Module()
+    integers.weight = torch.nn.Parameter(torch.zeros(2, dtype=torch.int8), requires_grad=False)
+    assert dtype_of(integers) == torch.float32
+    integers.linear = torch.nn.Linear(2, 2).bfloat16()
+    assert dtype_of(integers) == torch.bfloat16
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_logits_are_float32_and_images_are_given_in_the_precision_of_the_network(dtype):
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3)).to(dtype)
+    seen = []
+    network.register_forward_pre_hook(lambda _, read: seen.append(read[0].dtype))
+    assert asked(network, torch.ones(2, 1, 2, 2)).dtype == torch.float32
+    assert seen == [dtype]
+
+
+def test_images_that_do_not_fit_are_an_error_in_words_and_what_the_network_said_is_kept():
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
+    with pytest.raises(ValueError, match=r"cannot take images of \(1, 3, 3\), .*4x3") as error:
+        asked(network, torch.ones(2, 1, 3, 3))
+    assert isinstance(error.value.__cause__, RuntimeError)
+
+    class OutOfMemory(torch.nn.Module):
+        def forward(self, x):
+            raise torch.OutOfMemoryError("buy another")
+
+    with pytest.raises(torch.OutOfMemoryError, match="buy another"):
+        asked(OutOfMemory(), torch.ones(1, 1, 2, 2))
+
+
+def test_what_spreads_a_network_over_devices_is_looked_through_and_nothing_else():
+    linear = torch.nn.Linear(1, 1)
+    assert inside(torch.nn.DataParallel(torch.nn.DataParallel(linear))) is linear
+    sequence = torch.nn.Sequential(linear)
+    assert inside(sequence) is sequence and inside(linear) is linear

@@ -3,11 +3,12 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from kdcourse import data, models
+from kdcourse import cost, data, distillers, metrics, models, train
 from kdcourse.core import Batch
 from kdcourse.data import Augment
-from kdcourse.distillers import KD
-from kdcourse.teachers import LogitBank, Teacher, as_teacher
+from kdcourse.distillers import DML, KD, SLKD, Supervised
+from kdcourse.teachers import FeatureBank, FromProbabilities, LogitBank, Teacher, Trajectory, as_teacher, kept
+from kdcourse.teachers.base import check_teachers, look
 
 EXACT = {"rtol": 1e-5, "atol": 1e-5}  # what the order of a sum may change in float32
 
@@ -15,6 +16,11 @@ EXACT = {"rtol": 1e-5, "atol": 1e-5}  # what the order of a sum may change in fl
 @pytest.fixture(scope="module")
 def source():
     return data.load("digits")
+
+
+@pytest.fixture(scope="module")
+def few(source):
+    return source.with_train(source.train.take(torch.arange(200), "few"))
 
 
 @pytest.fixture
@@ -285,3 +291,309 @@ def test_teacher_kept_in_half_precision_is_recorded_as_it_answers(source):
     bank = LogitBank.record(teacher, source.valid, dtype=torch.float32)
     batch = next(source.valid.batches(500))
     assert torch.equal(bank(batch), teacher(batch))
+
+
+# The door: what is wrong with a teacher or a student, said before anything is trained or recorded
+
+class Says(nn.Module):
+    """Answers with `change(logits)` of a linear layer, and counts how many images it was asked about."""
+
+    def __init__(self, change, classes=10):
+        super().__init__()
+        self.linear, self.change, self.images = nn.Linear(64, classes), change, 0
+
+    def forward(self, x):
+        self.images += len(x)
+        return self.change(5 * self.linear(x.flatten(1)))
+
+
+def student(seed=0):
+    return models.build("mlp", (1, 8, 8), 10, seed=seed, hidden=(8,))
+
+
+def trained(distiller, source, **settings):
+    return train.fit(distiller, source, **{"epochs": 1, "lr": 1e-3} | settings)
+
+
+def doors(network, source):
+    """Every way in which a network becomes a teacher or a student of something."""
+    taught = models.build("mlp", (1, 8, 8), 10, seed=1)
+    return {
+        "KD": lambda: trained(KD(student(), network), source),
+        "record": lambda: LogitBank.record(network, source.train),
+        "record a Teacher": lambda: LogitBank.record(Teacher(network), source.train, dtype=torch.float32),
+        "student": lambda: trained(Supervised(network), source),
+        "peer": lambda: trained(DML(student(), network), source),
+        "learner": lambda: trained(SLKD(student(), taught, learners=network), source),
+        "several": lambda: trained(distillers.MultiTeacher(student(), [student(1), network]), source),
+    }
+
+
+PROBABILITIES = {
+    "softmax": lambda z: z.softmax(dim=1),
+    "softmax in half": lambda z: z.softmax(dim=1).bfloat16(),
+    "percent": lambda z: 100 * z.softmax(dim=1),
+    "one-hot": lambda z: nn.functional.one_hot(z.argmax(dim=1), 10).float() + 0 * z,
+    "sigmoid": lambda z: (40 * z).sigmoid(),
+}
+
+
+@pytest.mark.parametrize("change", PROBABILITIES.values(), ids=PROBABILITIES.keys())
+def test_probabilities_are_refused_at_every_door_before_anything_is_trained_or_recorded(change, few):
+    for name in doors(None, few):
+        network = Says(change)
+        with pytest.raises(ValueError, match="answers with probabilities"):
+            doors(network, few)[name]()
+        assert network.images <= 40, name
+
+
+@pytest.mark.parametrize("change", [
+    lambda z: z, lambda z: z.log_softmax(dim=1), lambda z: z.relu(), lambda z: z - z.mean(dim=1, keepdim=True),
+    lambda z: 0 * z, lambda z: z / 100, lambda z: z.sigmoid() * 4,
+], ids=["logits", "logarithms of probabilities", "not negative", "centred", "zeros", "small", "bounded"])
+def test_logits_of_every_kind_are_taken(change, few):
+    for name in doors(None, few):
+        doors(Says(change), few)[name]()
+
+
+def test_probabilities_taken_by_request_teach_as_the_logits_that_they_are_of(few):
+    network = Says(lambda z: z)
+    probabilities = nn.Sequential(network, nn.Softmax(dim=1))
+    for T in (1.0, 4.0):
+        batch = first_batch(few.train)
+        values = [KD(student(), teacher, T=T)(batch)["kd"].value
+                  for teacher in (network, FromProbabilities(probabilities))]
+        torch.testing.assert_close(*values)
+    torch.testing.assert_close(
+        LogitBank.record(FromProbabilities(probabilities), few.train, dtype=torch.float32).table.softmax(dim=2),
+        LogitBank.record(network, few.train, dtype=torch.float32).table.softmax(dim=2), rtol=1e-4, atol=1e-6,
+    )
+
+
+def test_a_probability_of_zero_has_a_finite_logarithm_and_logits_are_not_taken_for_probabilities(few):
+    batch = first_batch(few.train)
+    z = Teacher(FromProbabilities(Says(PROBABILITIES["one-hot"])))(batch)
+    assert z.isfinite().all() and torch.equal((z == 0).sum(dim=1), torch.ones(64, dtype=torch.long))
+    with pytest.raises(ValueError, match="Says answers with no probabilities"):
+        Teacher(FromProbabilities(Says(lambda z: z)))(batch)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("where", [slice(None), slice(0, 1)], ids=["all", "one class"])
+def test_answers_that_are_not_finite_are_the_fault_of_whoever_gave_them(value, where, few):
+    def change(z):
+        z = z.clone()
+        z[:, where] = value
+        return z
+
+    for name in doors(None, few):
+        who = {"student": "the student", "peer": "beside the student", "learner": "beside the student"}.get(name)
+        with pytest.raises(ValueError, match=f"{who or 'the teacher'}.* not finite.* no learning rate") as error:
+            doors(Says(change), few)[name]()
+        assert not isinstance(error.value, train.NotFinite)
+
+
+def test_a_teacher_that_breaks_down_on_some_images_is_named_when_the_loss_is_not_finite(few):
+    def change(z):
+        return torch.where(torch.arange(len(z))[:, None] == 40, torch.inf, z)
+
+    with pytest.raises(train.NotFinite, match=r"the teacher answers with numbers that are not finite.* number 40"):
+        trained(KD(student(), Says(change)), few)
+    with pytest.raises(ValueError, match="entries that are not finite"):
+        LogitBank.record(Says(change), few.train)
+    with pytest.raises(train.NotFinite, match="learning rate is too high"):
+        trained(KD(student(), Says(lambda z: z)), few, lr=1e30, optimizer=torch.optim.SGD)
+
+
+def test_a_class_that_a_live_teacher_rules_out_is_learned_from(few):
+    def change(z):
+        z = z.clone()
+        z[:, 3] = -torch.inf
+        return z
+
+    for method in ("kd", "dkd", "ats", "dist", "ctkd", "ipwd", "slkd"):
+        settings = {"learners": student(2)} if method == "slkd" else {}
+        distiller = distillers.METHODS[method](student(), Says(change), **settings)
+        rows = trained(distiller, few)
+        assert all(parameter.isfinite().all() for parameter in distiller.parameters()), method
+        assert all(torch.tensor(list(rows[-1].values())).isfinite()), method
+
+
+@pytest.mark.parametrize("shape, made_for", [((1, 28, 28), "28"), ((3, 8, 8), "3, 8, 8|3x8x8")],
+                         ids=["size", "channels"])
+def test_images_of_another_shape_than_the_network_is_for_are_refused_with_both_shapes(shape, made_for, few):
+    for build in (lambda: models.build("cnn", shape, 10, seed=0), lambda: models.build("mlp", shape, 10, seed=0)):
+        for name in doors(None, few):
+            with pytest.raises(ValueError, match=made_for) as error:
+                doors(build(), few)[name]()
+            assert "1, 8, 8" in str(error.value) or "1x8x8" in str(error.value), name
+
+
+def test_a_network_from_elsewhere_that_cannot_take_the_images_says_so_with_its_own_words(few):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    with pytest.raises(ValueError, match=r"cannot take images of \(1, 8, 8\).*784x10"):
+        LogitBank.record(network, few.train)
+
+    class Asserts(nn.Module):
+        def forward(self, x):
+            raise AssertionError("height 8 is not 224")
+
+    with pytest.raises(ValueError, match=r"Asserts cannot take images of \(1, 8, 8\).*height 8 is not 224"):
+        LogitBank.record(Asserts(), few.train)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_student_in_another_precision_than_its_images_is_refused_in_words(dtype, few):
+    with pytest.raises(ValueError, match=rf"kept in {dtype}.* call student\.float\(\)"):
+        trained(Supervised(student().to(dtype)), few)
+
+
+def test_looking_changes_no_mode_no_statistic_and_no_draw(network, few):
+    peer = models.build("resnet8", (1, 8, 8), 10, seed=2, width=4).train()
+    before = {key: value.clone() for key, value in peer.state_dict().items()}
+    drawn = torch.get_rng_state()
+    check_teachers(DML(network, peer), few.train)
+    look(network, few.train, "the teacher")
+    assert peer.training and all(torch.equal(value, before[key]) for key, value in peer.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), drawn)
+
+
+# The door of the banks
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.int64, torch.bool, torch.complex64, "float16", None])
+def test_a_type_that_would_cut_logits_off_is_refused_before_anything_is_recorded(dtype, source):
+    network = Says(lambda z: z)
+    with pytest.raises(ValueError, match=r"logits are recorded in one of: torch\.float16, .* not in"):
+        LogitBank.record(network, source.train, dtype=dtype)
+    assert not network.images
+
+
+@pytest.mark.parametrize("table, error, message", [
+    (torch.zeros(1, 5, 3, dtype=torch.int64), TypeError, "a tensor of floats, not torch.int64"),
+    (torch.zeros(1, 5, 3, dtype=torch.bool), TypeError, "a tensor of floats, not torch.bool"),
+    (torch.zeros(1, 5, 3).numpy(), TypeError, "a tensor of floats, not a ndarray"),
+    ([[[1.0, 2.0]]], TypeError, "a tensor of floats, not a list"),
+    (torch.zeros(1, 0, 3), ValueError, r"shape \(1, 0, 3\)"),
+    (torch.zeros(0, 5, 3), ValueError, r"shape \(0, 5, 3\)"),
+    (torch.randn(2, 5, 3).softmax(dim=2), ValueError, r"holds probabilities .*clamp_min\(1e-12\)\.log\(\)"),
+    (torch.randn(2, 5, 3).softmax(dim=2).half(), ValueError, "holds probabilities"),
+    (100 * torch.randn(2, 5, 3).softmax(dim=2), ValueError, "holds probabilities in percent"),
+], ids=["integers", "truths", "array", "list", "no images", "no views", "probabilities", "in half", "percent"])
+@pytest.mark.parametrize("kind", [LogitBank, Trajectory])
+def test_a_hand_made_table_that_holds_no_logits_is_refused(kind, table, error, message):
+    with pytest.raises(error, match=message):
+        kind(table, origin="", teacher="")
+
+
+@pytest.mark.parametrize("rows", [999, 1001])
+def test_a_bank_with_another_number_of_rows_than_its_split_is_refused_before_training(rows, source):
+    bank = LogitBank(torch.randn(1, rows, 10), origin=source.train.origin(), teacher="by hand")
+    with pytest.raises(ValueError, match=f"about {rows} images, and digits/train has 1000"):
+        trained(KD(student(), bank), source)
+
+
+@pytest.mark.parametrize("change", [
+    lambda x: x.__setitem__((0, 0, 0, 0), x[0, 0, 0, 0] + 1),
+    lambda x: x.copy_(255 - x),
+    lambda x: x.data.copy_(x.flip(3)),
+    lambda x: x.numpy().__setitem__(slice(0, 2), x.numpy()[[1, 0]]),
+], ids=["one pixel", "inverted", "mirrored behind its back", "two images swapped in numpy"])
+def test_pixels_changed_in_place_are_other_images_to_a_bank_that_was_recorded_before(change, network, source, tmp_path):
+    split = data.Split("own", source.train.x.clone(), source.train.y)
+    bank, key = kept(network, split, folder=tmp_path), split.key
+    bank(first_batch(split))
+    change(split.x)
+    assert split.key != key
+    with pytest.raises(ValueError, match="answers to other pictures"):
+        bank(first_batch(split))
+    again = kept(network, split, folder=tmp_path)
+    assert mistakes(again, Teacher(network), split, tolerance=1e-2) == []
+
+
+# Wrappers
+
+def wrappers(network):
+    return [nn.DataParallel(network), nn.Sequential(network), nn.Sequential(nn.Identity(), nn.Sequential(network)),
+            torch.compile(network, backend="eager"), nn.DataParallel(nn.Sequential(network))]
+
+
+def test_no_wrapper_hides_a_fresh_head(source):
+    for k in range(5):
+        layers = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+        inside = models.wrap(layers, mean=(0.5,), std=(0.5,), fresh=("1.weight",))
+        for ask in (Teacher, as_teacher, lambda network: LogitBank.record(network, source.valid)):
+            with pytest.raises(ValueError, match=r"cannot teach yet: its head \(1\.weight\)"):
+                ask(wrappers(inside)[k])
+        inside.network[1].weight.data += 1
+        Teacher(wrappers(inside)[k])
+
+
+def test_a_wrapper_that_changes_no_answer_changes_no_key_and_the_size_counts_through_it():
+    def wrapped(size):
+        return models.wrap(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), mean=(0.5,), std=(0.5,), size=size)
+
+    network = wrapped(8)
+    for outer in (nn.DataParallel(network), torch.compile(network, backend="eager")):
+        assert Teacher(outer).key() == Teacher(network).key()
+    for wrapper in (nn.DataParallel, nn.Sequential):
+        other = wrapped(16)
+        other.load_state_dict(network.state_dict())
+        assert Teacher(wrapper(network)).key() != Teacher(wrapper(other)).key()
+
+
+def test_data_parallel_is_looked_through_by_the_methods_that_compare_features(source):
+    network = models.build("resnet8", (1, 8, 8), 10, seed=1, width=8)
+    teacher = Teacher(nn.DataParallel(network))
+    assert teacher.network is network
+    ours, theirs = (models.build("resnet8", (1, 8, 8), 10, seed=0, width=4) for _ in range(2))
+    batch = first_batch(source.train)
+    for outer in (nn.DataParallel(network), teacher):
+        found, expected = distillers.FitNet(ours, outer)(batch), distillers.FitNet(theirs, network)(batch)
+        assert torch.equal(found["hint"].value, expected["hint"].value)
+    bank = FeatureBank.record(nn.DataParallel(network), source.valid, dtype=torch.float32)
+    assert torch.equal(bank(first_batch(source.valid)), LogitBank.record(network, source.valid, dtype=torch.float32)(
+        first_batch(source.valid)))
+
+
+def test_two_networks_of_the_same_weights_and_other_layers_have_other_keys(source, tmp_path):
+    network = Says(lambda z: z)
+    doubled = nn.Sequential(network, nn.Hardtanh())
+    assert Teacher(network).key() != Teacher(doubled).key()
+    first, second = (kept(each, source.valid, folder=tmp_path) for each in (network, doubled))
+    assert first.table.abs().max() > 1 >= second.table.abs().max()
+
+
+@pytest.mark.filterwarnings("ignore")  # that torch will move this elsewhere
+def test_quantised_weights_count_in_the_key():
+    keys = set()
+    for seed in (0, 1):
+        network = models.build("mlp", (1, 8, 8), 10, seed=seed)
+        keys.add(Teacher(torch.ao.quantization.quantize_dynamic(network, {nn.Linear})).key())
+    assert len(keys) == 2
+
+
+# What is measured answers as a teacher does
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("name", ["mlp", "resnet8", "vit"])
+def test_a_network_in_any_precision_is_measured_as_it_teaches(name, dtype, source):
+    settings = {"resnet8": {"width": 4}, "vit": {"depth": 3, "width": 12, "patch": 2}}.get(name, {})
+    single = models.build(name, source.shape, 10, seed=0, **settings)
+    network = models.build(name, source.shape, 10, seed=0, **settings).to(dtype)
+    z = metrics.predict(network, source.test)
+    assert z.dtype == torch.float32
+    assert torch.equal(z, LogitBank.record(network, source.test, dtype=torch.float32).table[0])
+    torch.testing.assert_close(z, metrics.predict(single, source.test), atol=0.05, rtol=0.1)
+    assert cost.latency(network, source.shape, repeats=1) > 0
+    assert cost.multiply_adds(network, source.shape) == cost.multiply_adds(single, source.shape)
+    assert cost.parameters(network) == cost.parameters(single)
+
+
+@pytest.mark.parametrize("ask", [
+    metrics.predict, lambda network, split: cost.latency(network, (1, 8, 8), repeats=1),
+    lambda network, split: cost.multiply_adds(network, (1, 8, 8)),
+], ids=["predict", "latency", "multiply_adds"])
+def test_a_network_for_other_images_is_not_measured_and_both_shapes_are_named(ask, source):
+    with pytest.raises(ValueError, match="28") as error:
+        ask(models.build("cnn", (1, 28, 28), 10, seed=0), source.test)
+    assert "1, 8, 8" in str(error.value) or "1x8x8" in str(error.value)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from kdcourse import data, distillers, models, procedures, teachers, train
 from kdcourse.core import Batch
@@ -145,6 +146,75 @@ def test_a_file_that_is_not_whole_is_recorded_anew_and_never_half_used(damage, s
     assert torch.equal(kept(teacher, source.train, folder=tmp_path).table, first.table)
     assert len(asked) == 2 and len(path.read_bytes()) == len(whole)
     assert torch.equal(LogitBank.load(path, teacher=teacher, split=source.train).table, first.table)
+
+
+def raising(error):
+    def save_file(*_):
+        raise error
+
+    return save_file
+
+
+def raising_with_settings(error):
+    def safe_open(*_, **__):
+        raise error
+
+    return safe_open
+
+
+@pytest.mark.parametrize("error", [
+    SafetensorError("Error while serializing: IoError(Os { code: 28, message: \"No space left on device\" })"),
+    OSError(28, "No space left on device"), PermissionError(13, "Permission denied"),
+], ids=["full, as safetensors says it", "full", "no permission"])
+def test_a_recording_that_cannot_be_written_is_not_lost(error, source, teacher, asked, tmp_path, monkeypatch):
+    expected = LogitBank.record(teacher, source.train).table
+    asked.clear()
+    monkeypatch.setattr("kdcourse.teachers.base.save_file", raising(error))
+    for _ in range(2):
+        assert torch.equal(kept(teacher, source.train, folder=tmp_path / "new").table, expected)
+    assert len(asked) == 2 and list((tmp_path / "new").iterdir()) == []
+    with pytest.raises(OSError, match=r"No space left|Permission denied"):
+        LogitBank.record(teacher, source.train).save(tmp_path / "bank.safetensors")
+
+
+def test_a_recording_cut_off_while_it_is_written_leaves_nothing_behind(source, teacher, tmp_path, monkeypatch):
+    def half(tensors, path, made):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kdcourse.teachers.base.save_file", half)
+    with pytest.raises(KeyboardInterrupt):
+        kept(teacher, source.train, folder=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("spoil", [
+    lambda folder, path: folder.write_bytes(b"a file, and no folder"),
+    lambda folder, path: path.mkdir(parents=True),
+    lambda folder, path: folder.symlink_to(folder),
+], ids=["the folder is a file", "the file is a folder", "a link to itself"])
+def test_a_recording_whose_place_is_taken_is_not_lost(spoil, source, teacher, tmp_path):
+    kept(teacher, source.train, folder=tmp_path / "first")
+    (name,) = (path.name for path in (tmp_path / "first").iterdir())
+    spoil(tmp_path / "second", tmp_path / "second" / name)
+    bank = kept(teacher, source.train, folder=tmp_path / "second")
+    assert torch.equal(bank.table, LogitBank.record(teacher, source.train).table)
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(5, "Input/output error")])
+def test_a_recording_that_cannot_be_read_is_made_again(error, source, teacher, asked, tmp_path, monkeypatch):
+    kept(teacher, source.train, folder=tmp_path)
+    monkeypatch.setattr("kdcourse.teachers.base.safe_open", raising_with_settings(error))
+    kept(teacher, source.train, folder=tmp_path)
+    assert len(asked) == 2
+
+
+def test_a_split_of_any_name_has_a_file_of_its_own(source, teacher, asked, tmp_path):
+    names = ["a/b", "a\\b", "a:b", "a" * 300, "a\nb", 'what? *"<a>|', "..", "ä"]
+    for _ in range(2):
+        for name in names:
+            kept(teacher, data.Split(name, source.train.x, source.train.y), folder=tmp_path)
+    assert len(asked) == len(list(tmp_path.iterdir())) == len(names)
 
 
 def test_a_file_with_the_right_name_and_another_content_is_refused_by_name(source, teacher, tmp_path):
