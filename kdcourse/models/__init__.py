@@ -3,6 +3,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 
 from kdcourse.core import Choices, seeded
@@ -10,14 +11,20 @@ from kdcourse.files import DataError
 from kdcourse.models.base import Answer as Answer
 from kdcourse.models.base import Classifier as Classifier
 from kdcourse.models.base import Normalise as Normalise
+from kdcourse.models.base import Resize as Resize
+from kdcourse.models.base import check_classes as check_classes
 from kdcourse.models.base import fresh_copy as fresh_copy
+from kdcourse.models.base import fresh_head as fresh_head
 from kdcourse.models.base import probe as probe
-from kdcourse.models.pretrained import load
+from kdcourse.models.base import unwrapped as unwrapped
+from kdcourse.models.pretrained import Loaded, load
+from kdcourse.models.processors import geometry, normalisation
 from kdcourse.models.resnet import resnet as resnet
 from kdcourse.models.resnet import trained_resnet as trained_resnet
 from kdcourse.models.small import cnn, deepnn, ece1512_student, ece1512_teacher, lightnn, mlp
 from kdcourse.models.vit import vit
-from kdcourse.models.wrap import Wrapped, wrap
+from kdcourse.models.wrap import Wrapped, adopted, known_classes
+from kdcourse.models.wrap import wrap as wrap
 
 ZOO = Choices("model", {
     "mlp": mlp,
@@ -38,14 +45,18 @@ def build(name: str, shape: tuple[int, int, int], classes: int, *, seed: int, **
     """A fresh network of the `ZOO` for images of `shape` (C, H, W), its weights drawn from `seed` and nothing else.
 
     `settings` go to its function (`hidden=(32,)` for an mlp, `width=8` for a ResNet).
-    Raises ValueError for an unknown name, naming the choices.
+    Raises ValueError for an unknown name, naming the choices, and for a shape or a number of classes that is none.
     """
     make = ZOO[name]
+    if not isinstance(shape, Sequence) or len(shape) != 3 or not all(_counts(n) for n in shape):
+        raise ValueError(f"shape is (channels, height, width), as in source.shape; it is {shape!r}")
+    if not _counts(classes):
+        raise ValueError(f"classes is how many there are, as in len(source.classes); it is {classes!r}")
     with seeded(seed):
         return make(shape, classes, **settings)
 
 
-def pretrained(name: str | Path, *, classes: int | None = None, size: int | None = None,
+def pretrained(name: str | Path, *, classes: int | Sequence[str] | None = None, size: int | None = None,
                mean: Sequence[float] | None = None, std: Sequence[float] | None = None, seed: int = 0) -> Wrapped:
     """A network with its published weights, as `wrap` adopts it, in eval mode and float32.
 
@@ -54,24 +65,60 @@ def pretrained(name: str | Path, *, classes: int | None = None, size: int | None
       timm:resnet18                       a name in timm
       torchvision:resnet18                a name in torchvision, which means its newest weights
       the path of a folder                written by transformers' `save_pretrained` or timm's `save_for_hf`
-    `size`, and `mean` and `std` per channel, are what its files say unless given. When the stored head is not one for
-    `classes`, or there is none, a fresh one is drawn from `seed`: `fresh_head()` of the result names its parameters
-    until they are trained, and `Teacher` refuses such a network.
+    `size`, and `mean` and `std` per channel, are what its files say unless given. An image processor of transformers is
+    followed: its filter, its crop, its scale, its order of channels. When the stored head is not one for `classes`, or
+    there is none, a fresh one is drawn from `seed`: `fresh_head()` of the result names its parameters until they are
+    trained, and `Teacher` refuses such a network. `classes` may be names, `source.classes`: then the stored head stays,
+    and these of its logits are chosen, in this order.
 
     Raises DataError with a numbered recipe when the files are neither on this machine nor to be had, and ValueError
-    for a name that nobody knows, or when something is neither in the files nor given.
+    for a name that nobody knows, when something is neither in the files nor given, or when an image processor does what
+    the course cannot, by the name of its field.
     """
+    count = classes if classes is None or isinstance(classes, int) else None
     try:
         with seeded(seed):
-            loaded = load(str(name), classes, size)
+            loaded = load(str(name), count, size)
     except ModuleNotFoundError as error:
         raise DataError(f"{name} needs the package {error.name}; run: pip install 'kdcourse[full]'") from error
-    if classes is None and (loaded.fresh or not getattr(loaded.network, "num_classes", True)):
+    if count is None and (loaded.fresh or not getattr(loaded.network, "num_classes", True)):
         raise ValueError(f"{name} brings no head of its own: say for how many classes=... a fresh one is to be made")
-    mean, std = mean or loaded.mean, std or loaded.std
-    if mean is None or std is None:
-        raise ValueError(f"the files of {name} do not say how its images are normalised (there is no "
-                         "preprocessor_config.json): give mean=... and std=..., a number per channel")
-    return wrap(
-        loaded.network.float(), mean=mean, std=std, size=loaded.size, fresh=loaded.fresh, name=str(name)
+    try:
+        normalise = _normalise(loaded, mean, std)
+        resize, shape = _resize(loaded, size, len(normalise.mean))
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    return adopted(
+        loaded.network.float(), normalise, resize, shape=shape, fresh=loaded.fresh, name=str(name),
+        names=loaded.names or known_classes(loaded.network), classes=None if count is not None else classes,
     ).eval()
+
+
+def _normalise(loaded: Loaded, mean, std) -> Normalise:
+    """What is given, else what the files say."""
+    if loaded.processor is not None and (mean is None or std is None):
+        said = normalisation(loaded.processor)
+        if mean is None and std is None:
+            return said
+        said_mean, said_std = said.mean.flatten().tolist(), said.std.flatten().tolist()
+    else:
+        said_mean, said_std = loaded.mean, loaded.std
+    mean, std = said_mean if mean is None else mean, said_std if std is None else std
+    if mean is None or std is None:
+        raise ValueError("its files do not say how its images are normalised (there is no preprocessor_config.json): "
+                         "give mean=... and std=..., a number per channel")
+    return Normalise(mean, std)
+
+
+def _resize(loaded: Loaded, size: int | None, channels: int) -> tuple[Resize | None, tuple[int, int, int] | None]:
+    """How images are brought to their size, and the shape of those that the network is for, if that says more."""
+    if size is not None or loaded.processor is None:
+        return (None if loaded.size is None else Resize(loaded.size)), None
+    resize = geometry(loaded.processor)
+    side = loaded.size if resize is None else resize.crop or resize.side
+    return resize, side and (channels, side, side)
+
+
+def _counts(n) -> bool:
+    """Whether it is a number of something: an integer of at least 1."""
+    return isinstance(n, Integral) and not isinstance(n, bool) and n >= 1

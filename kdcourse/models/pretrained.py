@@ -18,16 +18,19 @@ from torch import nn
 from torchvision import models as zoo
 
 from kdcourse.files import DataError, patience
+from kdcourse.models.base import evaluating
 
 
 class Loaded(NamedTuple):
     """A network with its published weights, and what its files say about it."""
 
     network: nn.Module
-    fresh: list[str]                # names of the parameters that were drawn, since the files do not hold them
-    size: int | None                # height and width of its images
-    mean: Sequence[float] | None    # per channel; None: its files do not say
-    std: Sequence[float] | None
+    fresh: list[str]                        # names of the parameters that were drawn, since the files do not hold them
+    size: int | None                        # height and width of its images
+    mean: Sequence[float] | None = None     # per channel; None: its files do not say
+    std: Sequence[float] | None = None
+    processor: object = None                # of transformers, which then says what becomes of images
+    names: Sequence[str] | None = None      # of the classes, where the network itself does not know
 
 
 def load(name: str, classes: int | None, size: int | None) -> Loaded:
@@ -74,20 +77,23 @@ def _from_transformers(name: str, classes: int | None, size: int | None, **where
             name, ignore_mismatched_sizes=True, output_loading_info=True, **settings
         )
         try:
-            says = AutoImageProcessor.from_pretrained(name, **where).to_dict()
+            processor = AutoImageProcessor.from_pretrained(name, **where)
         except OSError:
             if where:
                 raise
-            says = {}
-    if not says.get("do_normalize", True):
-        says |= {"image_mean": (0.0, 0.0, 0.0), "image_std": (1.0, 1.0, 1.0)}
-    sizes = (size, getattr(network.config, "image_size", None), says.get("crop_size"), says.get("size"))
-    size = next((side for side in map(_side, sizes) if side), None)
-    lacking = report["missing_keys"] | {key for key, *_ in report["mismatched_keys"]}
-    fresh = _used(network, lacking, size)
+            processor = None
+    insists = _side(getattr(network.config, "image_size", None))
+    fresh = _used(network, lacking(report), size or insists)
     if lost := [key for key in fresh if key.startswith(f"{network.base_model_prefix}.") and "pooler" not in key]:
         raise OSError(f"{len(lost)} weights that are no head's do not fit or are missing, the first is {lost[0]}")
-    return Loaded(network, fresh, size, says.get("image_mean"), says.get("image_std"))
+    return Loaded(network, fresh, size or insists, processor=processor)
+
+
+def lacking(report: dict) -> set[str]:
+    """The names of the parameters that transformers drew: its `missing_keys` are a list in version 4 and a set in 5,
+    and a mismatched key comes alone or with the two shapes."""
+    mismatched = (key if isinstance(key, str) else key[0] for key in report.get("mismatched_keys") or ())
+    return {*(report.get("missing_keys") or ()), *mismatched}
 
 
 def _from_timm(name: str, classes: int | None, size: int | None) -> Loaded:
@@ -129,21 +135,29 @@ def _from_torchvision(name: str, classes: int | None, size: int | None) -> Loade
     except OSError as error:
         raise _missing(f"torchvision:{name}", error, None, weights.url) from error
     if classes not in (None, len(weights.meta["categories"])):
-        other = zoo.get_model(name, weights=None, num_classes=classes)
-        fresh = [key for key, drawn in other.named_parameters() if drawn.shape != network.get_parameter(key).shape]
+        other, stored = zoo.get_model(name, weights=None, num_classes=classes), dict(network.named_parameters())
+        fresh = [key for key, drawn in other.named_parameters() if key in stored and drawn.shape != stored[key].shape]
         for layer in {key.rpartition(".")[0] for key in fresh}:
             network.set_submodule(layer, other.get_submodule(layer))
     says = weights.transforms()
-    return Loaded(network, fresh, size or _side(says.crop_size), says.mean, says.std)
+    side = _side(says.crop_size)
+    names = weights.meta["categories"] if not fresh else None
+    return Loaded(network, _used(network, fresh, side), size or side, says.mean, says.std, names=names)
 
 
 def _used(network: nn.Module, names: Iterable[str], size: int | None) -> list[str]:
-    """Those parameters that the logits depend on. A file may well lack others: an unused pooler, a mask token."""
+    """Those parameters that the logits depend on when it answers. A file may well lack others: an unused pooler, a mask
+    token; and heads that only help it train (GoogLeNet's and Inception's) need not be trained to answer."""
     parameters = {name: parameter for name, parameter in network.named_parameters() if name in names}
     if not parameters:
         return []
-    x = torch.zeros(1, getattr(network.config, "num_channels", 3), size or 64, size or 64, dtype=network.dtype)
-    gradients = torch.autograd.grad(network(x).logits.sum(), parameters.values(), allow_unused=True)
+    like = next(iter(parameters.values()))
+    channels = getattr(getattr(network, "config", None), "num_channels", 3)
+    x = torch.zeros(1, channels, size or 64, size or 64, dtype=like.dtype)
+    with evaluating(network):
+        out = network(x)
+    z = getattr(out, "logits", out)
+    gradients = torch.autograd.grad(z.sum(), parameters.values(), allow_unused=True)
     return [name for name, gradient in zip(parameters, gradients, strict=True) if gradient is not None]
 
 

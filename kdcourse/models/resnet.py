@@ -5,11 +5,18 @@ He, Zhang, Ren & Sun 2015, arXiv:1512.03385, section 4.2. Bottlenecks and ImageN
 
 import re
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdcourse.models.base import Classifier, Normalise
+
+NUMPY = [  # what NumPy's numbers and arrays are made of in a file; before its version 2, `_core` was called `core`
+    *((getattr(np._core.multiarray, name), f"numpy.{core}.multiarray.{name}")
+      for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
+    np.ndarray, np.dtype, *{type(np.dtype(code)) for code in "?bBhHiIlLqQefd"},
+]
 
 
 class Block(nn.Module):
@@ -56,21 +63,30 @@ def resnet(shape, classes: int, *, depth: int = 20, width: int = 16, normalise: 
 def trained_resnet(path) -> Classifier:
     """A CIFAR-10 ResNet with the weights of the file at `path`, in eval mode; its depth is read from the file.
 
-    The files are those of Y. Idelbayev's pytorch_resnet_cifar10 (BSD-2-Clause): ResNet-20, -32, -44, -56, -110.
-    They were trained with ImageNet's statistics, which therefore are the network's first layer here.
+    The files are those of Y. Idelbayev's pytorch_resnet_cifar10 (BSD-2-Clause): ResNet-20, -32, -44, -56, -110, also
+    as `torch.compile` and `DataParallel` name their weights. They were trained with ImageNet's statistics, which
+    therefore are the network's first layer here.
     Raises ValueError when the file is not such a checkpoint.
     """
     normalise = Normalise((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     with open(path, "rb") as file:
         try:
-            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-            state = {key.removeprefix("module."): value for key, value in checkpoint["state_dict"].items()}
+            state = _weights(file)
             blocks = {int(found[1]) for key in state if (found := re.match(r"layer1\.(\d+)\.", key))}
             network = resnet((3, 32, 32), len(state["linear.bias"]), depth=6 * len(blocks) + 2, normalise=normalise)
             network.load_state_dict({_renamed(key): value for key, value in state.items()})
         except Exception as error:  # whatever torch raises for a file that is something else or was cut off
             raise ValueError(f"{path} is no checkpoint of such a ResNet, or was cut off ({error})") from error
     return network.eval()
+
+
+def _weights(file) -> dict[str, Tensor]:
+    """The weights in a checkpoint by the names that the network gives them. What else it holds may be plain values and
+    those of NumPy; anything that would run code is refused, as torch does."""
+    with torch.serialization.safe_globals(NUMPY):
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    state = checkpoint.get("state_dict", checkpoint)
+    return {re.sub(r"(^|(?<=\.))(module|_orig_mod)\.", "", key): value for key, value in state.items()}
 
 
 def _renamed(key: str) -> str:

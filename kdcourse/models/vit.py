@@ -41,7 +41,7 @@ class Patches(nn.Module):
 
     def __init__(self, channels: int, width: int, patch: int, h: int, w: int):
         super().__init__()
-        self.project = nn.Conv2d(channels, width, patch, stride=patch)
+        self.project, self.patch = nn.Conv2d(channels, width, patch, stride=patch), patch
         self.position = nn.Parameter(torch.empty(1, width, h, w))
         self.reset_parameters()
 
@@ -49,6 +49,9 @@ class Patches(nn.Module):
         nn.init.normal_(self.position, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
+        made, found = (tuple(self.patch * side for side in self.position.shape[2:]), tuple(x.shape[2:]))
+        if made != found:
+            raise ValueError("this ViT is made for images of {}x{} pixels, and these are {}x{}".format(*made, *found))
         return self.project(x) + self.position
 
 

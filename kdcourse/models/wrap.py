@@ -2,41 +2,70 @@
 what their stages make of them. Maps before the last activation are left out: these networks do not show any."""
 
 import copy
+import difflib
 import math
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from itertools import groupby
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdcourse.core import device_of, fingerprint, generator
-from kdcourse.models.base import Answer, Encoder, Normalise, evaluating, pooled
+from kdcourse.models.base import (
+    Answer,
+    Encoder,
+    Normalise,
+    Resize,
+    evaluating,
+    numbered,
+    other_shape,
+    place_of,
+    pooled,
+    unwrapped,
+)
+
+PRECISIONS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 class Wrapped(nn.Module):
     """Resizes and normalises the images, runs `network`, and takes logits and features out of whatever it returns.
 
-    `shape` (C, H, W) is that of the images it is made for, and `name` what messages call it.
+    `shape` (C, H, W) is that of the images it is made for, and `name` what messages call it. `rows` are the logits
+    that it gives, all of the network's if None.
     """
 
-    def __init__(self, network, normalise, size, *, stages=(), fresh=None, name=None):
+    def __init__(self, network, normalise, resize=None, *, shape=None, stages=(), fresh=None, name=None, names=None,
+                 rows=None):
         super().__init__()
-        self.normalise, self.network, self.size, self.stages = normalise, network, size, stages
-        self.fresh, self.name = fresh or {}, name or type(network).__name__
-        self.shape = (len(normalise.mean), size or 64, size or 64)
+        self.normalise, self.network, self.stages, self.fresh = normalise, network, stages, fresh or {}
+        self.resize = resize or nn.Identity()
+        self.size = resize and (resize.crop or (None if resize.shortest else resize.side))
+        self.sized = bool(shape or self.size)
+        self.shape = tuple(shape or (len(normalise.mean), self.size or 64, self.size or 64))
+        self.name, self._names = name or type(unwrapped(network)).__name__, names and tuple(map(str, names))
+        self._named = _drawn(network, [key for key, _ in network.named_parameters()][-2:]) if names else {}
+        if rows is not None:  # as a buffer, since it makes another network of the same weights
+            self.register_buffer("rows", torch.as_tensor(rows), persistent=False)
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """The names of its classes in the order of its logits; None if nobody said, or if it learnt since."""
+        known = self._names and not any(_changed(self.network, self._named))
+        return tuple(self._names) if known else None
 
     def forward(self, x: Tensor) -> Tensor:
-        return _logits(self.network(self._prepared(x)), self.network)
+        return self._chosen(_logits(self._asked(self.network, self._prepared(x), x), self.network))
 
     def answer(self, x: Tensor) -> Answer:
         """Logits and features of one forward pass; the tokens of patches are shown as a map, the others dropped.
 
         Raises ValueError, asking for `stages`, when it is not known how to take the network apart.
         """
-        return Answer(*_taken_apart(self.network, self._prepared(x), self.stages), maps=None)
+        z, features = self._apart(x)
+        return Answer(self._chosen(z), features, maps=None)
 
     def features(self, x: Tensor) -> list[Tensor]:
         """What each stage gives: (B, C, h, w), or (B, D)."""
@@ -61,54 +90,165 @@ class Wrapped(nn.Module):
             raise ValueError(f"the logits of {self.name} are not a linear function of its averaged last map: its head "
                              "reads another thing, such as the class token, or normalises the average first. So SimKD "
                              "cannot reuse this head")
-        layer, as_map = self.network.get_submodule(name), nn.Unflatten(1, (read.shape[1], 1, 1))  # for a convolution
-        return layer if isinstance(layer, nn.Linear) else nn.Sequential(as_map, layer, nn.Flatten())
+        layer, rows = unwrapped(self.network).get_submodule(name), getattr(self, "rows", None)
+        if not isinstance(layer, nn.Linear):
+            layer = nn.Sequential(nn.Unflatten(1, (read.shape[1], 1, 1)), layer, nn.Flatten())  # it is a convolution
+        return layer if rows is None else nn.Sequential(layer, Choose(rows))
 
     def encoder(self) -> nn.Module:
         """The network without its last layer: images to the last feature map, with these very weights."""
         headless = copy.copy(self)
-        headless._modules = {**self._modules, "network": _without(self.network, self._probe()[0])}
+        headless._modules = {**self._modules, "network": _without(unwrapped(self.network), self._probe()[0])}
+        headless._buffers = {key: buffer for key, buffer in self._buffers.items() if key != "rows"}
         return Encoder(headless)
 
     def fresh_head(self) -> list[str]:
         """Which parameters still hold the values that were drawn for them: none after any training."""
-        return [name for name, drawn in self.fresh.items() if fingerprint(self.network.get_parameter(name)) in drawn]
+        changed = _changed(self.network, self.fresh)
+        return [name for name, is_changed in zip(self.fresh, changed, strict=True) if not is_changed]
 
     def _prepared(self, x: Tensor) -> Tensor:
-        if self.size is not None and x.shape[-2:] != (self.size, self.size):  # in float32: a CPU cannot in half
-            x = F.interpolate(x.float(), self.size, mode="bicubic", antialias=True).clamp(0, 1).to(x.dtype)
-        return self.normalise(x)
+        if x.ndim != 4:
+            raise ValueError(other_shape(self.name, self.shape, x))
+        return self.normalise(self.resize(x))
+
+    def _apart(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        bare = unwrapped(self.network)
+        return self._asked(lambda seen: _taken_apart(bare, seen, self.stages), self._prepared(x), x)
+
+    def _asked(self, ask, seen: Tensor, x: Tensor):
+        """What the network says of images as it sees them. Raises ValueError that names both shapes when it cannot take
+        images of another shape than its own."""
+        try:
+            return ask(seen)
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, ValueError, AssertionError) as error:
+            if tuple(seen.shape[1:]) == self.shape or "view size" in str(error):
+                raise
+            if self.sized or seen.shape[1] != self.shape[0]:
+                raise ValueError(f"{other_shape(self.name, self.shape, x)}. It says: {error}") from error
+            if not re.search("shape|size|channel|dimension", str(error)):
+                raise
+            found = "x".join(map(str, x.shape[1:]))
+            raise ValueError(f"{self.name} cannot take images of {found}: {error}. If it insists on a height and "
+                             "width, say so: wrap(network, size=...)") from error
+
+    def _chosen(self, z: Tensor) -> Tensor:
+        return z if getattr(self, "rows", None) is None else Choose(self.rows)(z)
 
     @torch.no_grad()
     def _probe(self) -> tuple[str, Tensor, Tensor]:
         """Which layer gave the logits, what it read, and the averaged last map. Every mode and buffer stays."""
         x = torch.rand(1, *self.shape, generator=generator(0)).to(device_of(self), next(self.parameters()).dtype)
-        layers = [name for name, layer in self.network.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
-        with evaluating(self), _recorded(self.network, layers) as seen:
-            z, features, _ = self.answer(x)
+        bare = unwrapped(self.network)
+        layers = [name for name, layer in bare.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+        with evaluating(self), _recorded(bare, layers) as seen:
+            z, features = self._apart(x)
         for name, (read, made) in reversed(seen.items()):
             if torch.equal(made.flatten(1), z):
                 return name, read[0].flatten(1), self.embed(features[-1])
         raise ValueError(f"{self.name} has no linear layer whose output is its logits")
 
 
+class Choose(nn.Module):
+    """Some of the logits (B, K), in the order of `rows`."""
+
+    def __init__(self, rows: Tensor):
+        super().__init__()
+        self.register_buffer("rows", rows, persistent=False)
+
+    def forward(self, z: Tensor) -> Tensor:
+        if z.shape[1] <= (last := int(self.rows.max())):
+            raise ValueError(f"the network gives the logits 0 to {z.shape[1] - 1}, and number {last} was chosen")
+        return z[:, self.rows]
+
+
 def wrap(network: nn.Module, *, mean: Sequence[float], std: Sequence[float], size: int | None = None,
-         stages: Sequence[str] = (), fresh: Sequence[str] = (), name: str | None = None) -> Wrapped:
+         stages: Sequence[str] = (), fresh: Sequence[str] = (), name: str | None = None,
+         classes: Sequence[str] | Sequence[int] | None = None) -> Wrapped:
     """`network` as one that takes images (B, C, H, W) in [0, 1] and returns logits (B, K).
 
-    `mean` and `std`, per channel, are the statistics it was trained with (timm: `network.default_cfg`; transformers:
-    `image_mean` and `image_std` of its image processor); `size` is the height and width that it insists on.
+    `mean` and `std`, per channel, are the statistics it was trained with, of images in [0, 1] (timm:
+    `network.default_cfg`; transformers: `image_mean` and `image_std` of its image processor); `size` is the height and
+    width that it insists on.
     `stages` names the submodules whose outputs are the features, maps (B, C, h, w) or tokens (B, N, D) with those of
     the patches last. What comes from timm or transformers, torchvision's ResNets, and its networks with `features` and
     a `classifier` need none. `fresh` names parameters just drawn, see `fresh_head`; `name` is for messages.
-    Raises ValueError for a stage that the network does not have.
+    `classes` chooses logits and their order: by the names of the classes, if the network knows any (transformers:
+    `config.id2label`; timm: `label_names`), else by number. `wrap(network, classes=source.classes, ...)` makes a
+    network for 1,000 classes, or for the same in another order, one for those of a source.
+    Raises ValueError for a stage that the network does not have, for statistics that are not those of images in
+    [0, 1], and for a class that it does not know.
     """
-    for stage in sorted(set(stages) - {known for known, _ in network.named_modules()}):
-        top = ", ".join(child for child, _ in network.named_children())
-        raise ValueError(f"{type(network).__name__} has no submodule {stage!r}; at the top it has {top}")
-    rounded = (torch.float64, torch.float32, torch.float16, torch.bfloat16)  # in half precision, fresh is still fresh
-    drawn = {key: {fingerprint(network.get_parameter(key).to(dtype)) for dtype in rounded} for key in fresh}
-    return Wrapped(network, Normalise(mean, std), size, stages=tuple(stages), fresh=drawn, name=name)
+    return adopted(network, Normalise(mean, std), None if size is None else Resize(size), stages=stages, fresh=fresh,
+                   name=name, classes=classes, names=known_classes(unwrapped(network)))
+
+
+def adopted(network, normalise: Normalise, resize: Resize | None, *, stages=(), fresh=(), name=None, classes=None,
+            names=None, shape=None) -> Wrapped:
+    """As `wrap`, with the layers that come first ready made. `names` are those of its logits, if anybody knows."""
+    bare = unwrapped(network)
+    for stage in sorted(set(stages) - {known for known, _ in bare.named_modules()}):
+        top = ", ".join(child for child, _ in bare.named_children())
+        raise ValueError(f"{type(bare).__name__} has no submodule {stage!r}; at the top it has {top}")
+    rows = None if classes is None else _rows(classes, names, name or type(bare).__name__)
+    if rows is not None and names is not None:
+        names = [str(chosen) if isinstance(chosen, str) else names[chosen] for chosen in classes]
+    return Wrapped(network, normalise, resize, shape=shape, stages=tuple(stages), fresh=_drawn(network, fresh),
+                   name=name, names=names, rows=rows)
+
+
+def _rows(classes, names: Sequence[str] | None, network: str) -> list[int]:
+    """The numbers of the logits of these classes. Raises ValueError, naming it, for one that is not to be had."""
+    if isinstance(classes, str | set | frozenset | int):
+        raise ValueError(f"classes is a list in the order that the logits are to have, not a {type(classes).__name__}")
+    classes = list(classes)
+    if not classes or len(set(classes)) < len(classes):
+        raise ValueError(f"classes is a list of different classes; it is {classes}")
+    if not all(isinstance(chosen, str) for chosen in classes):
+        last = None if names is None else len(names)
+        rows = [int(chosen) for chosen in classes]
+        if min(rows) < 0 or (last is not None and max(rows) >= last):
+            raise ValueError(f"the logits of {network} are numbered from 0{f' to {last - 1}' if last else ''}; {rows}")
+        return rows
+    if names is None:
+        raise ValueError(f"{network} does not know its classes by name: give the numbers of its logits, classes=[3, 5]")
+    rows = []
+    for chosen in classes:
+        if len(found := place_of(chosen, names)) != 1:
+            close = ", ".join(map(repr, difflib.get_close_matches(chosen, names)))
+            why = f"knows several classes {chosen!r}: logits {found}" if found else f"knows no class {chosen!r}"
+            raise ValueError(f"{network} {why}{f'; near it are {close}' if close else ''}. It knows {len(names)}, the "
+                             f"first are {', '.join(names[:3])}; numbers do as well, classes=[3, 5]")
+        rows += found
+    if len(set(rows)) < len(rows):
+        raise ValueError(f"two of the classes {classes} are the same logit of {network}: {rows}")
+    return rows
+
+
+def known_classes(network: nn.Module) -> list[str] | None:
+    """The names of the classes as transformers and timm keep them, in the order of the logits."""
+    named = getattr(getattr(network, "config", None), "id2label", None)
+    if isinstance(named, Mapping):
+        try:
+            names = [str(named[key]) for key in sorted(named, key=int)]
+        except (TypeError, ValueError):
+            return None
+    else:
+        names = list((getattr(network, "pretrained_cfg", None) or {}).get("label_names") or ())
+        if len(names) != getattr(network, "num_classes", None):
+            return None
+    return None if numbered(names) else names
+
+
+def _drawn(network: nn.Module, names: Sequence[str]) -> dict[str, set[str]]:
+    """Fingerprints of these parameters: in half precision, fresh is still fresh."""
+    return {name: {fingerprint(network.get_parameter(name).to(dtype)) for dtype in PRECISIONS} for name in names}
+
+
+def _changed(network: nn.Module, drawn: dict[str, set[str]]) -> list[bool]:
+    return [fingerprint(network.get_parameter(name)) not in values for name, values in drawn.items()]
 
 
 def _taken_apart(network: nn.Module, x: Tensor, stages: Sequence[str]) -> tuple[Tensor, list[Tensor]]:
