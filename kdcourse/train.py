@@ -6,6 +6,7 @@ Notebook 01 writes it by hand before it imports it. It never sees test images.
 import math
 import operator
 from collections import defaultdict
+from functools import partial
 from numbers import Real
 
 import torch
@@ -15,7 +16,8 @@ from tqdm.auto import tqdm
 from kdcourse import metrics, profiles
 from kdcourse.core import Choices, Term, check_seed, quiet, seeded, total
 from kdcourse.data.base import Source
-from kdcourse.teachers.base import check_student, check_teachers, culprit
+from kdcourse.models.base import check_classes, in_any_layout
+from kdcourse.teachers.base import Teacher, check_student, check_teachers, culprit
 
 SCHEDULES = Choices("schedule", {  # the learning rate's factor as a function of progress in [0, 1)
     "constant": lambda progress: 1.0,
@@ -49,7 +51,7 @@ def fit(distiller, source, *, epochs, lr, batch_size=128, seed=0, optimizer=torc
     check_settings(distiller, source, epochs=epochs, batch_size=batch_size, seed=seed, lr=lr, optimizer=optimizer)
     device = torch.device(device or profiles.device())
     distiller, source = distiller.to(device, memory_format=torch.channels_last), source.to(device)
-    check(distiller, source)
+    in_any_layout(distiller, lambda: check(distiller, source))
     check_last_batch(distiller, source.train, batch_size, seed=seed, augment=augment)
     factor, optimiser = SCHEDULES[schedule], optimizer(distiller.parameter_groups(), lr=lr)
     for group in optimiser.param_groups:
@@ -84,7 +86,7 @@ def epoch(distiller, batches, optimiser, factor) -> dict[str, Tensor]:
     for step, batch in enumerate(batches):
         before = [buffer.clone() for buffer in moving]
         with profiles.autocast(batch.x.device):
-            terms = distiller(batch)
+            terms = in_any_layout(distiller, partial(distiller, batch)) if step == 0 else distiller(batch)
         loss = total(terms)
         if not loss.isfinite():
             _restore(moving, before)
@@ -145,6 +147,9 @@ def check(distiller, source) -> None:
             raise ValueError(f"labels of {split.name} run from {low} to {high}; {allowed}")
     if z.shape[1] != classes:
         raise ValueError(f"the network returns {z.shape[1]} logits, but {source.name} has {classes} classes")
+    for part in distiller.modules():
+        if isinstance(part, Teacher):
+            check_classes(part.network, source.classes)
 
 
 def check_last_batch(distiller, split, batch_size: int, *, seed=0, augment=None) -> None:

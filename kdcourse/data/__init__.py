@@ -13,7 +13,7 @@ from kdcourse.data.base import Source as Source
 from kdcourse.data.base import Split as Split
 from kdcourse.data.base import from_arrays as from_arrays
 from kdcourse.data.clothes import fashion, fetch_fashion
-from kdcourse.data.handwritten import digits, fetch_mnist, mnist
+from kdcourse.data.handwritten import describe_mnist, digits, fetch_mnist, mnist
 from kdcourse.files import DataError as DataError
 
 SOURCES = Choices("source", {
@@ -39,6 +39,12 @@ FETCHERS = Choices("source to fetch", {
     "mhist": tissue.own_mhist,
 })
 
+DESCRIPTIONS = {  # of what is large: found without reading all of it
+    "mnist": describe_mnist,
+    **{name: partial(photographs.describe, name) for name in photographs.KINDS},
+    "mhist": tissue.describe,
+}
+
 
 def load(name: str, **settings) -> Source:
     """The source of that name. Nothing is downloaded and nothing is substituted.
@@ -50,8 +56,8 @@ def load(name: str, **settings) -> Source:
 
 
 def describe(name: str) -> str:
-    """What `repr` says of the source of that name, without reading more of a large one than its checksums need.
+    """What `repr` says of the source of that name, without keeping more of a large one than one of its images.
 
     Raises as `load` does.
     """
-    return photographs.describe(name) if name in photographs.KINDS else repr(load(name))
+    return DESCRIPTIONS[name]() if name in DESCRIPTIONS else repr(load(name))

@@ -1,5 +1,8 @@
 """`Augment`: random crops and flips as one function of whole batches, replayable from (seed, row, epoch)."""
 
+from numbers import Integral
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,10 +17,14 @@ class Augment:
     """
 
     def __init__(self, *, pad: int = 4, flip: bool = True, views: int | None = None, seed: int = 0):
-        if pad < 0:
-            raise ValueError(f"pad is a number of pixels, at least 0, not {pad}")
-        if views is not None and views < 1:
-            raise ValueError(f"views must be at least 1, or None for a new view each epoch; it is {views}")
+        if not _whole(pad) or pad < 0:
+            raise ValueError(f"pad is a number of pixels, at least 0, not {pad!r}")
+        if not isinstance(flip, bool | np.bool_):
+            raise ValueError(f"flip is True or False, whether every second image is mirrored; it is {flip!r}")
+        if views is not None and (not _whole(views) or views < 1):
+            raise ValueError(f"views must be at least 1, or None for a new view each epoch; it is {views!r}")
+        if not _whole(seed):
+            raise ValueError(f"seed is an integer; it is {seed!r}")
         self.pad, self.flip, self.views, self.seed = pad, flip, views, seed
 
     @property
@@ -49,3 +56,7 @@ class Augment:
             bits = bits ^ (bits >> 15)
             bits = (bits * multiplier) & 0x7FFFFFFF
         return bits ^ (bits >> 16)
+
+
+def _whole(value) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)

@@ -35,6 +35,8 @@ RECIPE = """mhist is not in {root}: missing {missing}. It is given on request on
      or set KDCOURSE_DATA to the folder that holds mhist/ with them
   5. until then: KDCOURSE_PROFILE=quick needs no files, and "polyps" is generated tissue in the same format"""
 
+OWN = "Images of your own are read by data.from_arrays(name, x, y, classes=...), which expects no particular number"
+
 
 class Row(NamedTuple):
     """A line of `annotations.csv`: the file name of an image, its label, who said SSA out of seven, its partition."""
@@ -59,6 +61,19 @@ def mhist(root: Path | str | None = None, *, size: int | None = None, seed: int 
     Raises DataError with a recipe when there is no copy, and when it differs from the original, saying in what.
     """
     return read("mhist", _place(root), pixels=224, counts=COUNTS, size=size, seed=seed)
+
+
+def describe(root: Path | str | None = None) -> str:
+    """What `repr` says of `mhist`, from its table, the names of its images and the first of them: without the 475 MB.
+    Raises DataError as `mhist` does where that shows what is wrong."""
+    place = _place(root)
+    names = [row.image for row in (table := _table(place / "annotations.csv", COUNTS))]
+    with _opened(place) as (where, contents):
+        _check_there(names, where, contents)
+        _image(names[0], where, contents, 224)
+    train = sum(row.partition == "train" for row in table)
+    valid = round(train / 5)
+    return f"Source('mhist': {train - valid:,} train, {valid:,} valid, {len(table) - train:,} test; 2 classes of 3x224x224)"
 
 
 def own_mhist() -> Path:
@@ -124,7 +139,7 @@ def _table(path: Path, counts: Mapping[tuple[str, str], int] | None) -> list[Row
         differ = [f"{found[key]:,} {label} of {partition} instead of {n:,}"
                   for key, n in counts.items() for partition, label in [key] if found[key] != n]
         raise DataError(f"{path} has {len(table):,} images instead of {sum(counts.values()):,}: "
-                        f"{', '.join(differ)}; {again}")
+                        f"{', '.join(differ)}; {again}. {OWN}")
     return table
 
 
@@ -150,35 +165,48 @@ def _opened(root: Path) -> Iterator[tuple[Path, dict[str, Callable[[], bytes]]]]
     """Where the images of `root` are, and a function for each file name that gives its bytes."""
     place = root / "images"
     if place.is_dir():
-        yield place, {path.name: path.read_bytes for path in place.rglob("*")}
+        yield place, {_file_name(path.name): path.read_bytes for path in place.rglob("*")}
         return
     place = root / "images.zip"
     try:
         with zipfile.ZipFile(place) as archive:
-            yield place, {PurePosixPath(name).name: partial(archive.read, name) for name in archive.namelist()}
+            yield place, {_file_name(name): partial(archive.read, name) for name in archive.namelist()}
     except (OSError, zipfile.BadZipFile) as error:
         raise DataError(f"{place} is no whole archive ({error}); get images.zip again") from error
+
+
+def _file_name(path: str) -> str:
+    """The last part of a path in an archive. Some programs for Windows write backslashes, against the format."""
+    return PurePosixPath(path.replace("\\", "/")).name
 
 
 def _images(root: Path, names: list[str], pixels: int, size: int) -> Tensor:
     """Images (N, 3, size, size), uint8, in the order of their names."""
     x = torch.empty(len(names), 3, size, size, dtype=torch.uint8)
     with _opened(root) as (place, contents):
-        if missing := [name for name in names if name not in contents]:
-            some = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-            raise DataError(f"{len(missing):,} of {len(names):,} images are not in {place}: {some}; "
-                            "get images.zip again, or unpack it again")
+        _check_there(names, place, contents)
         for row, name in enumerate(names):
-            try:
-                image = Image.open(BytesIO(contents[name]()))
-                image.load()
-            except (OSError, SyntaxError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-                raise DataError(f"{name} in {place} cannot be decoded ({error}); get images.zip again") from error
-            if image.size != (pixels, pixels) or image.mode not in ("RGB", "RGBA"):
-                raise DataError(f"{name} in {place} is {image.width}x{image.height} {image.mode} instead of "
-                                f"{pixels}x{pixels} RGB; get images.zip again, and do not change its images")
-            image = image.convert("RGB")
+            image = _image(name, place, contents, pixels)
             if size != pixels:
                 image = image.resize((size, size), Image.Resampling.BILINEAR)  # Pillow's averages: it is antialiased
             x[row] = torch.from_numpy(np.array(image)).permute(2, 0, 1)
     return x
+
+
+def _check_there(names: list[str], place: Path, contents: Mapping[str, Callable[[], bytes]]) -> None:
+    if missing := [name for name in names if name not in contents]:
+        some = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise DataError(f"{len(missing):,} of {len(names):,} images are not in {place}: {some}; "
+                        "get images.zip again, or unpack it again")
+
+
+def _image(name: str, place: Path, contents: Mapping[str, Callable[[], bytes]], pixels: int) -> Image.Image:
+    try:
+        image = Image.open(BytesIO(contents[name]()))
+        image.load()
+    except (OSError, SyntaxError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        raise DataError(f"{name} in {place} cannot be decoded ({error}); get images.zip again") from error
+    if image.size != (pixels, pixels) or image.mode not in ("RGB", "RGBA"):
+        raise DataError(f"{name} in {place} is {image.width}x{image.height} {image.mode} instead of {pixels}x{pixels} "
+                        f"RGB; get images.zip again, and do not change its images. {OWN}")
+    return image.convert("RGB")

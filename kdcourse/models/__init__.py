@@ -14,7 +14,6 @@ from kdcourse.models.base import Normalise as Normalise
 from kdcourse.models.base import Resize as Resize
 from kdcourse.models.base import check_classes as check_classes
 from kdcourse.models.base import fresh_copy as fresh_copy
-from kdcourse.models.base import fresh_head as fresh_head
 from kdcourse.models.base import probe as probe
 from kdcourse.models.base import unwrapped as unwrapped
 from kdcourse.models.pretrained import Loaded, load

@@ -208,12 +208,6 @@ def unwrapped(network: nn.Module) -> nn.Module:
     return unwrapped(inside[0]) if len(inside) == 1 else network
 
 
-def fresh_head(network: nn.Module) -> list[str]:
-    """Which parameters of a head still hold the values that were drawn for them, wherever in the network it is."""
-    parts = [part for part in network.modules() if hasattr(type(part), "fresh_head")]
-    return [name for part in parts for name in part.fresh_head()]
-
-
 def check_classes(network: nn.Module, classes: Sequence[str] | None) -> None:
     """Raise ValueError if the network knows the names of its classes, and they are not `classes` in this order.
 
@@ -252,12 +246,18 @@ def place_of(name: str, known: Sequence[str]) -> list[int]:
 
 def in_any_layout(module: nn.Module, call: Callable[[], Result]) -> Result:
     """`call()`; should `view` stumble over maps whose channels lie last in memory, as `fit` lays them out, then
-    `module` is laid out as elsewhere, channels first, and `call` is made again."""
+    `module` is laid out as elsewhere, channels first, and `call` is made again: from the same buffers and the same
+    state of torch's generator, as if it had been so from the start."""
+    before, state = [(buffer, buffer.clone()) for buffer in module.buffers()], torch.get_rng_state()
     try:
         return call()
     except RuntimeError as error:
         if "view size is not compatible" not in str(error):
             raise
+    with torch.no_grad():
+        for buffer, value in before:
+            buffer.copy_(value)
+    torch.set_rng_state(state)
     module.to(memory_format=torch.contiguous_format)
     return call()
 

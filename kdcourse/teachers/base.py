@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from kdcourse.core import Batch, asked, device_of, dtype_of, fingerprint, inside
-from kdcourse.models.base import Answer, check_shows_features, evaluating
+from kdcourse.models.base import Answer, check_classes, check_shows_features, evaluating
 from kdcourse.models.wrap import Wrapped
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # in which logits can be recorded
@@ -93,6 +93,7 @@ class LogitBank(nn.Module):
         A network that is still being trained is not frozen by this; it is put in eval mode and left there.
         """
         network = _network(teacher).eval()
+        check_classes(network, split.classes)
         if not isinstance(teacher, Teacher):
             _check_trained(network)
         [table] = recorded(network, split, lambda batch: [asked(network, batch.x)], augment, dtype, batch_size)
