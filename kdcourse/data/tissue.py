@@ -67,13 +67,14 @@ def describe(root: Path | str | None = None) -> str:
     """What `repr` says of `mhist`, from its table, the names of its images and the first of them: without the 475 MB.
     Raises DataError as `mhist` does where that shows what is wrong."""
     place = _place(root)
-    names = [row.image for row in (table := _table(place / "annotations.csv", COUNTS))]
+    table = _table(place / "annotations.csv", COUNTS)
+    names = [row.image for row in table]
     with _opened(place) as (where, contents):
         _check_there(names, where, contents)
         _image(names[0], where, contents, 224)
     train = sum(row.partition == "train" for row in table)
-    valid = round(train / 5)
-    return f"Source('mhist': {train - valid:,} train, {valid:,} valid, {len(table) - train:,} test; 2 classes of 3x224x224)"
+    valid, test = round(train / 5), len(table) - train
+    return f"Source('mhist': {train - valid:,} train, {valid:,} valid, {test:,} test; 2 classes of 3x224x224)"
 
 
 def own_mhist() -> Path:
