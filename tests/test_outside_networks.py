@@ -11,14 +11,18 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
 
-from kdcourse import cost, distillers, models
-from kdcourse.core import Batch, total
+from kdcourse import cost, data, distillers, models, train
+from kdcourse.core import Batch, Term, total
 from kdcourse.files import DataError
-from kdcourse.teachers import Teacher
+from kdcourse.models import processors
+from kdcourse.models.pretrained import _used, lacking
+from kdcourse.models.wrap import adopted
+from kdcourse.teachers import LogitBank, Teacher
 
 timm = pytest.importorskip("timm")
 torchvision = pytest.importorskip("torchvision")
@@ -757,3 +761,471 @@ def test_a_missing_package_is_named(monkeypatch, vit_folder):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(DataError, match=r"timm:resnet18 needs the package timm; run: pip install 'kdcourse\[full\]'"):
         models.pretrained("timm:resnet18")
+
+
+# --- what an image processor of transformers does to an image
+
+SIDE32 = {"height": 32, "width": 32}
+FOLLOWED = {
+    "vit": ("ViT", {"size": SIDE32}),
+    "vit bicubic": ("ViT", {"size": SIDE32, "resample": 3}),
+    "vit nearest": ("ViT", {"size": SIDE32, "resample": 0}),
+    "one number for every channel": ("ViT", {"size": SIDE32, "image_mean": 0.4, "image_std": 0.2}),
+    "values of bytes": ("ViT", {"size": SIDE32, "do_rescale": False, "do_normalize": False}),
+    "statistics of bytes": ("ViT", {"size": SIDE32, "do_rescale": False, "image_mean": [120.0, 110.0, 100.0],
+                                    "image_std": [60.0, 50.0, 40.0]}),
+    "from 0 to 2": ("ViT", {"size": SIDE32, "rescale_factor": 1 / 127.5, "do_normalize": False}),
+    "as they come": ("ViT", {"do_resize": False}),
+    "only cut": ("Bit", {"do_resize": False, "crop_size": 40}),
+    "cut wider than it is": ("Bit", {"size": {"shortest_edge": 30}, "crop_size": 50}),
+    "shorter edge, then cut": ("Bit", {"size": {"shortest_edge": 40}, "crop_size": 32}),
+    "shorter edge": ("Bit", {"size": {"shortest_edge": 40}, "do_center_crop": False}),
+    "warped, then cut": ("DeiT", {"size": {"height": 40, "width": 40}, "crop_size": 32}),
+    "normalised twice": ("EfficientNet", {"size": SIDE32}),
+    "normalised once": ("EfficientNet", {"size": SIDE32, "include_top": False}),
+    "only divided": ("EfficientNet", {"size": SIDE32, "do_normalize": False, "image_std": [0.5, 0.6, 0.7]}),
+    "from -1 to 1": ("EfficientNet", {"size": SIDE32, "include_top": False, "do_normalize": False,
+                                      "rescale_offset": True, "rescale_factor": 1 / 127.5}),
+    "from -1 to 1, normalised": ("EfficientNet", {"size": SIDE32, "rescale_offset": True, "rescale_factor": 1 / 127.5,
+                                                  "image_mean": [0.0, 0.1, 0.2], "image_std": [1.0, 0.9, 0.8]}),
+    "blue first": ("MobileViT", {"size": {"shortest_edge": 40}, "crop_size": 32}),
+    "convnext below 384": ("ConvNext", {"size": {"shortest_edge": 32}}),
+    "convnext from 384": ("ConvNext", {"size": {"shortest_edge": 384}}),
+    "poolformer": ("PoolFormer", {"size": {"shortest_edge": 36}, "crop_size": 36}),
+    "levit": ("Levit", {"size": {"shortest_edge": 28}, "crop_size": 28}),
+    "clip": ("CLIP", {"size": {"shortest_edge": 36}, "crop_size": 32}),
+}
+REFUSED = {  # and the field that is named
+    "padded": ("ViT", {"size": SIDE32, "do_pad": True, "pad_size": {"height": 40, "width": 40}}, "do_pad = True"),
+    "unheard of": ("ViT", {"size": SIDE32, "do_sharpen": True}, "do_sharpen = True"),
+    "thumbnails": ("Donut", {}, "do_thumbnail = True"),
+    "no square": ("ViT", {"size": {"height": 32, "width": 40}}, "size = .*'width': 40"),
+    "no square cut": ("Bit", {"crop_size": {"height": 32, "width": 40}}, "crop_size = .*40"),
+    "two edges": ("Bit", {"size": {"shortest_edge": 40, "longest_edge": 50}}, "size = .*longest_edge"),
+    "lanczos": ("ViT", {"size": SIDE32, "resample": 1}, "resample = 1"),
+    "blue first, by code": ("PPLCNet", {"crop_size": SIDE32}, "PPLCNetImageProcessor makes .* of the colour"),
+    "cut, then resized": ("Perceiver", {}, "PerceiverImageProcessor makes another image of 48x48"),
+    "patches": ("Siglip2", {}, "size = {}|Siglip2ImageProcessor makes no image"),
+    "wrong units": ("ViT", {"size": SIDE32, "image_mean": [120.0] * 3}, "image_mean and image_std"),
+    "no statistics": ("ViT", {"size": SIDE32, "image_std": [0.0, 1.0, 1.0]}, "image_std"),
+}
+
+
+def processor_of(kind, settings):
+    return getattr(transformers, f"{kind}ImageProcessor")(**settings)
+
+
+def picture(H, W, seed=0):
+    """Noise of the hardest contrast, (H, W, 3)."""
+    return np.random.default_rng(seed).integers(0, 256, (H, W, 3), dtype=np.uint8)
+
+
+def as_images(pixels):
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+
+
+@pytest.mark.parametrize("H, W", [(32, 32), (48, 48), (30, 51)])
+@pytest.mark.parametrize("name", FOLLOWED)
+def test_an_image_is_resized_cut_and_normalised_as_its_image_processor_does(name, H, W):
+    processor = processor_of(*FOLLOWED[name])
+    normalise = processors.normalisation(processor)
+    resize = processors.geometry(processor) or nn.Identity()
+    theirs = processor(Image.fromarray(picture(H, W)), return_tensors="pt")["pixel_values"].float()
+    ours = normalise(resize(as_images(picture(H, W))))
+    one_level = (normalise(torch.ones(1, 3, 1, 1)) - normalise(torch.zeros(1, 3, 1, 1))).abs() / 255
+    assert ours.shape == theirs.shape and theirs.std() > 0
+    assert ((ours - theirs).abs() / one_level).max() < 2.1  # each rounds to whole levels
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_the_course_does_not_do_to_images_is_refused_by_the_name_of_the_field(name):
+    kind, settings, field = REFUSED[name]
+    with pytest.raises(ValueError, match=field) as refused:
+        processor = processor_of(kind, settings)
+        processors.normalisation(processor), processors.geometry(processor)
+    assert "=... to pretrained yourself" in str(refused.value) or "give mean=" in str(refused.value)
+
+
+def test_a_field_that_is_switched_off_or_speaks_of_labels_is_no_reason_to_refuse():
+    for settings in ({"do_sharpen": False}, {"do_sharpen": None}, {"do_convert_rgb": True}, {"do_reduce_labels": True}):
+        processor = processor_of("ViT", {"size": SIDE32} | settings)
+        assert processors.geometry(processor).side == 32 and processors.normalisation(processor).mean.max() == 0.5
+
+
+def test_a_processor_that_does_something_else_than_its_fields_say_is_found_out():
+    class Inverting(transformers.ViTImageProcessor):
+        def normalize(self, image, *statistics, **settings):
+            return -super().normalize(image, *statistics, **settings)
+
+    class Turning(transformers.ViTImageProcessor):
+        def resize(self, image, *where, **settings):
+            return super().resize(image, *where, **settings).flip(-1)
+
+    with pytest.raises(ValueError, match=r"Inverting makes .* of the colour"):
+        processors.normalisation(Inverting(size=SIDE32))
+    with pytest.raises(ValueError, match="Turning makes another image"):
+        processors.geometry(Turning(size=SIDE32))
+
+
+def save_processor(folder, kind, settings):
+    (folder / "preprocessor_config.json").unlink(missing_ok=True)
+    processor_of(kind, settings).save_pretrained(folder)
+
+
+@pytest.mark.parametrize("name", ["vit", "normalised twice", "warped, then cut", "blue first", "convnext below 384"])
+def test_a_folder_with_such_a_processor_gives_the_logits_of_what_the_processor_makes(name, vit_folder):
+    save_processor(vit_folder, *FOLLOWED[name])
+    network, processor = models.pretrained(vit_folder), processor_of(*FOLLOWED[name])
+    seen = processor(Image.fromarray(picture(60, 60)), return_tensors="pt")["pixel_values"]
+    torch.testing.assert_close(logits(network, as_images(picture(60, 60))), logits(network.network, seen).logits,
+                               rtol=0.02, atol=5e-3)
+    assert network.shape == (3, 32, 32) and network.size == 32
+
+
+def test_what_is_given_takes_the_place_of_what_a_processor_does_and_the_course_does_not(vit_folder):
+    save_processor(vit_folder, "ViT", {"size": {"height": 32, "width": 40}, "do_pad": True})
+    with pytest.raises(ValueError, match="vit: its image processor says do_pad"):
+        models.pretrained(vit_folder)
+    with pytest.raises(ValueError, match="vit: its image processor says do_pad"):
+        models.pretrained(vit_folder, mean=MEAN, std=STD)
+    given = models.pretrained(vit_folder, mean=np.array(MEAN), std=STD, size=32)
+    assert torch.equal(logits(given, images()), logits(make("transformers_vit"), images()))
+
+
+def test_a_network_whose_processor_does_not_resize_says_which_images_it_takes(vit_folder):
+    save_processor(vit_folder, "ViT", {"do_resize": False})
+    network = models.pretrained(vit_folder)
+    assert logits(network, images(shape=(3, 32, 32))).shape == (2, 10) and models.probe(network).z.shape == (1, 10)
+    with pytest.raises(ValueError, match=r"vit is made for images of 3x32x32 .*, and these are 3x64x64"):
+        network(images())
+
+
+def test_recordings_of_one_network_that_sees_its_images_in_two_ways_are_kept_apart():
+    network = make("transformers_vit").network
+    ways = [models.Resize(32), models.Resize(32, mode="bilinear"), models.Resize(32, as_bytes=True),
+            models.Resize(40, crop=32), models.Resize(40, crop=32, shortest=True), models.Resize(36, crop=32)]
+    normalise = models.Normalise(MEAN, STD)
+    keys = {Teacher(adopted(network, normalise, way)).key() for way in ways}
+    keys.add(Teacher(adopted(network, models.Normalise(MEAN, STD, flipped=True), ways[0])).key())
+    keys.add(Teacher(adopted(network, normalise, ways[0], classes=[1, 0, *range(2, 10)])).key())
+    assert len(keys) == len(ways) + 2
+    assert Teacher(models.wrap(network, mean=MEAN, std=STD, size=32)).key() in keys
+
+
+@pytest.mark.parametrize("H, W", [(9, 9), (12, 7), (5, 5), (6, 12)])
+def test_the_middle_is_what_torchvision_cuts_out(H, W):
+    x = images(2, (3, H, W))
+    assert torch.equal(models.Resize(None, crop=8)(x), torchvision.transforms.functional.center_crop(x, 8))
+
+
+@pytest.mark.parametrize("report, expected", [
+    ({"missing_keys": ["head.weight"], "mismatched_keys": [("head.bias", (3,), (2,))]}, {"head.weight", "head.bias"}),
+    ({"missing_keys": {"head.weight"}, "mismatched_keys": {("head.bias", (3,), (2,))}}, {"head.weight", "head.bias"}),
+    ({"missing_keys": ["head.weight"], "mismatched_keys": ["head.bias"]}, {"head.weight", "head.bias"}),
+    ({"missing_keys": []}, set()),
+], ids=["transformers 4", "transformers 5", "only names", "nothing"])
+def test_drawn_parameters_are_read_from_the_report_of_either_version_of_transformers(report, expected):
+    assert lacking(report) == expected
+
+
+@pytest.mark.parametrize("as_in", [list, set])
+def test_a_fresh_head_is_named_whether_missing_keys_are_a_list_or_a_set(as_in, headless_folder, monkeypatch):
+    original = transformers.AutoModelForImageClassification.from_pretrained
+
+    def reporting(*where, **settings):
+        network, report = original(*where, **settings)
+        return network, dict(report) | {"missing_keys": as_in(report["missing_keys"])}
+
+    monkeypatch.setattr(transformers.AutoModelForImageClassification, "from_pretrained", reporting)
+    fresh = models.pretrained(headless_folder, classes=3).fresh_head()
+    assert fresh == ["classifier.weight", "classifier.bias"]
+
+
+# --- statistics, sizes and shapes that do not fit
+
+
+@pytest.mark.parametrize("mean, std, complaint", [
+    ([123.7, 116.3, 103.5], [58.4, 57.1, 57.4], r"mean is that of images in \[0, 1\].* units of bytes: divide"),
+    ([0.5, 0.5, 0.5], [58.4, 57.1, 57.4], r"std is that of images in \[0, 1\].* units of bytes"),
+    ([0.5, 0.5, 0.5], [0.2, 0.0, 0.2], "more than 0; it is"),
+    ([0.5], [-0.2], "more than 0"),
+    ([-0.5], [0.2], r"mean is that of images in \[0, 1\]"),
+    ([float("nan")], [0.2], "mean is that"),
+    ([0.5], [float("nan")], "std is that"),
+    ([0.5], [float("inf")], "std is that"),
+    ([0.5] * 3, [0.2], "number per channel each; there are 3 and 1"),
+    (0.5, 0.2, "mean is a sequence of numbers, one per channel"),
+    ([], [], "mean is a sequence"),
+])
+def test_statistics_that_are_not_those_of_images_in_0_to_1_are_refused(mean, std, complaint, vit_folder):
+    for ask in (lambda: models.wrap(nn.Flatten(), mean=mean, std=std), lambda: models.Normalise(mean, std),
+                lambda: models.pretrained(vit_folder, mean=mean, std=std)):
+        with pytest.raises(ValueError, match=complaint):
+            ask()
+
+
+@pytest.mark.parametrize("size", [0, -3, 2.5, "224", True, (32, 32)])
+def test_a_size_that_is_none_is_refused(size):
+    with pytest.raises(ValueError, match="size is a height and width in pixels, at least 1; it is"):
+        models.wrap(nn.Flatten(), mean=MEAN, std=STD, size=size)
+
+
+@pytest.mark.parametrize("name", ["transformers_vit", "timm_resnet18", "torchvision_resnet18"])
+def test_a_network_from_elsewhere_names_both_shapes_when_the_channels_do_not_fit(name):
+    wrapped = shared(name)
+    for ask in (wrapped, wrapped.answer):
+        with pytest.raises(ValueError, match=r"made for images of 3x.*, and these are 2x64x64"):
+            ask(images(shape=(2, 64, 64)))
+    with pytest.raises(ValueError, match=r"takes a batch of images \(B, 3, \d+, \d+\); this has shape \(3, 64, 64\)"):
+        wrapped(images()[0])
+
+
+def test_a_mistake_inside_a_network_from_elsewhere_is_not_blamed_on_the_images():
+    class Broken(nn.Module):
+        def forward(self, x):
+            raise RuntimeError("the moon is full")
+
+    with pytest.raises(RuntimeError, match=r"^the moon is full$"):
+        models.wrap(Broken(), mean=MEAN, std=STD)(images())
+
+
+# --- wrappers, auxiliary heads
+
+
+WRAPPERS = {
+    "DataParallel": nn.DataParallel,
+    "Sequential": lambda network: nn.Sequential(nn.Identity(), network),
+    "compiled": lambda network: torch.compile(network, backend="eager"),
+    "compiled in DataParallel": lambda network: nn.DataParallel(torch.compile(network, backend="eager")),
+}
+
+
+@pytest.mark.parametrize("name", ["transformers_vit", "timm_resnet18", "torchvision_resnet18"])
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_a_network_inside_a_wrapper_shows_its_features_and_its_head(wrapper, name):
+    plain, x = shared(name), images()
+    covered = WRAPPERS[wrapper](plain.network)
+    assert models.unwrapped(covered) is plain.network
+    wrapped = models.wrap(covered, mean=MEAN, std=STD, size=plain.size).eval()
+    assert wrapped.name == plain.name
+    with torch.no_grad():
+        found, expected = wrapped.answer(x), plain.answer(x)
+        assert torch.equal(found.z, expected.z)
+        assert all(torch.equal(f, g) for f, g in zip(found.features, expected.features, strict=True))
+        assert torch.equal(wrapped.encoder()(x), plain.encoder()(x))
+
+
+def test_a_sequential_that_does_something_of_its_own_is_no_wrapper():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    assert models.unwrapped(network) is network
+    assert models.unwrapped(nn.Sequential(network)) is network
+    assert models.unwrapped(nn.Sequential()) is not None
+
+
+def test_heads_that_only_help_a_network_train_do_not_count_as_untrained():
+    torch.manual_seed(0)
+    network = torchvision.models.googlenet(weights=None, num_classes=10, init_weights=False, aux_logits=True)
+    heads = [key for key, _ in network.named_parameters() if key.startswith(("fc.", "aux"))]
+    assert _used(network, heads, 64) == ["fc.weight", "fc.bias"] and len(heads) > 2 and network.training
+
+
+def test_googlenet_gets_a_fresh_head_for_other_classes(offline, tmp_path):
+    weights = torchvision.models.get_model_weights("googlenet").DEFAULT
+    torch.manual_seed(0)
+    saved = torchvision.models.googlenet(weights=None, init_weights=False, aux_logits=True)
+    (tmp_path / "torch" / "hub" / "checkpoints").mkdir(parents=True)
+    torch.save(saved.state_dict(), tmp_path / "torch" / "hub" / "checkpoints" / weights.url.rpartition("/")[2])
+    network = models.pretrained("torchvision:googlenet", classes=10, size=64)
+    assert network.fresh_head() == ["fc.weight", "fc.bias"] and network(images()).shape == (2, 10)
+    assert models.pretrained("torchvision:googlenet").classes == tuple(weights.meta["categories"])
+
+
+# --- the names of the classes
+
+
+ANIMALS = ("cat", "dog", "great_white shark", "tench, Tinca tinca")
+
+
+def named_vit(names=ANIMALS):
+    """A transformers ViT that knows its classes."""
+    torch.manual_seed(0)
+    config = transformers.ViTConfig(**SMALL | {"num_labels": len(names)}, id2label=dict(enumerate(names)))
+    return transformers.ViTForImageClassification(config).eval()
+
+
+def adopt(network, classes=None):
+    return models.wrap(network, mean=MEAN, std=STD, size=32, classes=classes)
+
+
+@pytest.mark.parametrize("classes, rows", [
+    (ANIMALS, [0, 1, 2, 3]),
+    (("dog", "cat"), [1, 0]),
+    (("Tench", "Great White Shark", "CAT"), [3, 2, 0]),
+    (("Tinca tinca", "great-white-shark"), [3, 2]),
+    ([2, 0], [2, 0]),
+    (np.array([3, 1]), [3, 1]),
+])
+def test_classes_choose_the_logits_and_their_order_by_name_or_by_number(classes, rows):
+    network, x = named_vit(), images()
+    whole, chosen = adopt(network), adopt(network, classes)
+    assert torch.equal(logits(chosen, x), logits(whole, x)[:, rows])
+    assert torch.equal(chosen.answer(x).z, logits(chosen, x)) and chosen.answer(x).features[-1].shape[1] == 16
+    assert whole.classes == ANIMALS and len(chosen.classes) == len(rows)
+    assert torch.equal(chosen.encoder()(x), whole.encoder()(x))
+
+
+def test_the_head_of_chosen_classes_is_reused_with_these_classes():
+    whole = models.wrap(make("torchvision_resnet18").network, mean=MEAN, std=STD)
+    chosen = models.wrap(whole.network, mean=MEAN, std=STD, classes=[7, 2])
+    f = whole.features(images())[-1]
+    torch.testing.assert_close(chosen.head(f), whole.head(f)[:, [7, 2]])
+
+
+@pytest.mark.parametrize("classes, complaint", [
+    (("cat", "bird"), r"knows no class 'bird'.* It knows 4, the first are cat, dog"),
+    (("cat", "dgo"), r"'dgo'; near it are 'dog'"),
+    ({"cat", "dog"}, "list in the order that the logits are to have, not a set"),
+    ("cat", "not a str"), (2, "not a int"), ([], "different classes"), (["cat", "cat"], "different classes"),
+    (["tench", "Tinca tinca"], "are the same logit"), ([0, 4], "numbered from 0 to 3"), ([-1, 0], "numbered from 0"),
+])
+def test_classes_that_cannot_be_chosen_are_refused(classes, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        adopt(named_vit(), classes)
+
+
+def test_a_name_that_two_classes_bear_is_asked_about_by_number():
+    with pytest.raises(ValueError, match=r"knows several classes 'crane': logits \[0, 2\]"):
+        adopt(named_vit(("crane", "dog", "crane")), ("crane", "dog"))
+
+
+def test_a_network_without_names_is_asked_by_number():
+    network = make("timm_resnet18").network
+    with pytest.raises(ValueError, match="ResNet does not know its classes by name: give the numbers"):
+        models.wrap(network, mean=MEAN, std=STD, classes=("cat", "dog"))
+    chosen = models.wrap(network, mean=MEAN, std=STD, classes=[3, 1])
+    assert logits(chosen, images()).shape == (2, 2) and chosen.classes is None
+    with pytest.raises(ValueError, match="gives the logits 0 to 9, and number 10 was chosen"):
+        models.wrap(network, mean=MEAN, std=STD, classes=[3, 10])(images())
+
+
+def test_timm_and_torchvision_tell_the_names_of_their_classes(tmp_path):
+    network = timm.create_model("test_resnet", num_classes=4)
+    folder = tmp_path / "timm"
+    timm.models.save_for_hf(network, str(folder), safe_serialization=True,
+                            model_config={"label_names": list(ANIMALS)})
+    assert models.pretrained(folder).classes == ANIMALS
+    assert models.pretrained(folder, classes=("dog", "cat")).classes == ("dog", "cat")
+    assert models.pretrained(folder, classes=3).classes is None
+
+
+def test_placeholders_are_no_names_but_digits_in_another_order_are():
+    assert adopt(named_vit(["LABEL_0", "LABEL_1"])).classes is None
+    assert adopt(named_vit("0123")).classes is None
+    assert adopt(named_vit("3210")).classes == tuple("3210")
+
+
+def own(classes, n=24):
+    x = np.random.default_rng(0).integers(0, 256, (n, 3, 32, 32), dtype=np.uint8)
+    return data.from_arrays("own", x, np.arange(n) % len(classes), classes=classes)
+
+
+TWISTED = ("dog", "cat", "great white shark", "tench")
+
+
+@pytest.mark.parametrize("wrapper", [lambda network: network, nn.DataParallel, Teacher])
+def test_a_teacher_whose_classes_stand_in_another_order_is_refused_where_it_would_teach(wrapper):
+    source = own(TWISTED)
+    teacher, student = wrapper(adopt(named_vit())), models.build("resnet8", source.shape, 4, seed=0, width=4)
+    for ask in (lambda: LogitBank.record(teacher, source.train),
+                lambda: train.fit(distillers.KD(student, teacher), source, epochs=1, lr=1e-3)):
+        with pytest.raises(ValueError, match=r"another order.*: logit 0 is that of 'cat', label 0 is 'dog'; .*classes"):
+            ask()
+
+
+def test_reordered_by_name_it_teaches_what_it_knows():
+    source, network = own(TWISTED), named_vit()
+    bank = LogitBank.record(adopt(network, source.classes), source.train, dtype=torch.float32)
+    expected = logits(adopt(network), source.train.x.float() / 255)[:, [1, 0, 2, 3]]
+    torch.testing.assert_close(bank.table[0], expected)
+
+
+@pytest.mark.parametrize("classes, complaint", [
+    (("cat", "dog"), "tells 4 classes apart, and the images are of 2"),
+    (("boat", "car", "plane", "train"), r"knows other classes \(cat, dog, great_white shark, ...\)"),
+])
+def test_a_teacher_of_other_classes_is_refused(classes, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        models.check_classes(adopt(named_vit()), classes)
+
+
+@pytest.mark.parametrize("classes", [ANIMALS, ("cat", "hound", "shark", "tench"), None, ("0", "1", "2", "3")])
+def test_a_teacher_whose_names_agree_or_say_nothing_is_not(classes):
+    models.check_classes(adopt(named_vit()), classes)
+
+
+def test_a_network_that_has_learnt_since_no_longer_goes_by_the_names_it_came_with():
+    wrapped = adopt(named_vit())
+    with torch.no_grad():
+        wrapped.network.classifier.bias += 0.1
+    assert wrapped.classes is None and adopt(named_vit()).half().classes == ANIMALS
+    models.check_classes(wrapped, TWISTED)
+
+
+# --- networks that call view
+
+
+class ViewNet(nn.Module):
+    """As in many tutorials: convolutions with batch normalisation, then `view`; `only` in one of the two modes."""
+
+    def __init__(self, only=None):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 8, 3), nn.ReLU())
+        self.head, self.only = nn.Linear(8 * 16, 10), only
+
+    def forward(self, x):
+        f = self.body(x)
+        if self.only is not None and self.training != self.only:
+            return self.head(f.flatten(1))
+        return self.head(f.view(f.size(0), -1))
+
+
+class ByView(distillers.Supervised):
+    """A loss of one's own that flattens a map with `view`."""
+
+    def forward(self, batch):
+        f = self.student.features(batch.x)[0]
+        return super().forward(batch) | {"size": Term(1e-3, f.view(f.size(0), -1).square().mean())}
+
+
+def few_digits():
+    whole = data.load("digits")
+    return whole.with_train(whole.train.take(torch.arange(96), "96"))
+
+
+def seeded_net(make, seed=0):
+    torch.manual_seed(seed)
+    return make()
+
+
+VIEWING = {
+    "student": lambda: distillers.Supervised(seeded_net(ViewNet)),
+    "only while it trains": lambda: distillers.Supervised(seeded_net(lambda: ViewNet(only=True))),
+    "only while it answers": lambda: distillers.Supervised(seeded_net(lambda: ViewNet(only=False))),
+    "live teacher": lambda: distillers.KD(models.build("resnet8", (1, 8, 8), 10, seed=0, width=4), seeded_net(ViewNet)),
+    "wrapped": lambda: distillers.Supervised(models.wrap(seeded_net(ViewNet), mean=(0.3,), std=(0.4,))),
+    "loss": lambda: ByView(models.build("resnet8", (1, 8, 8), 10, seed=0, width=4)),
+}
+
+
+@pytest.mark.parametrize("where", VIEWING)
+def test_what_calls_view_after_a_convolution_trains_as_it_does_elsewhere(where, monkeypatch):
+    source, found = few_digits(), VIEWING[where]()
+    rows = train.fit(found, source, epochs=2, lr=1e-3, batch_size=32)
+    to = nn.Module.to
+    monkeypatch.setattr(nn.Module, "to", lambda module, *how, memory_format=None, **others: to(module, *how, **others))
+    expected = VIEWING[where]()
+    elsewhere = train.fit(expected, source, epochs=2, lr=1e-3, batch_size=32)
+    for row, other in zip(rows, elsewhere, strict=True):
+        assert row == pytest.approx(other, rel=1e-4)
+    for key, value in expected.state_dict().items():
+        torch.testing.assert_close(found.state_dict()[key], value, rtol=1e-3, atol=1e-4)

@@ -1,6 +1,7 @@
 """Networks. `build(name, shape, classes, seed=...)` makes one of the `ZOO`; `wrap` adopts one from elsewhere, and
 `pretrained(name)` fetches one and adopts it."""
 
+import inspect
 from collections.abc import Sequence
 from functools import partial
 from numbers import Integral
@@ -51,8 +52,11 @@ def build(name: str, shape: tuple[int, int, int], classes: int, *, seed: int, **
         raise ValueError(f"shape is (channels, height, width), as in source.shape; it is {shape!r}")
     if not _counts(classes):
         raise ValueError(f"classes is how many there are, as in len(source.classes); it is {classes!r}")
+    known = [key for key, value in inspect.signature(make).parameters.items() if value.kind is value.KEYWORD_ONLY]
+    if unknown := sorted(set(settings) - set(known)):
+        raise ValueError(f"{name} has no setting {unknown[0]!r}; it has {', '.join(known) or 'none'}")
     with seeded(seed):
-        return make(shape, classes, **settings)
+        return make(tuple(shape), classes, **settings)
 
 
 def pretrained(name: str | Path, *, classes: int | Sequence[str] | None = None, size: int | None = None,

@@ -135,7 +135,9 @@ def _from_torchvision(name: str, classes: int | None, size: int | None) -> Loade
     except OSError as error:
         raise _missing(f"torchvision:{name}", error, None, weights.url) from error
     if classes not in (None, len(weights.meta["categories"])):
-        other, stored = zoo.get_model(name, weights=None, num_classes=classes), dict(network.named_parameters())
+        quickly = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}  # else it takes minutes
+        other = zoo.get_model(name, weights=None, num_classes=classes, **quickly)
+        stored = dict(network.named_parameters())
         fresh = [key for key, drawn in other.named_parameters() if key in stored and drawn.shape != stored[key].shape]
         for layer in {key.rpartition(".")[0] for key in fresh}:
             network.set_submodule(layer, other.get_submodule(layer))

@@ -3,6 +3,7 @@
 Every function takes the shape of an image (C, H, W) and the number of classes, and returns a fresh `Classifier`.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 from torch import nn
@@ -12,6 +13,9 @@ from kdcourse.models.base import Classifier
 
 def mlp(shape: tuple[int, int, int], classes: int, *, hidden: tuple[int, ...] = (64,)) -> Classifier:
     """A multi-layer perceptron: flatten, then linear layers of the given widths, each with a ReLU."""
+    if not isinstance(hidden, Sequence) or isinstance(hidden, str) or not len(hidden):
+        example = f"hidden=({hidden},)" if isinstance(hidden, int) else "hidden=(64, 32)"
+        raise ValueError(f"hidden lists the width of each layer, such as {example}; it is {hidden!r}")
     channels, height, width = shape
     sizes = (channels * height * width, *hidden)
     stages = [nn.Linear(a, b) for a, b in pairwise(sizes)]

@@ -108,7 +108,7 @@ class Wrapped(nn.Module):
         return [name for name, is_changed in zip(self.fresh, changed, strict=True) if not is_changed]
 
     def _prepared(self, x: Tensor) -> Tensor:
-        if x.ndim != 4:
+        if x.ndim != 4 or (x.shape[1] not in (1, self.shape[0]) and self.shape[0] > 1):
             raise ValueError(other_shape(self.name, self.shape, x))
         return self.normalise(self.resize(x))
 
