@@ -104,9 +104,13 @@ def check_ipwd(favour: str, limit: float) -> None:
         raise ValueError(f"limit bounds a ratio and its inverse: it must be at least 1, not {limit}")
 
 
+SEEN_AT_ONCE = ("cpu",)  # devices whose numbers can be looked at without waiting for them
+
+
 def holds(truths: Tensor) -> bool:
-    """Whether all are true. While torch traces or batches a function they cannot be looked into, and count as true."""
-    if torch.compiler.is_compiling():
+    """Whether all are true. While torch traces or batches a function they cannot be looked into, and on a GPU a step
+    would wait for them: there they count as true, and `fit` has looked at the labels before the first step."""
+    if torch.compiler.is_compiling() or truths.device.type not in SEEN_AT_ONCE:
         return True
     try:
         return bool(truths.all())
