@@ -90,9 +90,7 @@ def check_number(name: str, value) -> None:
     """Raise TypeError unless it is a number or a tensor."""
     if hasattr(value, "__float__"):
         return
-    hint = ""
-    if isinstance(value, str) and value.strip().replace(".", "", 1).isdigit():
-        hint = f": write {name}={value.strip()}, without quotes"
+    hint = f": write {name}={value.strip()}, without quotes" if isinstance(value, str) and value.strip() else ""
     raise TypeError(f"{name} must be a number, not {value!r}{hint}")
 
 
@@ -100,6 +98,7 @@ def check_ipwd(favour: str, limit: float) -> None:
     """Raise ValueError unless both settings of `ipwd_weights` make sense."""
     if favour not in ("behind", "ahead"):
         raise ValueError(f"favour is 'behind' or 'ahead', not {favour!r}")
+    check_number("limit", limit)
     if not limit >= 1:
         raise ValueError(f"limit bounds a ratio and its inverse: it must be at least 1, not {limit}")
 

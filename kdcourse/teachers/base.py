@@ -115,7 +115,7 @@ class LogitBank(nn.Module):
         return bank
 
     def save(self, path) -> None:
-        """Write the recording to `path` (safetensors), whole or not at all. Raises OSError where that fails."""
+        """Write the recording to `path` (safetensors), whole or not at all. Raises OSError if it cannot be written."""
         table, part = self.table.cpu().contiguous(), Path(f"{path}.{os.getpid()}.part")
         made = {"origin": self.origin, "teacher": self.teacher, "table": fingerprint(table)}
         try:
