@@ -3,13 +3,19 @@ import hashlib
 import importlib
 import re
 import shutil
+import subprocess
+import sys
 from collections import Counter
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sklearn.datasets import load_digits
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torchvision.datasets import ImageFolder
 
 from kdcourse import data
 from kdcourse.data import Augment
@@ -435,3 +441,314 @@ def test_real_mnist_is_whole_and_split_in_the_order_of_its_files(real_data):
 def test_one_flipped_byte_of_real_mnist_is_reported(real_data, tmp_path):
     root = Path(shutil.copytree(real_data / "mnist", tmp_path / "mnist", copy_function=shutil.copyfile))
     check_flipped_byte_is_reported(tmp_path, root / "train-images-idx3-ubyte.gz")
+
+
+# mnist, unpacked
+
+def unpack(folder: Path, which, dotted=False) -> dict[str, str]:
+    """Replace some of the files by what is in them; returns the checksums of all unpacked ones by name."""
+    checksums = {}
+    for path in sorted(folder.glob("*.gz")):
+        content = gzip.decompress(path.read_bytes())
+        checksums[path.stem] = hashlib.md5(content).hexdigest()
+        if which in path.name:
+            (folder / (path.stem.replace("-idx", ".idx") if dotted else path.stem)).write_bytes(content)
+            path.unlink()
+    return checksums
+
+
+@pytest.mark.parametrize("layout", ["", "mnist", "MNIST/raw"])
+@pytest.mark.parametrize("which, dotted", [("ubyte", False), ("ubyte", True), ("train", False), ("images", True)])
+def test_mnist_is_read_unpacked_as_well_and_verified(tiny, monkeypatch, which, dotted, layout):
+    folder, contents = tiny
+    module = importlib.import_module("kdcourse.data.handwritten")
+    monkeypatch.setattr(module, "UNPACKED", unpack(folder, which, dotted))
+    root = move(folder, layout)
+    source = data.load("mnist", root=root)
+    assert np.array_equal(source.train.x[:, 0], contents["train-images-idx3-ubyte.gz"])
+    assert np.array_equal(source.test.y, contents["t10k-labels-idx1-ubyte.gz"])
+    [file] = [path for path in (root / layout).iterdir() if path.name.startswith("train-images")]
+    file.write_bytes(file.read_bytes()[:-1] + b"!")
+    with pytest.raises(data.DataError, match=re.escape(f"{file} is corrupt")):
+        data.load("mnist", root=root)
+
+
+def test_checksums_of_unpacked_mnist_are_those_of_the_packed_files_contents(real_data):
+    module = importlib.import_module("kdcourse.data.handwritten")
+    for name, checksum in module.UNPACKED.items():
+        content = gzip.decompress((real_data / "mnist" / f"{name}.gz").read_bytes())
+        assert hashlib.md5(content).hexdigest() == checksum
+
+
+def test_mnist_is_described_as_its_repr_without_reading_its_images(real_data, monkeypatch):
+    monkeypatch.setenv("KDCOURSE_DATA", str(real_data))
+    assert data.describe("mnist") == repr(data.load("mnist"))
+    monkeypatch.setattr(gzip, "decompress", None)
+    assert data.describe("mnist").startswith("Source('mnist'")
+
+
+def test_what_is_small_or_generated_is_described_as_its_repr(digits):
+    assert data.describe("digits") == repr(digits) and data.describe("shapes") == repr(data.load("shapes"))
+    assert {"mnist", "cifar10", "cifar100", "mhist"} <= set(data.DESCRIPTIONS) <= set(data.SOURCES)
+    with pytest.raises(ValueError, match="unknown source 'mnits'"):
+        data.describe("mnits")
+
+
+# from_arrays: what it was given, and the lines that mend it
+
+def colour_pictures(n=12, sizes=((6, 5),), mode="RGB"):
+    """Pictures of PIL, their sizes in turn."""
+    draw, made = np.random.default_rng(0), []
+    for k in range(n):
+        H, W = sizes[k % len(sizes)]
+        made.append(Image.fromarray(draw.integers(0, 256, (H, W, 3), dtype=np.uint8)).convert(mode))
+    return made
+
+
+class Labelled(Dataset):
+    """A data set of PyTorch: pairs, or rows by name."""
+
+    def __init__(self, pictures, rows=False):
+        self.pictures, self.rows = pictures, rows
+
+    def __len__(self):
+        return len(self.pictures)
+
+    def __getitem__(self, k):
+        if k >= len(self):
+            raise IndexError(k)
+        return {"image": self.pictures[k], "label": k % 3} if self.rows else (self.pictures[k], k % 3)
+
+
+def bytes_of(n=12, shape=(3, 6, 5)):
+    return np.random.default_rng(0).integers(0, 256, (n, *shape), dtype=np.uint8)
+
+
+def as_tensors(n=12):
+    return [torch.as_tensor(image) / 255 for image in bytes_of(n)]
+
+
+GIVEN = {  # what is handed in, and the words of the answer
+    "palette": (lambda root: colour_pictures(mode="P"), "palette"),
+    "colours": (lambda root: colour_pictures(), "mode RGB"),
+    "with alpha": (lambda root: colour_pictures(mode="RGBA"), "mode RGBA"),
+    "print colours": (lambda root: colour_pictures(mode="CMYK"), "mode CMYK"),
+    "one bit": (lambda root: colour_pictures(mode="1"), "mode 1"),
+    "pictures of two sizes": (lambda root: colour_pictures(sizes=((6, 5), (7, 9))), "of 2 sizes"),
+    "grey pictures of two sizes": (lambda root: colour_pictures(sizes=((6, 5), (7, 9)), mode="L"), "of 2 sizes"),
+    "mixed modes": (lambda root: colour_pictures(6) + colour_pictures(6, mode="P"), "mode P, RGB"),
+    "paths": (lambda root: sorted(root.rglob("*.png")), "list of paths"),
+    "paths as text": (lambda root: [str(path) for path in sorted(root.rglob("*.png"))], "list of paths"),
+    "paths in an array": (lambda root: np.array([str(path) for path in root.rglob("*.png")], object), "of paths"),
+    "a folder": (lambda root: root, "path holds no array"),
+    "ImageFolder": (lambda root: ImageFolder(root), "ImageFolder"),
+    "ImageFolder to tensors": (lambda root: ImageFolder(root, transform=as_tensor), "ImageFolder"),
+    "rows of a table": (lambda root: Labelled(colour_pictures(), rows=True), "Labelled holds no array"),
+    "pairs": (lambda root: list(Labelled(colour_pictures())), "list of tuples"),
+    "TensorDataset": (lambda root: TensorDataset(torch.stack(as_tensors()), torch.arange(12) % 3), "TensorDataset"),
+    "DataLoader": (lambda root: DataLoader(Labelled(as_tensors()), batch_size=5), "DataLoader"),
+    "arrays of two sizes": (lambda root: [*bytes_of(6), *bytes_of(6, (3, 7, 9))], "2 different sizes"),
+    "grey arrays of two sizes": (lambda root: [*bytes_of(6, (6, 5)), *bytes_of(6, (7, 9))], "2 different sizes"),
+    "floats of two sizes": (lambda root: [*bytes_of(6) / 255, *bytes_of(6, (3, 7, 9)) / 255], "2 different sizes"),
+    "tensors of two sizes": (lambda root: [*as_tensors(11), torch.rand(3, 9, 9)], "2 different sizes"),
+    "photographs of two sizes": (lambda root: [*bytes_of(6, (6, 5, 3)), *bytes_of(6, (9, 9, 3))], "2 different sizes"),
+    "0 to 16": (lambda root: (bytes_of() % 17).astype(np.uint8), "from 0 to 16, where white is 255"),
+    "0 to 16, a list": (lambda root: list((bytes_of() % 17).astype(np.uint8)), "from 0 to 16, where white is 255"),
+    "0 and 1": (lambda root: bytes_of() % 2, "from 0 to 1, where white is 255"),
+    "true and false": (lambda root: bytes_of() > 99, "not torch.bool; these run from 0 to 1"),
+    "0 to 16 in whole numbers": (lambda root: (bytes_of() % 17).astype(np.int64), "not torch.int64"),
+    "bytes in whole numbers": (lambda root: torch.as_tensor(bytes_of()).long(), "not torch.int64; these run from 0"),
+    "sixteen bits": (lambda root: bytes_of().astype(np.uint16) * 257, "not torch.uint16; these run from 0 to 65535"),
+    "floats of bytes": (lambda root: bytes_of().astype(np.float32), "floats must lie in [0, 1]; these lie in [0, 255]"),
+    "floats from -1": (lambda root: bytes_of() / 127.5 - 1, "these lie in [-1, 1]"),
+    "divided twice": (lambda root: bytes_of() / 255 / 255, "divided by 255 twice"),
+}
+
+
+def as_tensor(picture):
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1) / 255
+
+
+@pytest.fixture
+def on_disk(tmp_path):
+    """Pictures in a folder for each class."""
+    for k, picture in enumerate(colour_pictures()):
+        (tmp_path / CLASSES[k % 3]).mkdir(exist_ok=True)
+        picture.save(tmp_path / CLASSES[k % 3] / f"{k:02}.png")
+    return tmp_path
+
+
+@pytest.mark.parametrize("what", GIVEN)
+def test_what_is_no_array_of_bytes_is_refused_with_lines_that_make_one_of_it(what, on_disk):
+    make, words = GIVEN[what]
+    names = {"np": np, "torch": torch, "x": make(on_disk), "y": np.arange(12) % 3, "classes": CLASSES}
+    with pytest.raises((TypeError, ValueError), match=re.escape(words)) as refused:
+        data.from_arrays("own", names["x"], names["y"], classes=CLASSES)
+    first, *recipe = str(refused.value).splitlines()
+    assert first.startswith("own: ") and recipe and all(line.startswith("    ") for line in recipe[:1])
+    exec("\n".join(line.strip() for line in takewhile(lambda line: line.startswith("    "), recipe)), names)
+    source = data.from_arrays("own", names["x"], names["y"], classes=names["classes"], valid=0.25, test=0.25)
+    assert sum(len(split) for split in source.splits.values()) == 12
+    assert source.train.x.float().std() > 40 and source.train.x.max() > 200  # of full contrast: nothing was lost
+
+
+def test_the_lines_for_pictures_keep_their_colours():
+    pictures = colour_pictures()
+    with pytest.raises(TypeError) as refused:
+        data.from_arrays("own", pictures, np.arange(12) % 3, classes=CLASSES)
+    names = {"np": np, "x": pictures}
+    exec(str(refused.value).splitlines()[1].strip(), names)
+    assert np.array_equal(names["x"], np.stack([np.array(picture) for picture in pictures]).transpose(0, 3, 1, 2))
+
+
+def test_images_that_really_are_that_dark_are_taken_as_floats():
+    x = (bytes_of() % 17).astype(np.uint8)
+    with pytest.raises(ValueError, match=r"as dark as that\? Then:\n    x = x / 255"):
+        data.from_arrays("own", x, np.arange(12) % 3, classes=CLASSES)
+    source = data.from_arrays("own", x / 255, np.arange(12) % 3, classes=CLASSES, valid=0.25, test=0.25)
+    assert rows_of(source.train.x, source.train.y) <= rows_of(x, np.arange(12) % 3)
+
+
+def test_dark_bytes_are_asked_about_in_every_split():
+    with pytest.raises(ValueError, match="from 0 to 16, where white is 255"):
+        data.from_arrays("own", X, Y, classes=CLASSES, test=((X % 17).astype(np.uint8), Y))
+
+
+@pytest.mark.parametrize("classes, recipe, expected", [
+    ({"b", "a", "c"}, "classes = sorted(classes)", ["a", "b", "c"]),
+    (frozenset("abc"), "classes = sorted(classes)", ["a", "b", "c"]),
+    ({"b": 0, "a": 1, "c": 2}, "classes = sorted(classes, key=classes.get)", ["b", "a", "c"]),
+    ({1: "b", 0: "a", 2: "c"}, "classes = [classes[k] for k in sorted(classes)]", ["a", "b", "c"]),
+    (3, "classes = [str(k) for k in range(3)]", ["0", "1", "2"]),
+])
+def test_names_without_an_order_are_refused_with_the_line_that_gives_them_one(classes, recipe, expected):
+    with pytest.raises(ValueError, match=re.escape(f"\n    {recipe}")):
+        data.from_arrays("own", X, Y, classes=classes)
+    names = {"classes": classes}
+    exec(recipe, names)
+    assert names["classes"] == expected
+
+
+@pytest.mark.parametrize("y, recipe", [
+    (np.array(CLASSES)[Y], "y = [['a', 'b', 'c'].index(label) for label in y]"),
+    (np.eye(3, dtype=int)[Y], "y = np.asarray(y).argmax(axis=1)"),
+    (Y[:, None], "y = np.asarray(y).ravel()"),
+    (Y.astype(float), "y = np.asarray(y).astype(int)"),
+])
+def test_labels_of_another_kind_are_refused_with_the_line_that_makes_numbers_of_them(y, recipe):
+    with pytest.raises(ValueError, match=re.escape(recipe)):
+        data.from_arrays("own", X, y, classes=CLASSES)
+    names = {"np": np, "y": y}
+    exec(recipe, names)
+    assert np.array_equal(names["y"], Y)
+
+
+@pytest.mark.parametrize("changes, message", [
+    ({"classes": ("a", "b", "b")}, "two classes are called 'b'"),
+    ({"y": None}, "one integer per image"),
+    ({"test": "0.2"}, "test is a share of the images in [0, 1) or a pair (x, y); it is '0.2'"),
+    ({"valid": None}, "valid is a share"),
+    ({"test": (X, Y, Y)}, "test is a share"),
+    ({"x": None}, "NoneType holds no array of images"),
+    ({"x": np.zeros((60, 4, 6, 5), np.uint8)}, "how opaque they are: use x[:, :3]"),
+    ({"x": np.zeros((60, 6, 5, 4), np.uint8)}, "how opaque they are: use x[..., :3]"),
+    ({"x": torch.zeros(60, 6, 5, 3)}, "x.permute(0, 3, 1, 2) of a tensor"),
+])
+def test_more_that_from_arrays_refuses_in_words(changes, message):
+    with pytest.raises((ValueError, TypeError), match=re.escape(message)):
+        data.from_arrays("own", **({"x": X, "y": Y, "classes": CLASSES} | changes))
+
+
+MEASURE = """
+import resource, sys
+import numpy as np
+from kdcourse import data
+draw = np.random.default_rng(0)
+data.from_arrays("warm", draw.random((60, 3, 8, 8), dtype=np.float32), np.arange(60) % 2, classes="ab")
+x = np.random.default_rng(0).random((6000, 3, 64, 64), dtype=np.float32)
+x = x if sys.argv[1] == "array" else __import__("torch").from_numpy(x)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+source = data.from_arrays("own", x, np.arange(6000) % 2, classes="ab")
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / (x.nbytes))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts the memory of a process as Linux does")
+@pytest.mark.parametrize("kind", ["array", "tensor"])
+def test_floats_take_less_than_their_own_room_while_they_become_bytes(kind):
+    done = subprocess.run([sys.executable, "-c", MEASURE, kind], capture_output=True, text=True, check=True)
+    assert 0.2 < float(done.stdout) < 1
+
+
+def test_a_source_keeps_its_images_when_the_arrays_it_was_made_of_change():
+    x, y = bytes_of(30), np.arange(30) % 3
+    own = [x.copy(), torch.as_tensor(x).clone()]
+    for images in own:
+        source = data.from_arrays("own", images, y, classes=CLASSES, valid=(images, y), test=(images, y))
+        images[:] = 0
+        assert all(np.array_equal(split.x, x) for split in source.splits.values())
+
+
+# what changes images, and what trains on which
+
+@pytest.mark.parametrize("change, complaint", [
+    (lambda x, index, epoch: x.float() / 255, r"returned a tensor of torch.float32, and bytes .*255 .* return .*byte"),
+    (lambda x, index, epoch: x.long(), "returned a tensor of torch.int64"),
+    (lambda x, index, epoch: x.numpy(), "returned a ndarray"),
+    (lambda x, index, epoch: None, "returned a NoneType"),
+])
+def test_an_augmentation_that_returns_no_bytes_is_refused(digits, change, complaint):
+    change.name = "mine"
+    with pytest.raises(TypeError, match=f"the augmentation mine {complaint}"):
+        next(digits.train.batches(8, augment=change))
+
+
+@pytest.mark.parametrize("change", [lambda x, index, epoch: x[:3], lambda x, index, epoch: x[0],
+                                    lambda x, index, epoch: x.expand(-1, 3, -1, -1)])
+def test_an_augmentation_that_returns_other_images_than_it_got_is_refused(digits, change):
+    change.name = "mine"
+    with pytest.raises(ValueError, match="as many images, with as many channels, are needed"):
+        next(digits.train.batches(8, augment=change))
+
+
+def test_an_augmentation_of_ones_own_that_returns_bytes_is_taken_by_its_name(digits):
+    def inverted(x, index, epoch):
+        return 255 - x
+
+    with pytest.raises(ValueError, match=r"give yours one: augment\.name = 'inverted'"):
+        next(digits.train.batches(8, augment=inverted))
+    inverted.name = "inverted"
+    batch = next(digits.train.batches(8, augment=inverted))
+    torch.testing.assert_close(batch.x, 1 - digits.train.x[:8].float() / 255)
+
+
+@pytest.mark.parametrize("settings, message", [
+    ({"flip": "no"}, "flip is True or False.*; it is 'no'"), ({"flip": None}, "it is None"), ({"flip": 0.5}, "is 0.5"),
+    ({"pad": 1.5}, "not 1.5"), ({"pad": "4"}, "not '4'"), ({"pad": True}, "not True"),
+    ({"views": 2.0}, "it is 2.0"), ({"views": "3"}, "it is '3'"), ({"seed": None}, "seed is an integer; it is None"),
+])
+def test_settings_of_an_augmentation_that_are_none_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Augment(**settings)
+
+
+def test_training_never_gets_the_images_that_judge_it(digits):
+    for held_out in (digits.test, digits.valid):
+        for train in (held_out, held_out.take(torch.arange(9), "nine"), data.Split("mine", held_out.x, held_out.y)):
+            with pytest.raises(ValueError, match=r"training never sees the (test|valid) split"):
+                digits.with_train(train)
+
+
+@pytest.mark.parametrize("train, error", [
+    ("train", TypeError), (None, TypeError), (torch.zeros(3, 1, 8, 8), TypeError),
+    (data.Split("wide", torch.zeros(3, 1, 9, 8, dtype=torch.uint8), torch.zeros(3, dtype=torch.long)), ValueError),
+])
+def test_training_images_that_are_no_split_or_of_another_shape_are_refused(digits, train, error):
+    with pytest.raises(error, match=r"takes a Split|images of wide are \(1, 9, 8\), and those of the source \(1, 8"):
+        digits.with_train(train)
+
+
+def test_every_split_and_every_part_of_it_knows_the_names_of_the_classes(digits):
+    for split in digits.splits.values():
+        assert split.classes == digits.classes == split.take(torch.arange(3), "three").classes
+    assert digits.to("cpu").train.classes == digits.classes

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -6,6 +8,7 @@ from PIL import Image
 from torch import nn
 
 from kdcourse import cost, data, metrics, models
+from kdcourse.models.base import place_of
 from kdcourse.models.resnet import Block
 
 SHAPE = (3, 12, 8)  # not square, so that height and width cannot be confused
@@ -264,3 +267,128 @@ def test_trained_resnets_are_as_accurate_on_cifar10_as_measured_elsewhere(real_d
         network = models.trained_resnet(real_data / "resnet_cifar10" / f"{file}.th")
         z = metrics.predict(network.to(memory_format=torch.channels_last), test, batch_size=500)
         assert abs(round(10_000 * metrics.accuracy(z, test.y)) - right) <= 2
+
+
+# images of another shape, settings of another kind
+
+
+@pytest.mark.parametrize("name", models.ZOO)
+@pytest.mark.parametrize("shape", [(1, 12, 8), (3, 8, 12), (3, 6, 16), (3, 28, 28)])
+def test_images_of_another_shape_are_refused_with_both_shapes_or_give_logits(name, shape):
+    network, x = models.build(name, SHAPE, 7, seed=0).eval(), images(2, shape)
+    if name.startswith("resnet") and shape[0] == 3:  # which takes any height and width
+        assert logits(network, x).shape == (2, 7)
+        return
+    made, found = (rf"{'x'.join(map(str, sides))}(?!\d)" for sides in ((3, 12, 8), shape))
+    either = rf"{made} .*{found}|images of 12x8 pixels, and these are {shape[1]}x{shape[2]}"
+    for ask in (network, network.answer, network.features, network.maps, network.encoder()):
+        with pytest.raises(ValueError, match=either):
+            ask(x)
+
+
+@pytest.mark.parametrize("name", models.ZOO)
+def test_one_image_without_its_batch_is_refused(name):
+    with pytest.raises(ValueError, match=r"takes a batch of images \(B, 3, 12, 8\); this has shape \(3, 12, 8\)"):
+        models.build(name, SHAPE, 7, seed=0)(images()[0])
+
+
+def test_grey_images_are_shown_to_a_network_that_normalises_colours():
+    network = models.resnet(SHAPE, 7, depth=8, normalise=models.Normalise((0.5, 0.4, 0.3), (0.2, 0.3, 0.4)))
+    grey = images(4, (1, 12, 8))
+    assert torch.equal(logits(network, grey), logits(network, grey.expand(-1, 3, -1, -1)))
+
+
+@pytest.mark.parametrize("hidden, example", [(32, "(32,)"), ((), "(64, 32)"), ("32", "(64, 32)"), (None, "(64, 32)")])
+def test_hidden_widths_that_are_no_sequence_are_refused_with_the_right_call(hidden, example):
+    with pytest.raises(ValueError, match=rf"such as hidden={re.escape(example)}; it is {re.escape(repr(hidden))}"):
+        models.build("mlp", SHAPE, 7, seed=0, hidden=hidden)
+
+
+@pytest.mark.parametrize("name, settings, has", [
+    ("mlp", {"width": 8}, "hidden"), ("cnn", {"hidden": (8,)}, "width"), ("deepnn", {"width": 8}, "none"),
+    ("vit", {"heds": 2}, "depth, width, heads, patch"),
+])
+def test_a_setting_that_a_network_does_not_have_names_those_it_has(name, settings, has):
+    with pytest.raises(ValueError, match=f"{name} has no setting '{next(iter(settings))}'; it has {has}"):
+        models.build(name, SHAPE, 7, seed=0, **settings)
+
+
+@pytest.mark.parametrize("shape, classes, complaint", [
+    (28, 10, "shape is .channels, height, width., as in source.shape; it is 28"), ((28, 28), 10, "it is .28, 28."),
+    ((3, 0, 8), 10, "it is .3, 0, 8."), ((3, 12.0, 8), 10, "it is .3, 12.0, 8."),
+    (SHAPE, ("a", "b"), "classes is how many there are, as in len.source.classes."), (SHAPE, 0, "it is 0"),
+    (SHAPE, None, "it is None"), (SHAPE, 2.0, "it is 2.0"),
+])
+def test_a_shape_or_a_number_of_classes_that_is_none_is_refused(shape, classes, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        models.build("mlp", shape, classes, seed=0)
+
+
+PREFIXES = {
+    "plain": lambda key: key,
+    "DataParallel": "module.{}".format,
+    "compiled": "_orig_mod.{}".format,
+    "compiled in DataParallel": "module._orig_mod.{}".format,
+    "DataParallel, compiled": "_orig_mod.module.{}".format,
+    "blocks compiled": lambda key: re.sub(r"^(layer\d)\.(\d+)\.", r"\1.\2._orig_mod.", key),
+}
+BESIDE = {
+    "nothing": {}, "a number": {"best_prec1": np.float64(91.2)}, "whole numbers": {"epoch": np.int64(3)},
+    "an array": {"curve": np.array([0.5, 0.25])}, "deeper": {"log": [{"lr": np.float32(0.1), "done": np.bool_(True)}]},
+}
+
+
+def checkpoint_of(network, rename):
+    """Its weights by the names of pytorch_resnet_cifar10, then renamed."""
+    state = {}
+    for key, value in network.state_dict().items():
+        key = re.sub(r"^stages\.0\.0\.0\.", "conv1.", key)
+        key = re.sub(r"^stages\.0\.0\.1\.", "bn1.", key)
+        key = re.sub(r"^stages\.0\.(\d+)\.", lambda found: f"layer1.{int(found[1]) - 1}.", key)
+        state[rename(re.sub(r"^stages\.([12])\.", lambda found: f"layer{int(found[1]) + 1}.", key))] = value
+    return state
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize("bare", [False, True])
+def test_a_checkpoint_is_read_whatever_wrapper_named_its_weights(prefix, bare, tmp_path):
+    original = models.build("resnet8", (3, 32, 32), 10, seed=0)
+    state = checkpoint_of(original, PREFIXES[prefix])
+    torch.save(state if bare else {"state_dict": state}, tmp_path / "resnet8.th")
+    found = models.trained_resnet(tmp_path / "resnet8.th").state_dict()
+    assert all(torch.equal(found[key], value) for key, value in original.state_dict().items())
+
+
+@pytest.mark.parametrize("beside", BESIDE)
+@pytest.mark.parametrize("core", ["_core", "core"])
+def test_what_numpy_left_beside_the_weights_is_no_reason_to_refuse_them(beside, core, tmp_path):
+    path, state = tmp_path / "resnet8.th", checkpoint_of(models.build("resnet8", (3, 32, 32), 10, seed=0), str)
+    torch.save({"state_dict": state} | BESIDE[beside], path, _use_new_zipfile_serialization=False)
+    if core == "core":  # as NumPy wrote it before its version 2
+        path.write_bytes(path.read_bytes().replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
+    assert models.trained_resnet(path).linear.out_features == 10
+
+
+class Dropping:
+    """What would run code when it is read."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+def test_a_checkpoint_that_would_run_code_is_refused_and_does_not(tmp_path):
+    state = checkpoint_of(models.build("resnet8", (3, 32, 32), 10, seed=0), str)
+    torch.save({"state_dict": state, "extra": Dropping(str(tmp_path / "dropped"))}, tmp_path / "resnet8.th")
+    with pytest.raises(ValueError, match=r"resnet8\.th is no checkpoint"):
+        models.trained_resnet(tmp_path / "resnet8.th")
+    assert not (tmp_path / "dropped").exists()
+
+
+def test_a_class_goes_by_any_of_its_names_in_any_spelling():
+    known = ["tench, Tinca tinca", "great_white shark", "crane", "crane, bird"]
+    assert place_of("Tench", known) == place_of("tinca-tinca", known) == [0]
+    assert place_of("Great-White Shark", known) == [1] and place_of("shark", known) == []
+    assert place_of("crane", known) == [2] and place_of("bird", known) == [3]

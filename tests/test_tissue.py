@@ -7,6 +7,7 @@ import zipfile
 from collections import Counter
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ import torch
 from PIL import Image
 
 from kdcourse import data
-from kdcourse.data import tissue
+from kdcourse.data import polyps, tissue
 
 HEADER = ["Image Name", "Majority Vote Label", "Number of Annotators who Selected SSA (Out of 7)", "Partition"]
 PUBLISHED = {("train", "HP"): 1545, ("train", "SSA"): 630, ("test", "HP"): 617, ("test", "SSA"): 360}  # Wei et al. 2021
@@ -321,3 +322,76 @@ def test_sources_with_one_label_an_image_have_no_votes():
     source = data.load("digits")
     for split in (source.train, source.train.take(torch.arange(3), "three"), source.train.to("meta")):
         assert split.votes is None
+
+
+# archives of other programs, and what is said of one's own copy without reading it
+
+
+@pytest.mark.parametrize("where", ["images\\{}", "{}", "a\\b\\{}", "a/b\\{}", "images/{}"])
+def test_images_are_found_by_their_own_names_however_an_archive_writes_paths(tmp_path, where):
+    polyps.write(tmp_path, 8, train=20, test=5)
+    expected = tissue.read("polyps", tmp_path, pixels=8)
+    with zipfile.ZipFile(tmp_path / "images.zip") as archive:
+        contents = {name.rpartition("/")[2]: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+        for name, content in contents.items():
+            archive.writestr(where.format(name), content)
+    found = tissue.read("polyps", tmp_path, pixels=8)
+    assert [split.key for split in found.splits.values()] == [split.key for split in expected.splits.values()]
+
+
+def test_images_unpacked_with_backslashes_in_their_names_are_found(tmp_path):
+    polyps.write(tmp_path, 8, train=20, test=5)
+    expected = tissue.read("polyps", tmp_path, pixels=8)
+    (tmp_path / "images").mkdir()
+    with zipfile.ZipFile(tmp_path / "images.zip") as archive:
+        for name in archive.namelist():
+            try:
+                (tmp_path / "images" / name.replace("/", "\\")).write_bytes(archive.read(name))
+            except OSError:
+                pytest.skip("this system has no such names")
+    (tmp_path / "images.zip").unlink()
+    assert tissue.read("polyps", tmp_path, pixels=8).train.key == expected.train.key
+
+
+@pytest.fixture
+def own_copy(tmp_path, monkeypatch):
+    """A folder as MHIST's, as large as its pixels and far smaller in number."""
+    polyps.write(tmp_path / "mhist", 224, train=10, test=4)
+    table = tissue._table(tmp_path / "mhist" / "annotations.csv", None)
+    monkeypatch.setattr(tissue, "COUNTS", Counter((row.partition, row.label) for row in table))
+    monkeypatch.setenv("KDCOURSE_DATA", str(tmp_path))
+    return tmp_path / "mhist"
+
+
+def test_ones_own_copy_is_described_as_its_repr_from_one_of_its_images(own_copy, monkeypatch):
+    assert data.describe("mhist") == repr(data.load("mhist"))
+    opened = []
+    monkeypatch.setattr(tissue, "Image", SimpleNamespace(open=lambda file: opened.append(file) or Image.open(file)))
+    data.describe("mhist")
+    assert len(opened) == 1
+
+
+def test_a_description_finds_a_copy_that_is_not_whole(own_copy):
+    with zipfile.ZipFile(own_copy / "images.zip") as archive:
+        kept = {name: archive.read(name) for name in archive.namelist()[:-1]}
+    with zipfile.ZipFile(own_copy / "images.zip", "w") as archive:
+        for name, content in kept.items():
+            archive.writestr(name, content)
+    with pytest.raises(data.DataError, match="1 of 14 images are not in"):
+        data.describe("mhist")
+    (own_copy / "annotations.csv").unlink()
+    with pytest.raises(data.DataError, match=r"mhist is not in .* missing annotations\.csv"):
+        data.describe("mhist")
+
+
+def test_images_of_ones_own_in_place_of_mhist_are_told_which_call_takes_them(tmp_path, monkeypatch):
+    polyps.write(tmp_path / "mhist", 8, train=10, test=4)
+    monkeypatch.setenv("KDCOURSE_DATA", str(tmp_path))
+    for ask in (lambda: data.load("mhist"), lambda: data.describe("mhist")):
+        with pytest.raises(data.DataError, match=r"instead of 3,152: .* data\.from_arrays\(name, x, y, classes="):
+            ask()
+    table = tissue._table(tmp_path / "mhist" / "annotations.csv", None)
+    monkeypatch.setattr(tissue, "COUNTS", Counter((row.partition, row.label) for row in table))
+    with pytest.raises(data.DataError, match=r"8x8 RGB instead of 224x224 RGB.* data\.from_arrays\("):
+        data.describe("mhist")

@@ -50,7 +50,10 @@ class Split:
 
     def origin(self, augment=None) -> str:
         """What a batch of this split says it is: the key, and how its images were changed."""
-        return f"{self.key} {augment.name if augment else 'plain'}"
+        if augment is not None and not isinstance(getattr(augment, "name", None), str):
+            raise ValueError("an augmentation has a name, under which recordings of its views are kept; give yours "
+                             "one: augment.name = 'inverted'")
+        return f"{self.key} {'plain' if augment is None else augment.name}"
 
     def take(self, rows: Tensor, name: str) -> "Split":
         """The images of the given rows (indices or a mask) as a split of its own, whose rows count from 0."""
@@ -224,7 +227,7 @@ def _problem(x: np.ndarray, it: str) -> str:
         kind = f"images must be uint8 or floats in [0, 1], not torch.{x.dtype.name}"
         return f"{kind}; these run from {int(low)} to {int(high)}\n    x = {recipe}" if low >= 0 else kind
     elif 0 < high <= DARK:
-        dark = "" if high == 1 else f"; or are they images as dark as that?\n    x = {it} / 255"
+        dark = "" if high == 1 else f"\nOr are they images as dark as that? Then:\n    x = {it} / 255"
         return (f"these bytes run from {int(low)} to {int(high)}, where white is 255: nearly black. Is their white "
                 f"{int(high)}? Then:\n    x = {it} / {int(high)}{dark}")
     return ""
