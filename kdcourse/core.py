@@ -9,7 +9,7 @@ import itertools
 import operator
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -75,6 +75,18 @@ def generator(*key: int) -> torch.Generator:
         check_seed(part)
     state = np.random.SeedSequence((len(key), *key)).generate_state(1, np.uint64)  # it pads short keys with zeros
     return torch.Generator().manual_seed(int(state[0]) >> 1)
+
+
+@torch.library.custom_op("kdcourse::uniform", mutates_args=())
+def uniform(shape: Sequence[int], key: Sequence[int]) -> Tensor:
+    """Numbers from [0, 1) on the CPU, drawn by `generator(*key)`. One operation to torch, so that what draws can be
+    compiled without a break, and traced on a device that is not there."""
+    return torch.rand(list(shape), generator=generator(*key))
+
+
+@uniform.register_fake
+def _(shape, key):
+    return torch.empty(shape)
 
 
 @contextmanager

@@ -12,6 +12,11 @@ from kdcourse.losses.logits import kd_loss
 from kdcourse.models.base import fresh_copy
 from kdcourse.teachers import LogitBank, Teacher, as_teacher
 
+STILL = (  # layers that draw no random numbers, by their module and class
+    "kdcourse.models.", *(f"torch.nn.modules.{kind}." for kind in (
+        "batchnorm", "container", "conv", "flatten", "linear", "normalization", "activation.ReLU", "activation.GELU",
+        "pooling.MaxPool2d", "pooling.AvgPool2d", "pooling.AdaptiveAvgPool2d")))
+
 
 class ProKD(Distiller):
     """Progressive KD: the student follows a teacher's checkpoints in their order, then hard labels alone.
@@ -80,8 +85,7 @@ class SelfLearners(Distiller):
         """Their own terms, and their logits fused: w z_1 + (1 - w) z_2 (equation 7), or z_1 of a single one."""
         z_t, terms, answers = self.teacher(batch), {}, []
         for k, learner in enumerate([self.student] if self.second is None else [self.student, self.second], start=1):
-            with seeded(generator(self.seed, k, *moment(batch)).initial_seed(), batch.x.device):
-                answers.append(learner(batch.x))
+            answers.append(self._answer(k, learner, batch) if _may_draw(learner) else learner(batch.x))
             terms[f"learner{k}_ce"] = hard_labels(self.lam, answers[-1], batch.y)
             terms[f"learner{k}_kd"] = Term(1 - self.lam, kd_loss(answers[-1], z_t, T=self.T))
         fused = answers[0] if self.second is None else self.w * answers[0] + (1 - self.w) * answers[1]
@@ -89,6 +93,10 @@ class SelfLearners(Distiller):
 
     def forward(self, batch: Batch) -> dict[str, Term]:
         return self.learn(batch)[0]
+
+    def _answer(self, k: int, learner: nn.Module, batch: Batch) -> Tensor:
+        with seeded(generator(self.seed, k, *moment(batch)).initial_seed(), batch.x.device):
+            return learner(batch.x)
 
 
 class SLKD(Distiller):
@@ -147,6 +155,15 @@ class SLKD(Distiller):
             return {}, self.learners(batch)
         terms, z_l = self.learners.learn(batch)
         return terms, z_l.detach() if self.detach else z_l
+
+
+def _may_draw(network: nn.Module) -> bool:
+    """Whether a network may draw random numbers, as dropout does; what is not known to draw none, may."""
+    return not all(
+        module.p == 0 if type(module) is nn.Dropout else
+        f"{type(module).__module__}.{type(module).__name__}.".startswith(STILL)
+        for module in network.modules()
+    )
 
 
 def _copies(teacher: nn.Module, count: int, seed: int) -> list[nn.Module]:

@@ -75,9 +75,10 @@ class DGKD(Distiller):
         return switched_on(terms)
 
     def _kept(self, batch: Batch) -> list[int]:
-        drop = self.drop if self.training else 0
+        if not self.drop or not self.training:
+            return list(range(len(self.guides)))
         order = torch.randperm(len(self.guides), generator=generator(self.seed, *moment(batch)))
-        return sorted(order[drop:].tolist())
+        return sorted(order[self.drop:].tolist())
 
 
 class DML(Distiller):
