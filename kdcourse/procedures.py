@@ -24,7 +24,8 @@ def takd(
 
     Mirzadeh et al. 2019, arXiv:1902.03393. Only the neighbour teaches; with one network this is KD. Each finished
     network is recorded, so that every hop costs one training without a teacher; with an `augment` of endless views it
-    is asked live. Introduced in notebook 05.
+    is asked live. The released code averages its `nn.KLDivLoss()` over images and classes, which makes the soft term K
+    times smaller than here: its alpha puts more weight on the labels than it says. Introduced in notebook 05.
     """
     _check_different(networks)
     rows = []

@@ -14,6 +14,13 @@ class Distiller(nn.Module):
 
     Whatever else a method trains (a regressor, a projector, a temperature) is a submodule, so that the optimiser finds
     it; teachers are submodules too and stay frozen by themselves. A subclass stores its arguments and writes `forward`.
+    What its terms are computed from, beside those arguments and a recorded table, is in its `state_dict`.
+
+    `torch.compile(distiller)` has no graph break with the defaults of any method; where SLKD's learners may draw random
+    numbers and DGKD drops guides, it breaks there. `fit` is for one process. In a loop of your own
+    `nn.parallel.DistributedDataParallel(distiller)` works, but sees what is on its own process: losses that compare the
+    images of a batch compare those of its part, and what a method draws is the same on every process unless each is
+    given another `seed`. A method with parameters that a step leaves out says so.
     """
 
     def __init__(self, student: nn.Module):

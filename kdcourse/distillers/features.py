@@ -28,7 +28,12 @@ class FitNet(Distiller):
     adds the two up, as here. `hint_first`, a share of the training, gives the paper's first stage: until then the hint
     alone, after it the cross-entropy alone. Without units by default (`relative`), so that beta = 1 suits every layer;
     RepDistiller has beta = 100 and `relative=False`. `stages`: one pair of indices (student's, teacher's), by default
-    the middle one.
+    the middle one. The regressor is a 1x1 convolution, and maps of two sizes are averaged to the smaller one.
+    RepDistiller's is a convolution that fits the sizes itself (3x3, of stride 2 where the student's map is twice as
+    wide), batch normalisation and a ReLU.
+
+    With `hint_first`, one of the two terms is off and what only it trains has no gradient:
+    `DistributedDataParallel` needs `find_unused_parameters=True`.
 
     Raises ValueError for a beta below 0, a stage there is not, or a teacher that is the student, TypeError for a bank
     of logits. Introduced in notebook 03.
@@ -120,6 +125,9 @@ class MGD(Distiller):
     convolution) makes the teacher's whole map from the rest; `spatial=True` hides positions instead, as in the paper's
     detectors. Yang et al. 2022, arXiv:2205.01529: alpha = 7e-5 and 0.15 for classification. The loss is a sum over the
     map, so a larger map needs a smaller alpha. A regressor comes first where the channels differ.
+
+    Under `DistributedDataParallel` every process draws the same masks unless each is given a `seed` of its own, and
+    alpha = 0 leaves the generator without a gradient: `find_unused_parameters=True`.
 
     Raises as `FitNet` does, and ValueError for a share outside [0, 1]. Introduced in notebook 03.
     """

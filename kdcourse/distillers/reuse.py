@@ -15,7 +15,11 @@ class SimKD(Distiller):
     Chen et al. 2022, arXiv:2203.14001, section 3. The projector: 1x1 convolution to a `factor`-th of the teacher's
     channels, 3x3, 1x1 to the teacher's, each with batch normalisation and ReLU (the last ReLU is left out where the
     teacher's features may be negative). Its cost counts: `cost.parameters(distiller.deployable())` has all three parts.
-    The student's own head learns nothing and is left out of it.
+    The student's own head learns nothing and is left out of it; it has no gradient, so `DistributedDataParallel` needs
+    `find_unused_parameters=True`.
+
+    Where the maps differ in size, the larger one is averaged down to the smaller. Where that is the student's, the
+    released code does so before the projector, which is cheaper, and here it is done after it.
 
     Raises as `FitNet` does, and ValueError for a teacher whose logits are no linear function of its averaged last map.
     Introduced in notebook 03.

@@ -48,7 +48,8 @@ class DGKD(Distiller):
 
     Son et al. 2021, arXiv:2009.08825. A sum, not a mean: more guides weigh more. `assistants` were trained before, each
     by all the larger ones (`procedures.dgkd`). `drop` guides, drawn anew for each batch, are left out while training,
-    none by default; the released code drops one, has T = 5, and no cross-entropy (alpha = 1).
+    none by default. The released code drops one, has T = 5, and no cross-entropy (alpha = 1). Its `nn.KLDivLoss()`
+    averages over images and classes, which makes each soft term K times smaller than `kd_loss` with K classes.
 
     Raises as `KD` does, and ValueError for a `drop` that is no number of guides. Introduced in notebook 05.
     """

@@ -32,7 +32,12 @@ class OFD(Distiller):
     normalisation makes the student's channels as many as the teacher's. The margins come from the batch normalisation
     that ends the teacher's stage (in a residual stage this leaves the shortcut out, as the released code does), or with
     `margin="batch"` from the negative values in each batch. Heo et al. 2019, arXiv:1904.01866; beta = 1e-3 as there.
-    The released code runs the teacher in train mode, which moves its statistics; here it stays in eval mode.
+    The margins are part of the `state_dict`.
+
+    The released code runs the teacher in train mode, which moves its statistics; here it stays in eval mode. It takes
+    -3 |w| as the margin of a channel that is below 0 with a probability of at most 0.001, where the formula divides
+    two tiny numbers; here it holds throughout. And it draws the connectors from a normal distribution of variance
+    2 / (k^2 C_out); here they start as torch's convolutions do.
 
     Raises as `FitNet` does, TypeError for a network that does not show its maps before the activation, and ValueError
     for a teacher's stage without batch normalisation.
@@ -83,6 +88,11 @@ class ReviewKD(Distiller):
     enlarged, is mixed in by two learned attention maps; a 3x3 convolution gives the teacher's width. Chen et al. 2021,
     arXiv:2104.09044, section 3; beta is 0.6 to 8 there, and rises from 0 over the first 20 of 240 epochs (`warm_up`).
     The paper adds the pooled embedding as one more stage, which is left out here.
+
+    The released code compares with the teacher's maps before their last ReLU; here with those after it, which every
+    network shows. And it draws the convolutions of the fusion (its ABF) by Kaiming's uniform rule with a = 1; here they
+    start as torch's do. In the first step the weight of the term is 0 and the fusions have no gradient:
+    `DistributedDataParallel` needs `find_unused_parameters=True`.
 
     Raises as `FitNet` does.
     """

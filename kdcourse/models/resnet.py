@@ -21,7 +21,8 @@ NUMPY = [  # what NumPy's numbers and arrays are made of in a file; before its v
 
 class Block(nn.Module):
     """Two 3x3 convolutions and a shortcut without parameters (option A of section 3.3): where the resolution halves,
-    every second pixel is taken and the new channels are zeros. `last` leaves the final ReLU to the `Classifier`."""
+    every second pixel is taken and the new channels are zeros. mdistiller's ResNets have a 1x1 convolution there, and
+    so a few more weights. `last` leaves the final ReLU to the `Classifier`."""
 
     def __init__(self, channels_in: int, channels: int, stride: int, last: bool):
         super().__init__()
