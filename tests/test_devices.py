@@ -66,7 +66,7 @@ def test_a_loss_that_makes_a_tensor_on_the_cpu_is_found_by_this():
             return super().forward(batch) | {"mixed": (self.student(batch.x) + torch.ones(10)).sum()}
 
     distiller = Mixes(network(0), network(100, width=8))
-    with Claimed(), pytest.raises(RuntimeError, match="devices.*cuda:0.*cpu"):
+    with Claimed(), pytest.raises(RuntimeError, match=r"devices.*cuda:0.*cpu"):
         on_cuda(distiller)(batch_on_cuda())
 
 

@@ -60,15 +60,22 @@ def _distance(z_s: Tensor, z_t: Tensor, T: float, dim: int) -> Tensor:
 
 
 def _direction(z: Tensor, T: float, dim: int) -> Tensor:
-    """Probabilities along `dim`, centred and of length 1; 0, without a gradient, where they do not vary at all.
-
-    A correlation does not change when a vector is scaled, so each is first divided by its largest entry, in log space:
-    nothing underflows, and "does not vary" means by less than float32 can tell. A class that is ruled out has
-    probability 0.
-    """
-    log_p = F.log_softmax(softened(z, T), dim=1)
-    p = (log_p - log_p.amax(dim=dim, keepdim=True).detach().clamp_min(torch.finfo(log_p.dtype).min)).exp()
+    """Probabilities along `dim`, centred and of length 1: the product of two such vectors is their correlation."""
+    p = _probabilities(z, T, dim)
     centred = p - p.mean(dim=dim, keepdim=True)
+    return _unit(centred, dim)
+
+
+
+def _probabilities(z: Tensor, T: float, dim: int) -> Tensor:
+    """softmax(z / T), each vector along `dim` divided by its largest entry: a correlation does not change when a vector
+    is scaled, and in log space nothing underflows on the way. A class that is ruled out has probability 0."""
+    log_p = F.log_softmax(softened(z, T), dim=1)
+    return (log_p - log_p.amax(dim=dim, keepdim=True).detach().clamp_min(torch.finfo(log_p.dtype).min)).exp()
+
+
+def _unit(centred: Tensor, dim: int) -> Tensor:
+    """Of length 1 along `dim`; 0, without a gradient, where the entries vary by less than float32 can tell."""
     squared = centred.square().sum(dim=dim, keepdim=True)
-    varies = squared > 1e-12 * p.shape[dim]
+    varies = squared > 1e-12 * centred.shape[dim]
     return torch.where(varies, centred * torch.where(varies, squared, 1.0).rsqrt(), 0.0)
