@@ -8,6 +8,8 @@ from pathlib import Path
 
 import yaml
 
+from kdcourse import cli
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -73,3 +75,27 @@ def test_every_module_imports_only_what_is_declared_and_optional_packages_only_i
         tree = ast.parse(path.read_text(encoding="utf-8"))
         assert imported(tree.body) <= declared, path.name
         assert imported(ast.walk(tree)) <= declared | optional, path.name
+
+
+INTERNAL = {"KDCOURSE_RECORD", "KDCOURSE_GRADING_SEED"}  # set by the course itself, for a kernel that is checked
+
+
+def test_readme_and_help_name_every_variable_that_the_package_reads():
+    read = {name for path in (ROOT / "kdcourse").rglob("*.py")
+            for name in re.findall(r"environ(?:\.get\(|\[)\s*\"(KDCOURSE_\w+)", path.read_text(encoding="utf-8"))}
+    assert {"KDCOURSE_PROFILE", "KDCOURSE_DATA", "KDCOURSE_DEVICE", "KDCOURSE_PRECISION", "KDCOURSE_QUIET"} <= read
+    table = set(re.findall(r"^\| `(KDCOURSE_\w+)` \|", README, re.MULTILINE))
+    assert table == set(re.findall(r"KDCOURSE_\w+", cli.VARIABLES)) == read - INTERNAL
+
+
+def test_readme_sets_a_variable_in_every_shell_that_it_names():
+    for shell, way in (("Linux, macOS", "export KDCOURSE_PROFILE=full"),
+                       ("Windows, PowerShell", '$env:KDCOURSE_PROFILE = "full"'),
+                       ("Windows, cmd", 'set "KDCOURSE_PROFILE=full"'),
+                       ("in a notebook", "%env KDCOURSE_PROFILE=full")):
+        assert re.search(rf"^\| {shell}.*\| `{re.escape(way)}`", README, re.MULTILINE), shell
+
+
+def test_readme_names_every_command_that_a_student_needs():
+    for command in ("doctor", "list", "fetch", "start", "check"):
+        assert f"kdcourse {command}" in README

@@ -37,7 +37,10 @@ def _nbgrader(doing: str) -> Iterator[logging.Logger]:
         raise
     except Exception as error:
         told = [line for line in lines if line.strip()][-5:]
-        raise GradingError(f"nbgrader failed while {doing}: {error}\n" + "\n".join(told)) from error
+        said = str(error).partition("\n")[0]
+        if "disk is full" in said or "readonly database" in said:  # an OperationalError of SQLite, which is no OSError
+            said, told = f"{said}; make room where the gradebook lies, or see that you may write there", []
+        raise GradingError("\n".join([f"nbgrader failed while {doing}: {said}", *told])) from error
     finally:
         os.environ["PATH"] = before
 
