@@ -21,7 +21,7 @@ from tqdm import tqdm
 SECONDS = 20    # that a server may be silent
 LEAST = 1000    # bytes a second that it must send on average
 TO_DO = {
-    (errno.ENOSPC, errno.EDQUOT): "make room there",
+    (errno.ENOSPC, errno.EDQUOT): "make room on that disk",
     (errno.EROFS, errno.EACCES, errno.EPERM): "ask for permission there",
     (errno.ENOTDIR, errno.EEXIST): "something else is where a folder is meant: rename it",
     (errno.EISDIR,): "a folder is where a file is meant: rename it",
@@ -133,7 +133,7 @@ def in_words(error: OSError) -> str:
         why = re.sub(r"^\[\w+ \d+\] |: '.*$", "", why)
     if not path and number == errno.ENOENT:
         if "temporary directory" in why:
-            return f"{why}; make room there, or set TMPDIR (on Windows TEMP) to a folder of yours"
+            return f"{why}; make room on that disk, or set TMPDIR (on Windows TEMP) to a folder of yours"
         return "the folder that you are in is gone: go to another, and run the command again"
     for numbers, todo in TO_DO.items():
         if number in numbers:

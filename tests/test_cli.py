@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -202,9 +203,22 @@ def test_a_copy_that_breaks_off_says_why_and_leaves_nothing(course, monkeypatch,
     for command in (["start", "1"], ["release", NAME]):
         assert cli.main(command) == 2
         said = capsys.readouterr().err
-        assert "No space left on device; make room there, or copy the course" in said and "Errno" not in said
+        assert "No space left on device; make room on that disk, or copy the course" in said and "Errno" not in said
     assert list((course / "work").iterdir()) == []
     assert (course / "exercises" / NAME / f"{NAME}.ipynb").read_bytes() == before
+
+
+def test_a_gradebook_that_cannot_be_written_is_a_short_message_that_says_what_to_do(course, monkeypatch, capsys):
+    from kdcourse.grade import book
+
+    def full(chosen):
+        with book._nbgrader("reading the assignment"):
+            raise sqlite3.OperationalError("database or disk is full\n[SQL: CREATE TABLE base_cell (...)]")
+
+    monkeypatch.setitem(cli.COMMANDS, "grade", full)
+    assert cli.main(["grade", NAME, "submissions"]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.endswith("disk is full; make room where the gradebook lies, or see that you may write there")
 
 
 def test_where_the_current_folder_is_gone_or_nothing_temporary_can_be_written_it_is_said(monkeypatch, capsys):
