@@ -135,8 +135,8 @@ def test_a_disk_that_is_full_is_no_fault_of_the_mirror(server, tmp_path, monkeyp
     monkeypatch.setenv("KDCOURSE_DATA", str(tmp_path))
     with pytest.raises(DataError) as error:
         fetch("own", tmp_path / "own", [server.url("whole"), server.url("moved")], CHECKSUMS)
-    assert str(error.value) == (f"cannot write to {tmp_path / 'own'}: No space left on device; make room on that disk, or "
-                                "set KDCOURSE_DATA to a folder of yours, and run the command again")
+    assert str(error.value) == (f"cannot write to {tmp_path / 'own'}: No space left on device; make room on that disk, "
+                                "or set KDCOURSE_DATA to a folder of yours, and run the command again")
 
 
 def test_libraries_that_set_no_timeout_get_one_while_they_fetch_weights(monkeypatch, tmp_path):
