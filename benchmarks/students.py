@@ -1,0 +1,97 @@
+"""Trains the students that a journal lacks, and compares those that it has."""
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+
+from journal import Journal, difference, holm
+from record import COMMIT
+
+from kdcourse import distillers, metrics
+from kdcourse.sweep import sweep
+
+HARD = "hard labels"
+KEYS = ("cell", "teacher", "stage", "method", "settings", "seed")
+
+
+class OutOfTime(Exception):
+    """The hours that were asked for are over."""
+
+
+def points(grids: Sequence[Mapping]) -> list[dict]:
+    """The settings of all grids: of each the product of its lists."""
+    return [dict(zip(grid, values, strict=True)) for grid in grids for values in itertools.product(*grid.values())]
+
+
+def train_missing(journal: Journal, head: dict, grids: Sequence[Mapping], seeds: Iterable[int], source,
+                  student: Callable, teacher, *, together: bool, stop=float("inf"), **training) -> list[dict]:
+    """The journal's rows for all settings of `grids` and all seeds, after training those that it lacks.
+
+    `head` is what a row says of itself: cell, teacher, stage and method. With `together` all students of a grid are one
+    sweep and are written when all are finished; else each is. Only in the stage "measured" are test images looked at.
+    Raises `OutOfTime` when a training would start after `stop` (`time.monotonic`).
+    """
+    make, seeds = partial(_make, head["method"], teacher), list(seeds)
+    for grid in grids:
+        todo = [(at, seed) for at in points([grid]) for seed in seeds
+                if not journal.has(**head, settings=at, seed=seed)]
+        if together and todo:
+            wanted = sorted({seed for _, seed in todo})
+            _train(journal, head, grid, wanted, source, student, make, stop, training)
+        elif todo:
+            for at, seed in todo:
+                one = {name: [value] for name, value in at.items()}
+                _train(journal, head, one, [seed], source, student, make, stop, training)
+    wanted = points(grids)
+    return [row for row in journal.where(**head) if row["settings"] in wanted and row["seed"] in seeds]
+
+
+def best(rows: Sequence[dict]) -> dict:
+    """The settings with the highest mean accuracy on validation images; of equal ones those that come first."""
+    return max(means(rows), key=lambda entry: entry["valid_accuracy"])["settings"]
+
+
+def means(rows: Sequence[dict]) -> list[dict]:
+    """The grid as it is shown: every setting with its mean accuracy on validation images and its number of seeds."""
+    found = []
+    for at in (row["settings"] for row in rows):
+        if at not in [entry["settings"] for entry in found]:
+            values = [row["valid_accuracy"] for row in rows if row["settings"] == at]
+            found.append({"settings": at, "valid_accuracy": sum(values) / len(values), "n": len(values)})
+    return found
+
+
+def table(arms: Mapping[str, Sequence[dict]], hard: Sequence[dict], *, images: int) -> dict[str, dict]:
+    """Every arm's mean accuracy, and its difference from hard labels in points, all of them one family for Holm."""
+    compared = {name: found for name, rows in arms.items() if (found := difference(rows, hard, images=images))}
+    compared = holm(compared)
+    found = {}
+    for name, rows in {HARD: hard, **arms}.items():
+        values = [row["test_accuracy"] for row in rows]
+        found[name] = {"test_accuracy": sum(values) / len(values), "n": len(values)} if values else {"n": 0}
+        if name in compared:
+            found[name]["above hard labels"] = compared[name]
+    return found
+
+
+def _make(method: str, teacher, student, **settings):
+    if method == HARD:
+        return distillers.Supervised(student)
+    return distillers.METHODS[method](student, teacher, **settings)
+
+
+def _train(journal, head, grid, seeds, source, student, make, stop, training) -> None:
+    if time.monotonic() > stop:
+        raise OutOfTime
+    start, test = time.perf_counter(), source.test if head["stage"] == "measured" else None
+
+    def judge(network):
+        return {"test_accuracy": None if test is None else metrics.accuracy(metrics.predict(network, test), test.y)}
+
+    rows = sweep(student, make, grid, source, seeds=seeds, judge=judge, **training)
+    seconds = (time.perf_counter() - start) / len(rows)
+    journal.add({**head, "settings": {name: row[name] for name in grid}, "seed": row["seed"],
+                 "valid_accuracy": row["valid_accuracy"], "test_accuracy": row["test_accuracy"],
+                 "seconds": round(seconds, 2), "commit": COMMIT} for row in rows)
+    print({**head, "grid": dict(grid), "seeds": seeds, "seconds each": round(seconds, 1)}, flush=True)
