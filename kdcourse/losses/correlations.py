@@ -66,7 +66,6 @@ def _direction(z: Tensor, T: float, dim: int) -> Tensor:
     return _unit(centred, dim)
 
 
-
 def _probabilities(z: Tensor, T: float, dim: int) -> Tensor:
     """softmax(z / T), each vector along `dim` divided by its largest entry: a correlation does not change when a vector
     is scaled, and in log space nothing underflows on the way. A class that is ruled out has probability 0."""
