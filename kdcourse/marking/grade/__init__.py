@@ -138,8 +138,7 @@ def _submit(place: Place, one: Submission, released: dict) -> str:
     noticed = [f"nothing could be graded: {one.rejected}"] if one.rejected else []
     about = {"name": ", ".join(one.entries), "notes": [*noticed, *one.notes, *notes], "rejected": one.rejected}
     notebook["metadata"]["kdcourse"] = about
-    progress.submit(place, one.student, notebook, one.extras, one.time)
-    return fingerprint(place.step("submitted", one.student))
+    return progress.submit(place, one.student, notebook, one.extras, one.time)
 
 
 def _report(grading: Grading, failed: dict[str, str]) -> None:

@@ -1,7 +1,9 @@
 """What the steps of grading share: errors, where files lie, and files that are written whole or not at all."""
 
 import hashlib
+import io
 import os
+import tarfile
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -42,6 +44,25 @@ def files(root: Path, paths: Iterable[str] = (".",)) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
+def packed(files: dict[str, bytes]) -> bytes:
+    """Files as one archive, the same bytes for the same files."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for name, data in sorted(files.items()):
+            about = tarfile.TarInfo(name)
+            about.size = len(data)
+            archive.addfile(about, io.BytesIO(data))
+    return content.getvalue()
+
+
+def unpacked(path: Path) -> dict[str, bytes]:
+    """The files in an archive of `packed`, none if it is not there. Nothing is written."""
+    if not path.exists():
+        return {}
+    with tarfile.open(path) as archive:
+        return {about.name: archive.extractfile(about).read() for about in archive if about.isfile()}
+
+
 def fingerprint(root: Path, paths: Iterable[str] = (".",)) -> str:
     """A digest of files: their names and what is in them."""
     return digest(*(part for name, path in files(root, paths).items() for part in (name, path.read_bytes())))
@@ -65,6 +86,10 @@ class Place:
     @property
     def cache(self) -> Path:
         return self.grading / "cache" / self.assignment
+
+    def beside(self, student: str) -> Path:
+        """The archive of the files that were handed in beside a notebook: a browser shows no page that is in one."""
+        return self.cache / "beside" / f"{student}.tar"
 
     def step(self, name: str, student: str = ".") -> Path:
         """The folder of a step of nbgrader: `submitted`, `autograded`, `feedback`, or grading's own `release`."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from kdcourse.marking.grade.base import GradingError, Place, write
+from kdcourse.marking.grade.base import GradingError, Place, digest, fingerprint, packed, write
 
 
 @contextlib.contextmanager
@@ -28,20 +28,25 @@ def alone(place: Place) -> Iterator[None]:
         yield
 
 
-def submit(place: Place, student: str, notebook: dict, extras: dict[str, Path], time: float) -> None:
-    """Put a submission where nbgrader looks for it, with its time; nothing changes if it is there already."""
-    text = json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True)
-    folder, path = place.step("submitted", student), place.notebook("submitted", student)
+def submit(place: Place, student: str, notebook: dict, extras: dict[str, Path], time: float) -> str:
+    """Put a submission where nbgrader looks for it, with its time; nothing changes if it is there already. Returns a
+    digest of what was handed in.
+
+    The files beside it go into an archive elsewhere: formgrader would serve them, and a page among them would act with
+    the rights of the marker who opens it.
+    """
+    text = json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True).encode()
+    beside = packed({name: path.read_bytes() for name, path in extras.items()})
+    folder, path, archive = place.step("submitted", student), place.notebook("submitted", student), place.beside(student)
     there = {entry.relative_to(folder).as_posix(): entry for entry in folder.rglob("*") if entry.is_file()}
-    wanted = {name: path.read_bytes() for name, path in extras.items()} | {path.name: text.encode()}
-    same = there.keys() - {"timestamp.txt"} == wanted.keys()
-    if same and all(there[name].read_bytes() == wanted[name] for name in wanted):
-        return
-    shutil.rmtree(folder, ignore_errors=True)
-    for name in sorted(wanted, key=lambda name: name == path.name):  # the notebook last: without it nothing is there
-        write(folder / name, wanted[name])
-    if time:
-        write(folder / "timestamp.txt", f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d %H:%M:%S} UTC")
+    same = there.keys() - {"timestamp.txt"} == {path.name} and path.read_bytes() == text
+    if not (same and archive.exists() and archive.read_bytes() == beside):
+        shutil.rmtree(folder, ignore_errors=True)
+        write(archive, beside)
+        write(path, text)  # the notebook last: without it nothing is there
+        if time:
+            write(folder / "timestamp.txt", f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d %H:%M:%S} UTC")
+    return digest(fingerprint(folder), beside)
 
 
 def remembered(place: Place, name: str) -> dict:

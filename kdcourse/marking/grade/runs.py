@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 from kdcourse.marking import sandbox
-from kdcourse.marking.grade.base import Place, digest, files, write
+from kdcourse.marking.grade.base import Place, digest, files, unpacked, write
 from kdcourse.marking.sandbox import Execution, Limits
 
 PACKAGE = Path(__file__).parents[2]
@@ -88,7 +88,7 @@ class Grading:
         notebook = json.loads(self.place.notebook("submitted", student).read_text(encoding="utf-8"))
         code = [(cell["source"], cell["metadata"].get("nbgrader", {}).get("grade_id"))
                 for cell in notebook["cells"] if cell["cell_type"] == "code"]  # fmt: skip
-        beside = [part for name, path in self._beside(student).items() for part in (name, path.read_bytes())]
+        beside = [part for name, content in self.beside(student).items() for part in (name, content)]
         modules = [part for name, content in self.modules.items() for part in (name, content)]
         run = digest(sandbox.INSIDE.read_bytes(), repr(self.limits), str(self.unsafe), *modules)
         key = digest(json.dumps(code), run, *beside)
@@ -102,7 +102,7 @@ class Grading:
             return Execution()
         kept = self.kept(student)
         if kept.load() is None:
-            content = {f"files/{name}": path.read_bytes() for name, path in self._beside(student).items()}
+            content = {f"files/{name}": content for name, content in self.beside(student).items()}
             kept.save(sandbox.run(
                 text, content | self.modules, names=self.names, limits=self.limits,
                 environment={"KDCOURSE_GRADING_SEED": str(kept.seed)}, warm="import torch",
@@ -110,7 +110,10 @@ class Grading:
             ))  # fmt: skip
         return kept.load()
 
-    def _beside(self, student: str) -> dict[str, Path]:
+    def beside(self, student: str) -> dict[str, bytes]:
         """The files that the notebook finds beside it: the student's, and over them the assignment's."""
-        found = {**files(self.place.step("submitted", student)), **files(self.place.step("release"))}
-        return {name: path for name, path in found.items() if name != "timestamp.txt" and path.suffix != ".ipynb"}
+        steps = (self.place.step("submitted", student), self.place.step("release"))
+        put, given = ({name: path.read_bytes() for name, path in files(step).items()} for step in steps)
+        found = put | unpacked(self.place.beside(student)) | given
+        return {name: content for name, content in sorted(found.items())
+                if name != "timestamp.txt" and not name.endswith(".ipynb")}  # fmt: skip
