@@ -5,6 +5,8 @@
 
 from pathlib import Path
 
+from kdcourse.marking.grade import formgrader
+
 root = Path(__file__).resolve().parent
 c = get_config()  # noqa: F821 - nbgrader provides it
 
@@ -25,3 +27,4 @@ c.Autograde.autograde_preprocessors = [
 ]
 # what a student wrote is shown in a browser that is logged in to Jupyter: no script in it may run
 c.HTMLExporter.filters = {"markdown2html": "kdcourse.marking.grade.safe_markdown"}
+formgrader.confine()  # nor may anything be fetched that a student chose, or any file be served but the page itself

@@ -51,8 +51,11 @@ def started(path: str) -> Iterator:
 
 
 @contextmanager
-def lab(root: Path) -> Iterator[str]:
-    """A JupyterLab that serves `root`/served and keeps everything of its own elsewhere in `root`. Gives its address."""
+def lab(root: Path, course: Path | None = None) -> Iterator[str]:
+    """A JupyterLab that serves `root`/served and keeps everything of its own elsewhere in `root`. Gives its address.
+
+    With `course`, a folder in `served`, it is started there, so that formgrader finds the course's configuration.
+    """
     for name, settings in SETTINGS.items():
         file = root / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +73,7 @@ def lab(root: Path) -> Iterator[str]:
                f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}",
                f"--ServerApp.root_dir={root / 'served'}", "--LabApp.news_url="]
     with log.open("w") as output:
-        server = subprocess.Popen(command, cwd=root, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        server = subprocess.Popen(command, cwd=course or root, env=environment, stdout=output, stderr=subprocess.STDOUT)
         try:
             _wait(f"http://127.0.0.1:{port}/api", server, log)
             yield f"http://127.0.0.1:{port}/lab/tree/{{}}?token={token}"

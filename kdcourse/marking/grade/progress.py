@@ -37,7 +37,8 @@ def submit(place: Place, student: str, notebook: dict, extras: dict[str, Path], 
     """
     text = json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True).encode()
     beside = packed({name: path.read_bytes() for name, path in extras.items()})
-    folder, path, archive = place.step("submitted", student), place.notebook("submitted", student), place.beside(student)
+    path, archive = place.notebook("submitted", student), place.beside(student)
+    folder = path.parent
     there = {entry.relative_to(folder).as_posix(): entry for entry in folder.rglob("*") if entry.is_file()}
     same = there.keys() - {"timestamp.txt"} == {path.name} and path.read_bytes() == text
     if not (same and archive.exists() and archive.read_bytes() == beside):

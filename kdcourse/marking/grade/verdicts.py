@@ -11,6 +11,7 @@ from pathlib import Path
 
 from kdcourse.marking.sandbox import Execution
 
+COLOURED = 20_000  # characters of a code cell, and five times as many of a notebook, in the colours of Python
 OPENING = 60  # characters that tell which cell is meant
 ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 
@@ -32,6 +33,7 @@ def run_and_judge(notebook, resources, *, grading):
 
     about["verdicts"] = score(plain_notebook, execution, judge, kept.folder, about["rejected"])
     announce(plain_notebook, about["notes"])
+    readable(plain_notebook)
     return from_dict(plain_notebook), resources
 
 
@@ -94,6 +96,20 @@ def announce(notebook: dict, notes: list[str]) -> None:
         lines = "\n".join("- " + MARKS.sub(r"\\\1", plain(note, 500)) for note in notes)
         text = f"**Notes on the grading of this notebook**\n\n{lines}"
         notebook["cells"].insert(0, {"cell_type": "markdown", "id": "grading-notes", "metadata": {}, "source": text})
+
+
+def readable(notebook: dict) -> None:
+    """Change what the pages of a notebook would pass on as HTML, or would take minutes to colour."""
+    room = 5 * COLOURED
+    for cell in notebook["cells"]:
+        source = cell["source"]
+        if cell["cell_type"] == "raw":
+            fence = "~" * (3 + max(map(len, re.findall("~+", source)), default=0))
+            cell.update(cell_type="markdown", source=f"{fence}\n{source}\n{fence}")
+        elif cell["cell_type"] == "code":
+            room -= len(source)
+            if len(source) > COLOURED or room < 0:
+                cell["metadata"]["magics_language"] = "text"
 
 
 def plain(text: str, longest: int) -> str:
