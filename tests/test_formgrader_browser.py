@@ -76,8 +76,8 @@ ATTACKS = {
     "closing": Attack(f"</div></div></div></td></table></body></html><div style='{OVER}'>x</div><!-- <textarea> "
                       "<plaintext>", "over"),
     "formulas": Attack(r"$\href{{javascript:window.owned=1}}{{x}}$ "
-                       r"$\mmlToken{{mi}}[href='javascript:window.owned=1']{{x}}$ $\bbox[background:url({pixel})]{{x}}$ "
-                       r"$\style{{{over}}}{{x}}$ $\hr&#101;f{{{pixel}}}{{x}}$ "
+                       r"$\mmlToken{{mi}}[href='javascript:window.owned=1']{{x}}$ "
+                       r"$\bbox[background:url({pixel})]{{x}}$ $\style{{{over}}}{{x}}$ $\hr&#101;f{{{pixel}}}{{x}}$ "
                        r"$$\smash{{\raise 99em{{\rule{{99em}}{{99em}}}}}}$$ \\(\class{{navbar-fixed-top}}{{x}}\\) "
                        r"$\def\a#1{{\h#1}}\a{{ref}}{{javascript:window.owned=1}}{{y}}$ $\require{{HTML}}$"),
     "raw cell": Attack("text", "", cells=(
@@ -277,8 +277,8 @@ def test_pictures_of_the_notebook_itself_are_shown(marker):
     page = opened(marker, "attachments")
     shown = page.locator(".rendered_html img")
     assert shown.count() == 1 and shown.evaluate("it => it.naturalWidth") == 1
-    assert "a picture that is not shown here" in page.locator(".rendered_html").last.inner_text() or page.get_by_text(
-        "a picture that is not shown here").count() >= 4  # fmt: skip
+    told = page.locator(".rendered_html").all_inner_texts()
+    assert sum(text.count("a picture that is not shown here") for text in told) == 4
 
 
 def test_a_mark_can_be_given(marker):

@@ -18,7 +18,7 @@ from grading.course import ROOT, need_sandbox
 
 import kdcourse
 from kdcourse.marking import sandbox
-from kdcourse.marking.sandbox import MB, Limits, outputs, walls
+from kdcourse.marking.sandbox import MB, Limits, cgroup, hidden, outputs, seccomp, walls
 
 LIMITS = Limits(cell=8, total=20, memory=700 * MB, processes=48, disk=16 * MB, output=2**16, result=4 * MB)
 SECRET = "kdcourse-test-secret"
@@ -99,6 +99,20 @@ PROBES = {
     "has an environment of its own": (f"import os; {SECRET!r} in str(dict(os.environ))", "False"),
     "cannot import the package": ("import kdcourse.train", "ModuleNotFoundError"),
     "has no network": ("import socket; socket.create_connection(('1.1.1.1', 53), timeout=2)", "OSError"),
+    "cannot hold memory in a file without a name": ("import os; os.memfd_create('x')", "PermissionError"),
+    "cannot hold memory in a segment": (
+        "import ctypes; ctypes.CDLL(None, use_errno=True).shmget(0, 4096, 0o1600), ctypes.get_errno()", "(-1, 1)",
+    ),
+    "cannot make a world of its own, in which it might mount": (
+        "import ctypes; ctypes.CDLL(None, use_errno=True).unshare(0x10000000), ctypes.get_errno()", "(-1, 1)",
+    ),
+    "cannot take more cores": (
+        "import os\nprint(len(os.sched_getaffinity(0)))\nos.sched_setaffinity(0, range(64))", "1\n PermissionError",
+    ),
+    "can have threads and processes": (
+        "import threading, os\nthread = threading.Thread(target=print, args=('one',)); thread.start(); thread.join()\n"
+        "os.waitpid(os.posix_spawn('/bin/true', ['true'], {}), 0)[1]", "one\n 0",
+    ),
     "cannot mount": (
         "import ctypes; ctypes.CDLL(None).mount(b'none', b'/tmp/home', b'tmpfs', 0, None)", "-1",
     ),
@@ -145,6 +159,21 @@ def test_without_its_own_process_numbers_it_would_see_this_process(wall, alone, 
     assert shown(run(f"import os; not os.path.exists('/proc/{os.getpid()}/status')")) == alone
 
 
+@pytest.mark.parametrize("source", [
+    "import os; os.memfd_create('x') > 0",
+    "import ctypes; ctypes.CDLL(None).shmget(0, 4096, 0o1600) >= 0",
+    "import os; os.sched_setaffinity(0, os.sched_getaffinity(0)) is None",
+])
+def test_without_the_kernels_filter_it_could(source, monkeypatch):
+    monkeypatch.setattr(seccomp, "program", lambda: b"")
+    assert shown(run(source)) == "True"
+
+
+def test_the_filter_is_known_for_two_machines_and_lets_others_be():
+    assert len(seccomp.program("x86_64")) % 8 == len(seccomp.program("aarch64")) % 8 == 0
+    assert seccomp.program("riscv64") == b"" and seccomp.CALLS["x86_64"].keys() == seccomp.CALLS["aarch64"].keys()
+
+
 def test_an_installed_package_is_hidden(tmp_path, monkeypatch):
     package = tmp_path / "environment" / "kdcourse"
     package.mkdir(parents=True)
@@ -159,9 +188,19 @@ def test_an_installed_package_is_hidden(tmp_path, monkeypatch):
 # -- limits: each holds, and without it the same program gets through
 
 
+COMPUTE = "import time\nwhile time.process_time() < {}: pass\nprint('through')"
 BOMBS = {
-    "cell": ("import time; time.sleep(4); print('through')", replace(LIMITS, cell=2), "Timeout"),
-    "total": ("import time; time.sleep(4); print('through')", replace(LIMITS, total=3), "took more than 3 seconds"),
+    "cell": (COMPUTE.format(6), replace(LIMITS, cell=2), "past 2 seconds of computing"),
+    "cell by the clock": ("import time; time.sleep(5); print('through')", replace(LIMITS, cell=1, patience=2),
+                          "past 2 seconds by the clock"),
+    "total": (COMPUTE.format(8), replace(LIMITS, total=3, cell=None), "took more than 3 seconds of computing"),
+    "total by the clock": ("import time; time.sleep(6); print('through')", replace(LIMITS, total=1, patience=3),
+                           "took more than 3 seconds by the clock"),
+    "total of several": (
+        "import os, time\nfor _ in range(4):\n    if not os.fork():\n        while time.process_time() < 3: pass\n"
+        "        os._exit(0)\nfor _ in range(4): os.wait()\nprint('through')", replace(LIMITS, total=5, cell=None),
+        "took more than 5 seconds of computing",
+    ),
     "memory": ("bomb = bytearray(900 * 2**20); print('through')", LIMITS, "MemoryError"),
     "memory of several": (
         "import os, time\nfor _ in range(4):\n    if not os.fork():\n        bomb = bytearray(250 * 2**20)\n"
@@ -181,8 +220,17 @@ BOMBS = {
         "for name in range(20):\n    open(f'bomb{name}', 'wb').write(bytes(2**20))\nprint('through')", LIMITS,
         "OSError",
     ),
+    "files that are empty": (
+        "import os, time\nos.mkdir('many')\nfor name in range(3_000):\n    open(f'many/{name}', 'w').close()\n"
+        "time.sleep(1); print('through')", replace(LIMITS, files=2_000), "more than 2000 files",
+    ),
+    "sockets": (
+        "import socket, time\nkept = [socket.socketpair() for _ in range(300)]\ntime.sleep(1); print('through')", LIMITS,
+        "more than 512 sockets",
+    ),
     "output": ("print('x' * 70_000, 'through')", LIMITS, "the rest is left out"),
 }  # fmt: skip
+OFF = {"processes": ("memory",)}  # what else would be in the way
 
 
 @pytest.mark.parametrize("name", BOMBS)
@@ -195,7 +243,7 @@ def test_a_limit_holds(name):
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_without_the_limit_the_same_program_gets_through(name):
-    off = {name.split()[0]: None, "cell": None, **({"memory": None} if name == "processes" else {})}
+    off = dict.fromkeys([name.split()[0], "cell", *OFF.get(name, ())])
     assert "through" in shown(run(BOMBS[name][0], limits=replace(LIMITS, **off)))
 
 

@@ -12,6 +12,8 @@ import os
 import shutil
 import stat
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 GRACE = 10  # seconds a kernel has to come back from an interrupt
@@ -25,8 +27,11 @@ def main(folder: Path) -> None:
         os.dup2(null.fileno(), 1)
     confine(job)
     home, work = Path(job["home"]), Path(job["home"]) / "work"
-    shutil.copytree(folder / "files", work, dirs_exist_ok=True)
-    os.chdir(work)
+    for made in (work, home / "start"):
+        made.mkdir()
+    if (folder / "files").is_dir():
+        shutil.copytree(folder / "files", work, dirs_exist_ok=True)
+    os.chdir(home / "start")
     os.environ.update(job["environment"], HOME=str(home), TMPDIR=str(home))
 
     def send(kind: str, name: object = "-", content: bytes = b"") -> None:
@@ -34,7 +39,8 @@ def main(folder: Path) -> None:
         while view:
             view = view[os.write(stream.fileno(), view) :]
 
-    asyncio.run(run(job, (folder / "notebook.ipynb").read_text(encoding="utf-8"), send))
+    sys.path.insert(0, str(folder))
+    asyncio.run(run(job, (folder / "notebook.ipynb").read_text(encoding="utf-8"), work, send))
 
 
 def confine(job: dict) -> None:
@@ -50,39 +56,29 @@ def confine(job: dict) -> None:
             resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
 
 
-async def run(job: dict, text: str, send) -> None:
+async def run(job: dict, text: str, work: Path, send) -> None:
     """Execute the cells in order and send what each shows, and after a check's cell what it recorded."""
     import nbformat
-    from jupyter_client.kernelspec import KernelSpec
-    from jupyter_client.manager import AsyncKernelManager
+    import runner
 
     notebook = nbformat.reads(text, as_version=4)
-    # files, not ports: two kernels that begin at once without walls may be given the same ports
-    files = {"transport": "ipc", "ip": str(Path(job["home"]) / "k")} if os.name == "posix" else {}
-    manager = AsyncKernelManager(**files)
-    manager._kernel_spec = KernelSpec(  # whatever kernel the notebook names, and whichever are installed
-        argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"], language="python"
-    )
-    client = _capped_client()(
-        notebook,
-        km=manager,
-        timeout_func=lambda _: job["cell"],
-        interrupt_on_timeout=True,
-        error_on_timeout={"ename": "Timeout", "evalue": f"this cell ran past {job['cell']} seconds", "traceback": []},
-        allow_errors=True,
-        startup_timeout=120,
-        store_widget_state=False,
-        extra_arguments=["--HistoryManager.hist_file=:memory:"],
-    )
-    client.cap = job["output"]
+    sockets = Path(job["home"]) / "k" if os.name == "posix" else None
+    client = runner.client(notebook, cap=job["output"], sockets=sockets)
     null = os.open(os.devnull, os.O_RDWR)
     async with client.async_setup_kernel(cwd=os.getcwd(), env=dict(os.environ), stdout=null, stderr=null):
-        await _warm(client, job["warm"])
+        # what nearly every notebook begins with is not on the student's time; and only then do the student's files come
+        if not await runner.silently(client, f"{job['warm']}\n__import__('os').chdir({str(work)!r})"):
+            sys.exit("the kernel ended before the first cell")
         send("ready")
         for index, cell in enumerate(notebook.cells):
             if cell.cell_type != "code" or not cell.source.strip():
                 continue
-            why = await _execute(client, cell, index)
+            said, why = await runner.execute(client, cell, index, late(job), GRACE)
+            if why == "gone":  # in the cell before, when all it showed had been sent
+                send("stopped", "died")
+                break
+            if said:
+                cell.outputs.append({"output_type": "error", "ename": "Timeout", "evalue": said, "traceback": []})
             send("cell", index, json.dumps(cell.outputs).encode())
             name = cell.metadata.get("nbgrader", {}).get("grade_id")
             if name in job["names"] and (content := _recording(Path(job["recordings"]) / f"{name}.safetensors", job)):
@@ -95,66 +91,32 @@ async def run(job: dict, text: str, send) -> None:
     os._exit(0)
 
 
-async def _warm(client, code: str) -> None:
-    """Run what nearly every notebook begins with, which is not on the student's time."""
-    reply = asyncio.ensure_future(client.kc.execute(code, silent=True, store_history=False, reply=True, timeout=120))
-    while not reply.done():
-        await asyncio.wait([reply], timeout=1)
-        if not await client.km.is_alive():
-            sys.exit("the kernel ended before the first cell")
-    await reply
+def late(job: dict) -> Callable[[], str]:
+    """Tells when the cell that begins now has computed for too long, or has long done nothing: in words, or nothing."""
+    seconds, patience = job["cell"], job["patience"]
+    began, before = time.monotonic(), computed(job["root"])
+
+    def said() -> str:
+        if seconds and computed(job["root"]) - before > seconds:
+            return f"this cell ran past {seconds:g} seconds of computing"
+        if seconds and time.monotonic() - began > seconds * patience:
+            return f"this cell ran past {seconds * patience:g} seconds by the clock"
+        return ""
+
+    return said
 
 
-async def _execute(client, cell, index: int) -> str:
-    """Run a cell; returns why no other can follow: it killed the kernel, or does not let go of it."""
-    from nbclient.exceptions import DeadKernelError
+def computed(root: int | None) -> float:
+    """CPU seconds of a process (None: this one) and of all below it, those that have ended and were waited for too."""
+    import psutil
 
-    try:
-        await client.async_execute_cell(cell, index)
-    except DeadKernelError:
-        return "died"
-    except Exception as error:  # a message that cannot be read, an output that cannot be merged: this cell's alone
-        cell.outputs = [{"output_type": "error", "ename": type(error).__name__, "evalue": "", "traceback": []}]
-    if client.late:
-        client.late = False
-        cell.outputs.append({"output_type": "error", **client.error_on_timeout})
-        try:
-            await client.kc.kernel_info(reply=True, timeout=GRACE)
-        except Exception:
-            return "stuck"
-    return ""
-
-
-def _capped_client():
-    from nbclient import NotebookClient
-
-    class Capped(NotebookClient):
-        """Keeps only so many bytes of what a cell shows, and knows when a cell was late."""
-
-        cap, size, late = None, 0, False
-
-        async def async_execute_cell(self, cell, cell_index, **options):
-            self.size = 0
-            return await super().async_execute_cell(cell, cell_index, **options)
-
-        async def _async_handle_timeout(self, timeout, cell=None):
-            self.late = True
-            return await super()._async_handle_timeout(timeout, cell)
-
-        def process_message(self, message, cell, cell_index):
-            kind, content = message["msg_type"], message["content"]
-            if kind in ("stream", "display_data", "execute_result", "update_display_data", "error"):
-                before, self.size = self.size, self.size + len(json.dumps(content))
-                if self.cap and self.size > self.cap:
-                    if before <= self.cap:
-                        note = {"output_type": "stream", "name": "stdout", "text": "\n... the rest is left out ...\n"}
-                        cell.outputs.append(self.nb.__class__(note))
-                    return None
-            if kind.startswith("comm"):
-                return None  # widgets: their state would pile up, and no page without a kernel shows them
-            return super().process_message(message, cell, cell_index)
-
-    return Capped
+    total = 0.0
+    with contextlib.suppress(psutil.Error):
+        first = psutil.Process(root)
+        for process in (first, *first.children(recursive=True)):
+            with contextlib.suppress(psutil.Error):
+                total += sum(process.cpu_times()[:4])  # user, system, and of children both
+    return total
 
 
 def _recording(path: Path, job: dict) -> bytes:

@@ -17,8 +17,9 @@ PICTURES = {"image/png": b"\x89PNG\r\n\x1a\n", "image/jpeg": b"\xff\xd8\xff"}
 LONGEST = 100_000  # characters of text that a cell shows, and entries of its list of outputs
 CELL_JSON = 16 * 2**20  # bytes of one cell's outputs as they come
 FRAME = re.compile(rb"([a-z]+) ([^ \n]{1,100}) (\d{1,12})\n")
+DIED = "its process ended (by exit() or the like, killed, or out of memory)"
 ENDS = {
-    "died": "its process ended (out of memory, or killed)",
+    "died": DIED,
     "stuck": "it could not be interrupted when its time was up",
 }
 
@@ -41,7 +42,7 @@ def understood(said: bytes, names: Iterable[str], why: str) -> Execution | None:
             ended = True
     if not started:
         return None
-    execution.stopped = why or ("" if ended else "its process ended (out of memory, or killed)")
+    execution.stopped = why or ("" if ended else DIED)
     return execution
 
 

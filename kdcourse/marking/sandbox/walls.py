@@ -16,7 +16,8 @@ from pathlib import Path
 
 from kdcourse.marking.sandbox.base import MB, Limits
 
-INSIDE = Path(__file__).with_name("inside.py")
+INSIDE, RUNNER = Path(__file__).with_name("inside.py"), Path(__file__).parents[1] / "runner.py"
+GIVEN = Path("/given")
 SHARED_MEMORY = RECORDINGS = 64 * MB
 RECORDING = 8 * MB  # the largest that is brought back
 USERS, SLOTS = 60_001, 5_000  # unprivileged users, one per run, where the grader is root
@@ -38,47 +39,50 @@ def unavailable() -> str:
     for path in pythons():
         if os.geteuid() == 0 and path.stat().st_mode & 0o005 != 0o005:
             return f"submissions run as another user, who may not read {path}; run: chmod -R go+rX {path}"
-    command = [*_walls(Path("/usr"), Limits(), ()), "/usr/bin/env", "true"]
+    command = [*_walls(Limits(), ()), "/usr/bin/env", "true"]
     tried = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     return f"bubblewrap does not work here: {tried.stderr.strip()}" if tried.returncode else ""
 
 
-def command(folder: Path, notebook: str, *, names: Sequence[str], environment: dict[str, str], limits: Limits,
-            warm: str, hide: Sequence[Path], unsafe: bool) -> list[str]:  # fmt: skip
-    """What to start to run a notebook (its text) with the modules in `folder/package`, beside those in `folder/files`.
+def given(notebook: str, *, names: Sequence[str], environment: dict[str, str], limits: Limits, warm: str,
+          folder: Path | None = None) -> dict[str, bytes]:  # fmt: skip
+    """The files, by name, that a run needs beside the student's: its orders, the notebook (its text), the programs.
 
-    `names` are the checks whose recordings are to be brought back; `hide` are folders not to be seen although they lie
-    in one that is, such as an installed package. With `unsafe` there are no walls, and of the limits only the time.
+    `names` are the checks whose recordings are to be brought back; `warm` is code to run before the student's time
+    begins. With `folder` it will run there without walls, and of the limits only the times hold; without, they are in
+    `/given`.
     """
-    given, place = (folder, folder) if unsafe else (Path("/given"), Path("/tmp"))
+    place, here = folder or Path("/tmp"), folder or GIVEN
     resources = {  # DATA, not AS: importing torch reserves far more addresses than it ever uses
         "DATA": limits.memory, "NPROC": limits.processes, "FSIZE": limits.disk, "CORE": 0, "NOFILE": 1024,
+        "MSGQUEUE": 0, "SIGPENDING": 1024, "MEMLOCK": 2**16,
     }  # fmt: skip
     job = {
-        "user": USERS + next(COUNTER) % SLOTS if not unsafe and os.geteuid() == 0 else None,
-        "limits": {} if unsafe else {name: value for name, value in resources.items() if value is not None},
-        "cell": limits.cell, "output": limits.output, "recording": RECORDING, "names": list(names),
-        "warm": warm, "home": str(place / "home"), "recordings": str(place / "recordings"),
+        "user": USERS + next(COUNTER) % SLOTS if not folder and os.geteuid() == 0 else None,
+        "limits": {} if folder else {name: value for name, value in resources.items() if value is not None},
+        "root": None if folder else 1, "cell": limits.cell, "patience": limits.patience, "output": limits.output,
+        "recording": RECORDING, "names": list(names), "warm": warm, "home": str(place / "home"),
+        "recordings": str(place / "recordings"),
         "environment": {
             **ENVIRONMENT, **environment, "PATH": os.pathsep.join([str(Path(sys.executable).parent), "/usr/bin"]),
-            "PYTHONPATH": str(given / "package"), "KDCOURSE_RECORD": str(place / "recordings"),
+            "PYTHONPATH": str(here / "package"), "KDCOURSE_RECORD": str(place / "recordings"),
         },
     }  # fmt: skip
-    (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-    (folder / "notebook.ipynb").write_text(notebook, encoding="utf-8")
-    shutil.copy(INSIDE, folder / "inside.py")
-    program = [sys.executable, "-I", str(given / "inside.py"), str(given)]
-    if unsafe:
-        (place / "home").mkdir()
-        (place / "recordings").mkdir()
-        return program
-    for path in (folder, *folder.rglob("*")):  # the user inside is another one; its parent keeps other users out
-        path.chmod(0o755 if path.is_dir() else 0o644)
-    return [*_walls(folder, limits, hide), *program]
+    programs = {path.name: path.read_bytes() for path in (INSIDE, RUNNER)}
+    return {"job.json": json.dumps(job).encode(), "notebook.ipynb": notebook.encode(), **programs}
 
 
-def _walls(folder: Path, limits: Limits, hide: Sequence[Path]) -> list[str]:
-    """bubblewrap and its options: nothing is there but what is named here."""
+def command(files: dict[str, int], orders: int | None, limits: Limits, hide: Sequence[Path]) -> list[str]:
+    """What to start inside walls, where `files` are open descriptors of what is to lie in `/given`, by name, and
+    `orders` is one of the kernel's filter. `hide` are folders not to be seen although they lie in one that is."""
+    words = ["--seccomp", str(orders)] if orders is not None else []
+    for name, descriptor in files.items():
+        words += ["--perms", "0644", "--file", str(descriptor), str(GIVEN / name)]
+    return [*_walls(limits, hide, words), sys.executable, "-I", str(GIVEN / INSIDE.name), str(GIVEN)]
+
+
+def _walls(limits: Limits, hide: Sequence[Path], more: Sequence[str] = ()) -> list[str]:
+    """bubblewrap and its options, and `more` of them: nothing is there but what is named here."""
     words = ["bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
     words += ["--die-with-parent", "--new-session", "--hostname", "sandbox", "--cap-drop", "ALL"]
     if os.geteuid() == 0:  # the program becomes an unprivileged user itself, since limits do not hold for root
@@ -102,7 +106,8 @@ def _walls(folder: Path, limits: Limits, hide: Sequence[Path]) -> list[str]:
     for path in hide:
         words += ["--tmpfs", str(path), "--remount-ro", str(path)]
     words += ["--proc", "/proc", "--dev", "/dev", *_writable("/dev/shm", SHARED_MEMORY), "--remount-ro", "/dev"]
-    return [*words, "--ro-bind", str(folder), "/given", "--remount-ro", "/", "--chdir", "/tmp", "--"]
+    words += ["--perms", "0755", "--dir", str(GIVEN), *more]
+    return [*words, "--remount-ro", "/", "--chdir", "/tmp", "--"]
 
 
 def pythons() -> list[Path]:

@@ -1,4 +1,4 @@
-"""Runs a program, keeps what it writes, and ends it with all it started when it goes beyond a limit.
+"""Watches a program, keeps what it writes, and ends it with all it started when it goes beyond a limit.
 
 It knows nothing of notebooks, and of the sandbox only that the end of the first process should be the end of all.
 """
@@ -9,6 +9,8 @@ import selectors
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 
@@ -16,24 +18,24 @@ from kdcourse.marking.sandbox.base import MB, Limits, SandboxError
 
 OFTEN = 0.2  # seconds between two looks
 STARTUP = 180  # seconds until something is written
+RESERVE = 256 * MB  # of the machine's memory: with less left nobody's run can go on, and nobody is to blame
+IN_MEMORY = ("tmp", "tmp/recordings", "dev/shm")  # the folders of a sandbox that can be written to
 
 
 class Ended(Exception):
     """The program has to be ended, for the reason given."""
 
 
-def watch(
-    command: list[str], limits: Limits, *, stop: threading.Event, environment: dict[str, str]
-) -> tuple[bytes, str]:
-    """What a program wrote to its standard output, and why it was ended before its time, in words, or nothing.
+def watch(process: subprocess.Popen, limits: Limits, *, stop: threading.Event, group=None) -> tuple[bytes, str]:
+    """What a program writes to its standard output, and why it was ended before its time, in words, or nothing.
 
-    A program that wrote nothing at all could not be started: this raises SandboxError with what it complained about.
+    `group` is the control group that it shall be in, if there is one. A program that wrote nothing at all could not be
+    started: this raises SandboxError with what it complained about, and so it does if the machine has no memory left.
     """
     said, complained, why = bytearray(), bytearray(), ""
-    pipe = subprocess.PIPE
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=environment)
     try:
-        _read(process, said, complained, limits, stop)
+        counted = Use(process.pid, group if group and group.take(process.pid) else None)
+        _read(process, said, complained, limits, stop, counted)
     except Ended as reason:
         why = str(reason)
     finally:
@@ -45,12 +47,15 @@ def watch(
     if not said:
         told = complained.decode(errors="replace")[-2000:]
         raise SandboxError(f"a notebook could not be started: {why} {told}".strip())
+    if counted.group and counted.group.overflowed():
+        why = why or _too_much(limits)
     return bytes(said), why
 
 
-def _read(process: subprocess.Popen, said: bytearray, complained: bytearray, limits: Limits, stop: threading.Event):
+def _read(process: subprocess.Popen, said: bytearray, complained: bytearray, limits: Limits, stop: threading.Event,
+          counted: "Use") -> None:  # fmt: skip
     """Fill both until the program ends. Raises Ended if it has to be."""
-    deadline, look = time.monotonic() + STARTUP, 0.0
+    began, look, before = time.monotonic(), 0.0, 0.0
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ, said)
         selector.register(process.stderr, selectors.EVENT_READ, complained)
@@ -60,50 +65,135 @@ def _read(process: subprocess.Popen, said: bytearray, complained: bytearray, lim
                 if not chunk:
                     selector.unregister(key.fileobj)
                 elif key.data is said or len(complained) < MB:
-                    if key.data is said and not said:  # it begins: a busy machine costs a student no time
-                        deadline = time.monotonic() + (limits.total or float("inf"))
+                    if key.data is said and not said:  # it begins: what came before is on nobody's time
+                        began, before = time.monotonic(), counted.computed()
                     key.data.extend(chunk)
             now = time.monotonic()
             if stop.is_set():
                 raise Ended("grading was interrupted")
-            if now > deadline:
-                raise Ended(f"the notebook took more than {limits.total:g} seconds" if said else "it did not begin")
+            if not said and now - began > STARTUP:
+                raise Ended("it did not begin")
             if limits.result and len(said) > limits.result:
                 raise Ended(f"what it brought back was larger than {limits.result / MB:g} MB")
-            if limits.memory and now > look:
-                look = now + OFTEN
-                if _memory(process.pid, limits.memory) > limits.memory:
-                    raise Ended(f"it used more than {limits.memory / MB:g} MB of memory")
+            if now > look:
+                if said and limits.total:
+                    _in_time(limits, now - began, counted.computed() - before)
+                _in_bounds(limits, counted)
+                look = time.monotonic() + OFTEN
 
 
-def _memory(root: int, enough: int) -> int:
-    """Bytes that a process and all below it hold together: no limit of a single process binds shared memory."""
-    family = _family(root)
-    resident = [_ask(process, lambda one: one.memory_info().rss) for process in family]
-    if sum(resident) <= enough:
-        return sum(resident)
-    # what several share was counted several times: only now the slow way, in which each counts its part of it
-    shares = (_ask(process, lambda one: getattr(one.memory_full_info(), "pss", 0)) for process in family)
-    return sum(share or size for share, size in zip(shares, resident, strict=True))
+def _in_time(limits: Limits, clock: float, computed: float) -> None:
+    if computed > limits.total:
+        raise Ended(f"the notebook took more than {limits.total:g} seconds of computing")
+    if clock > limits.total * limits.patience:
+        raise Ended(f"the notebook took more than {limits.total * limits.patience:g} seconds by the clock")
 
 
-def _ask(process: psutil.Process, what) -> int:
-    try:
-        return what(process)
-    except psutil.Error:
+def _in_bounds(limits: Limits, counted: "Use") -> None:
+    # twice, since processes that end between two looks at them leave the others a larger share of what they had
+    if limits.memory and not counted.group and all(counted.memory(limits.memory) > limits.memory for _ in range(2)):
+        raise Ended(_too_much(limits))
+    if limits.files and counted.files() > limits.files:
+        raise Ended(f"it made more than {limits.files} files")
+    if limits.sockets and counted.sockets() > limits.sockets:
+        raise Ended(f"it opened more than {limits.sockets} sockets")
+    if limits.memory and psutil.virtual_memory().available < RESERVE:
+        raise SandboxError(f"this machine has less than {RESERVE // MB} MB of memory left: grade with fewer --jobs")
+
+
+def _too_much(limits: Limits) -> str:
+    return f"it used more than {limits.memory / MB:g} MB of memory"
+
+
+class Use:
+    """What a process and all that it started have used so far, or hold now."""
+
+    def __init__(self, root: int, group=None):
+        self.root, self.group, self.most = root, group, 0.0
+
+    def computed(self) -> float:
+        """CPU seconds, of those that have ended too: as much of them as was ever seen."""
+        if self.group:
+            return self.group.computed()
+        self.most = max(self.most, sum(_ask(one, lambda one: sum(one.cpu_times()[:4])) for one in family(self.root)))
+        return self.most
+
+    def memory(self, enough: int) -> int:
+        """Bytes of memory: no limit of a single process binds what several share. Up to `enough` it may be too many."""
+        processes = family(self.root)
+        resident = sum(_ask(process, _resident) for process in processes)
+        # what several share was counted several times: only now the slow way, in which each counts its part of it
+        return resident if resident <= enough else sum(_ask(process, _share) for process in processes)
+
+    def files(self) -> int:
+        """How many files and folders lie in its writable folders, if it has any of its own."""
+        return sum(about.f_files - about.f_ffree for about in self._folders())
+
+    def sockets(self) -> int:
+        """How many sockets are open in its network, if it has one of its own."""
+        inner = self._inner()
+        with contextlib.suppress(OSError, StopIteration, ValueError):
+            if inner and os.readlink(f"/proc/{inner}/ns/net") != os.readlink("/proc/self/ns/net"):
+                lines = Path(f"/proc/{inner}/net/sockstat").read_text().splitlines()
+                return int(next(line for line in lines if line.startswith("sockets:")).split()[-1])
         return 0
 
+    def _folders(self) -> Iterator[os.statvfs_result]:
+        inner = self._inner()
+        for name in IN_MEMORY if inner else ():
+            with contextlib.suppress(OSError):
+                if os.stat(f"/proc/{inner}/root/{name}").st_dev != os.stat(f"/{name}").st_dev:
+                    yield os.statvfs(f"/proc/{inner}/root/{name}")
 
-def _family(root: int) -> list[psutil.Process]:
+    def _inner(self) -> int | None:
+        """The first process behind the walls; None without any."""
+        return next((one.pid for one in family(self.root)[1:]), None)
+
+
+def family(root: int) -> list[psutil.Process]:
+    """A process and all below it."""
     try:
         return [psutil.Process(root), *psutil.Process(root).children(recursive=True)]
     except psutil.Error:
         return []
 
 
+def _ask(process: psutil.Process, what) -> float:
+    try:
+        return what(process)
+    except (psutil.Error, OSError):
+        return 0  # it has ended, and holds nothing any more
+
+
+def _resident(process: psutil.Process) -> int:
+    """Bytes that are mapped, with the tables that say where: they can be larger than what is there."""
+    for line in _lines(process, "status", "VmPTE:"):
+        return process.memory_info().rss + int(line.split()[1]) * 1024
+    return process.memory_info().rss
+
+
+def _share(process: psutil.Process) -> int:
+    """The same with each page divided by the number of those who share it; all of it, if it hides that."""
+    try:
+        shared = sum(int(line.split()[1]) * 1024 for line in _lines(process, "smaps_rollup", "Pss:"))
+    except PermissionError:
+        return _resident(process)
+    tables = sum(int(line.split()[1]) * 1024 for line in _lines(process, "status", "VmPTE:"))
+    return shared + tables
+
+
+def _lines(process: psutil.Process, file: str, start: str) -> list[str]:
+    """The lines of a file about a process that begin so; of one that has ended, none."""
+    try:
+        text = Path(f"/proc/{process.pid}/{file}").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [line for line in text.splitlines() if line.startswith(start)]
+
+
 def _end(process: subprocess.Popen) -> None:
     """End the program and what it started. In the sandbox the first kill is enough: all others end with it."""
-    children = _family(process.pid)[1:] if process.poll() is None else []
+    children = family(process.pid)[1:] if process.poll() is None else []
     process.kill()
     for child in children:
         with contextlib.suppress(psutil.Error):
