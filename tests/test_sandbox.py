@@ -18,7 +18,7 @@ from grading.course import ROOT, need_sandbox
 
 import kdcourse
 from kdcourse.marking import sandbox
-from kdcourse.marking.sandbox import MB, Limits, cgroup, hidden, outputs, seccomp, walls
+from kdcourse.marking.sandbox import MB, Limits, outputs, seccomp, walls
 
 LIMITS = Limits(cell=8, total=20, memory=700 * MB, processes=48, disk=16 * MB, output=2**16, result=4 * MB)
 SECRET = "kdcourse-test-secret"
@@ -225,8 +225,8 @@ BOMBS = {
         "time.sleep(1); print('through')", replace(LIMITS, files=2_000), "more than 2000 files",
     ),
     "sockets": (
-        "import socket, time\nkept = [socket.socketpair() for _ in range(300)]\ntime.sleep(1); print('through')", LIMITS,
-        "more than 512 sockets",
+        "import socket, time\nkept = [socket.socketpair() for _ in range(300)]\ntime.sleep(1); print('through')",
+        LIMITS, "more than 512 sockets",
     ),
     "output": ("print('x' * 70_000, 'through')", LIMITS, "the rest is left out"),
 }  # fmt: skip

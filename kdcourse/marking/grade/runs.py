@@ -90,7 +90,8 @@ class Grading:
                 for cell in notebook["cells"] if cell["cell_type"] == "code"]  # fmt: skip
         beside = [part for name, content in self.beside(student).items() for part in (name, content)]
         modules = [part for name, content in self.modules.items() for part in (name, content)]
-        run = digest(sandbox.INSIDE.read_bytes(), repr(self.limits), str(self.unsafe), *modules)
+        programs = (sandbox.INSIDE.read_bytes(), sandbox.RUNNER.read_bytes())
+        run = digest(*programs, repr(self.limits), str(self.unsafe), *modules)
         key = digest(json.dumps(code), run, *beside)
         seed = int(digest(secret.read_bytes(), key)[:8], 16) % 2**31
         return Kept(self.place.cache / "executions" / key[:32], seed)

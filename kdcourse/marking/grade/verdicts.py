@@ -9,9 +9,12 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from kdcourse.marking.sandbox import Execution
+from kdcourse.marking.sandbox import Execution, hidden
 
 COLOURED = 20_000  # characters of a code cell, and five times as many of a notebook, in the colours of Python
+STEPS = 300  # of a training that is judged: with single images the largest here has 200
+MOST_HEADER = 2**20  # bytes
+NOTHING = "nothing was recorded to judge"
 OPENING = 60  # characters that tell which cell is meant
 ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 
@@ -27,11 +30,16 @@ def run_and_judge(notebook, resources, *, grading):
     plain_notebook = json.loads(json.dumps(notebook))
     about = plain_notebook["metadata"].setdefault("kdcourse", {"name": student, "notes": [], "rejected": ""})
     about["notes"] += enter(plain_notebook, execution)
+    beside = [f"files/{name}" for name in grading.beside(student)]
+    hides = [f"{file}, beside the notebook, hides the module {module}: it needs another name"
+             for file, module in hidden([*beside, *grading.modules]).items()]  # fmt: skip
 
     def judge(name: str, path: Path):
         return grading.checks.judge(name, path, kept.seed)
 
-    about["verdicts"] = score(plain_notebook, execution, judge, kept.folder, about["rejected"])
+    about["verdicts"] = score(plain_notebook, execution, judge, kept.folder, about["rejected"], "; ".join(hides))
+    lost = any(NOTHING in verdict["message"] for verdict in about["verdicts"].values())
+    about["notes"] += hides if lost and not about["rejected"] else []
     announce(plain_notebook, about["notes"])
     readable(plain_notebook)
     return from_dict(plain_notebook), resources
@@ -52,17 +60,18 @@ def enter(notebook: dict, execution: Execution) -> list[str]:
         cell["outputs"] = execution.outputs.get(index, [])
         if any(output.get("ename") == "Timeout" for output in cell["outputs"]):
             notes.append(f"{_which(cell)} was stopped: {_error(cell)}")
-        if execution.stopped and ran and (index not in execution.outputs or not _later(execution, index)):
+        tried = bool(cell["source"].strip())
+        if execution.stopped and ran and tried and (index not in execution.outputs or not _later(execution, index)):
             notes.append(f"the notebook was stopped in {_which(cell)}: {execution.stopped}; what follows did not run")
             ran = False
     return notes
 
 
-def score(notebook: dict, execution: Execution, judge: Callable, folder: Path, rejected: str) -> dict:
+def score(notebook: dict, execution: Execution, judge: Callable, folder: Path, rejected: str, hides: str = "") -> dict:
     """Give each automatic cell its verdict as nbgrader reads it; returns points and message by the check's name.
 
     `judge(name, path)` returns the share of the points and says why; `folder` holds the recordings. All is 0 where the
-    submission was `rejected`.
+    submission was `rejected`; `hides` is what may have kept a check from being called.
     """
     verdicts = {}
     for index, cell in enumerate(notebook["cells"]):
@@ -72,13 +81,16 @@ def score(notebook: dict, execution: Execution, judge: Callable, folder: Path, r
         path = folder / f"{name}.safetensors"
         if rejected:
             share, message = 0.0, rejected
+        elif path.exists() and (steps := most_steps(path)) > STEPS:
+            share, message = 0.0, f"it trained for {steps} steps, and no right answer to this needs more than {STEPS}"
         elif path.exists():
             verdict = judge(name, path)
             share, message = float(verdict.share), verdict.message
             share = min(max(share, 0.0), 1.0) if share == share else 0.0  # not a NaN, and never beyond the maximum
         else:
             error = _error(cell) if index in execution.outputs else "the cell did not run"
-            share, message = 0.0, f"nothing was recorded to judge: {error or 'the check was not called'}"
+            reason = "; ".join(filter(None, [error or "the check was not called", hides]))
+            share, message = 0.0, f"{NOTHING}: {reason}"
         message = plain(message or ("right" if share == 1 else "not right"), 2000)
         got = round(share * points, 4)
         verdicts[name] = {"points": got, "max": points, "message": message}
@@ -88,6 +100,17 @@ def score(notebook: dict, execution: Execution, judge: Callable, folder: Path, r
             {**shown, "data": {"text/plain": repr(got)}},
         ]
     return verdicts
+
+
+def most_steps(path: Path) -> int:
+    """The number of steps of the longest training in a recording, read off its header: a judge repeats each, in several
+    ways, and 5,000 steps would cost it minutes. 0 if there is none, or no header; what that means the judge says."""
+    try:
+        with open(path, "rb") as file:
+            header = json.loads(file.read(min(int.from_bytes(file.read(8), "little"), MOST_HEADER)))
+        return max((about["shape"][0] for name, about in header.items() if name.endswith(" sizes")), default=0)
+    except Exception:  # any bytes may be there
+        return 0
 
 
 def announce(notebook: dict, notes: list[str]) -> None:

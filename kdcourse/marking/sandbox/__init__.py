@@ -22,6 +22,7 @@ from kdcourse.marking.sandbox.base import Limits as Limits
 from kdcourse.marking.sandbox.base import SandboxError as SandboxError
 from kdcourse.marking.sandbox.modules import hidden as hidden
 from kdcourse.marking.sandbox.walls import INSIDE as INSIDE
+from kdcourse.marking.sandbox.walls import RUNNER as RUNNER
 from kdcourse.marking.sandbox.walls import seen as seen
 from kdcourse.marking.sandbox.walls import unavailable as unavailable
 from kdcourse.marking.sandbox.watch import watch

@@ -7,20 +7,17 @@ import os
 import re
 import signal
 import subprocess
-import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
-from jupyter_client.kernelspec import KernelSpec
-from jupyter_client.manager import AsyncKernelManager
-from nbclient import NotebookClient
-from nbclient.exceptions import DeadKernelError
 from nbformat.v4 import new_output
 
-from kdcourse.marking import checks
+from kdcourse.marking import checks, runner
 from kdcourse.marking.student.base import first_line
 
 IMPATIENT = 20  # seconds that a cell may take once another was stopped
+ENDED = ("died", "gone")
 GRACE = 5  # seconds a kernel has to come back from an interrupt
 # a copy of the package would not do: an editable installation finds what is missing in it
 BLOCK = f"""
@@ -52,58 +49,33 @@ def run(notebook, folder: Path, variables: dict[str, str], seconds: float, tell:
 
 
 async def _run(notebook, folder: Path, variables: dict[str, str], seconds: float, tell) -> str:
-    manager = AsyncKernelManager()
-    manager._kernel_spec = KernelSpec(  # this Python, whatever kernel the notebook names
-        argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"], language="python"
-    )
-    client = _Client(
-        notebook, km=manager, allow_errors=True, interrupt_on_timeout=True, record_timing=False,
-        timeout_func=lambda _: client.patience, store_widget_state=False, shutdown_kernel="immediate",
-        error_on_timeout={"ename": "Stopped", "evalue": "", "traceback": []},
-        extra_arguments=["--HistoryManager.hist_file=:memory:"],
-    )
-    client.owns_km = True  # so that it closes what it opens
-    client.log.disabled = True
-    client.patience = seconds
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    client = runner.client(notebook)
+    quiet, patience = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}, seconds
     async with client.async_setup_kernel(cwd=str(folder), env=variables, **quiet):
         with contextlib.suppress(RuntimeError):  # so that Ctrl-C ends this program, not the kernel under it
             asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
-        await client.kc.execute(f"exec({BLOCK!r}, {{}})", silent=True, reply=True, timeout=120)
+        if not await runner.silently(client, f"exec({BLOCK!r}, {{}})"):
+            return "the kernel ended before the first cell: is there a file beside the notebook that hides a module?"
+        before = ""
         for index, cell in enumerate(notebook.cells):
             if question := re.match(r"## (Question .*)", cell.source):
                 tell(f"  {question[1]}")
             if cell.cell_type != "code" or not cell.source.strip():
                 continue
-            if why := await _execute(client, cell, index, tell):
-                return f"{first_line(cell)} {why}: what follows did not run"
+            said, why = await runner.execute(client, cell, index, _late(patience), GRACE)
+            if why in ENDED:
+                return f"{before if why == 'gone' else first_line(cell)} ended the kernel: what follows did not run"
+            if said:
+                tell(f"    {first_line(cell)} was {said}")
+                cell.outputs = [new_output("error", ename="Stopped", evalue=said, traceback=[])]
+                patience = min(patience, IMPATIENT)
+            if why:
+                return f"{first_line(cell)} was {said} and does not let go: what follows did not run"
+            before = first_line(cell)
     return ""
 
 
-async def _execute(client, cell, index: int, tell) -> str:
-    """Run a cell; returns why no other can follow."""
-    allowed, client.late = client.patience, False
-    try:
-        await client.async_execute_cell(cell, index)
-    except DeadKernelError:
-        return "ended the kernel"
-    if client.late:
-        said = f"stopped after {allowed:g} s"
-        tell(f"    {first_line(cell)} was {said}")
-        cell.outputs = [new_output("error", ename="Stopped", evalue=said, traceback=[])]
-        client.patience = min(client.patience, IMPATIENT)
-        try:
-            await client.kc.kernel_info(reply=True, timeout=GRACE)
-        except Exception:
-            return f"was {said} and does not let go"
-    return ""
-
-
-class _Client(NotebookClient):
-    """Knows when a cell was late, and how long the next one may take."""
-
-    patience, late = None, False
-
-    async def _async_handle_timeout(self, timeout, cell=None):
-        self.late = True
-        return await super()._async_handle_timeout(timeout, cell)
+def _late(seconds: float) -> Callable[[], str]:
+    """Tells when the cell that begins now has taken longer by the clock."""
+    began = time.monotonic()
+    return lambda: f"stopped after {seconds:g} s" if time.monotonic() - began > seconds else ""
