@@ -18,7 +18,7 @@ from grading.course import ROOT, need_sandbox
 
 import kdcourse
 from kdcourse.marking import sandbox
-from kdcourse.marking.sandbox import MB, Limits, outputs, seccomp, walls
+from kdcourse.marking.sandbox import MB, Limits, cgroup, hidden, outputs, seccomp, walls, watch
 
 LIMITS = Limits(cell=8, total=20, memory=700 * MB, processes=48, disk=16 * MB, output=2**16, result=4 * MB)
 SECRET = "kdcourse-test-secret"
@@ -247,6 +247,95 @@ def test_without_the_limit_the_same_program_gets_through(name):
     assert "through" in shown(run(BOMBS[name][0], limits=replace(LIMITS, **off)))
 
 
+WORKERS = """
+    import os, time
+    held = b"x" * (200 * 2**20)
+    for _ in range(30):
+        for _ in range(8):
+            if not os.fork():
+                time.sleep(0.06)
+                os._exit(0)
+        for _ in range(8):
+            os.wait()
+    print("through")
+"""
+
+
+def test_memory_that_many_short_processes_share_counts_once():
+    """Together they hold 200 MB; each seems to hold as much, and some end while they are counted."""
+    execution = run(WORKERS, limits=replace(LIMITS, cell=None))
+    assert (shown(execution), execution.stopped) == ("through\n", "")
+
+
+def test_a_process_that_has_ended_holds_nothing():
+    child = subprocess.Popen(["sleep", "60"])
+    process = psutil.Process(child.pid)
+    assert watch._ask(process, watch._share) > 0 and watch._ask(process, watch._resident) > 0
+    child.kill()
+    child.wait()
+    assert watch._ask(process, watch._share) == watch._ask(process, watch._resident) == 0
+
+
+def test_a_greedy_neighbour_costs_a_submission_no_time():
+    greedy = "import os, time\nfor _ in range(40):\n    if not os.fork():\n        while True: pass\ntime.sleep(60)"
+    began, found = time.monotonic(), {}
+    threads = [threading.Thread(target=lambda name=name, source=source: found.update({name: run(
+        source, limits=replace(LIMITS, cell=10, total=15, patience=30))})) for name, source in
+        {"greedy": greedy, "honest": COMPUTE.format(4)}.items()]  # fmt: skip
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert shown(found["honest"]) == "through\n" and found["honest"].stopped == ""
+    assert "seconds of computing" in f"{shown(found['greedy'])} {found['greedy'].stopped}"
+    assert time.monotonic() - began < 200
+
+
+def test_with_the_machine_out_of_memory_nobody_is_to_blame(monkeypatch):
+    monkeypatch.setattr(watch, "RESERVE", 2**60)
+    with pytest.raises(sandbox.SandboxError, match="grade with fewer --jobs"):
+        run("1 + 1")
+
+
+# -- where a machine has control groups
+
+
+@pytest.fixture
+def groups(tmp_path, monkeypatch):
+    """A folder that looks like the kernel's, below which this program runs in `mine/scope`."""
+    (tmp_path / "mine" / "scope").mkdir(parents=True)
+    (tmp_path / "mountinfo").write_text(f"31 23 0:27 / {tmp_path} rw,nosuid - cgroup2 cgroup2 rw\n")
+    (tmp_path / "cgroup").write_text("0::/mine/scope\n")
+    (tmp_path / "mine" / "scope" / "cgroup.subtree_control").write_text("\n")
+    (tmp_path / "mine" / "cgroup.subtree_control").write_text("cpu memory pids\n")
+    monkeypatch.setattr(cgroup, "MOUNTS", tmp_path / "mountinfo")
+    monkeypatch.setattr(cgroup, "OWN", tmp_path / "cgroup")
+    monkeypatch.setattr(cgroup.time, "sleep", lambda seconds: None)
+    return tmp_path
+
+
+def test_a_run_is_put_into_a_group_of_its_own_where_memory_is_handed_on(groups):
+    with cgroup.made(LIMITS) as group:
+        assert group.folder.parent == groups / "mine"
+        assert int((group.folder / "memory.max").read_text()) == LIMITS.memory + LIMITS.disk
+        assert group.take(7) and (group.folder / "cgroup.procs").read_text() == "7"
+        (group.folder / "cpu.stat").write_text("usage_usec 1500000\nuser_usec 1\n")
+        (group.folder / "memory.events").write_text("max 3\noom_kill 0\n")
+        assert (group.computed(), group.overflowed()) == (1.5, False)
+        (group.folder / "memory.events").write_text("max 3\noom_kill 1\n")
+        assert group.overflowed()
+
+
+@pytest.mark.parametrize("own, control", [
+    ("0::/mine/scope\n", "cpu pids\n"), ("0::/../up\n", "memory\n"), ("", "memory\n"),
+])  # fmt: skip
+def test_where_memory_is_not_handed_on_there_is_no_group(groups, own, control):
+    (groups / "cgroup").write_text(own)
+    (groups / "mine" / "cgroup.subtree_control").write_text(control)
+    with cgroup.made(LIMITS) as group:
+        assert group is None
+
+
 @pytest.mark.parametrize("limit", [4 * MB, None])
 def test_what_is_brought_back_is_limited(limit):
     flood = "import os\nfor number in range(8):\n    for name in os.listdir('/proc'):\n        pass"
@@ -274,6 +363,21 @@ def test_a_loop_that_ignores_the_interrupt_ends_the_run_and_keeps_what_was_befor
 def test_a_kernel_that_kills_itself_ends_the_run_and_keeps_what_was_before():
     execution = run("1 + 1", "import os; os.kill(os.getpid(), 9)", "2 + 2")
     assert (shown(execution), 2 in execution.outputs) == ("2", False) and "process ended" in execution.stopped
+
+
+@pytest.mark.parametrize("ending", [
+    "exit()", "quit", "print(1); get_ipython().ask_exit()", "import os\nos._exit(0)",
+    "import asyncio, os\nasyncio.get_event_loop().call_soon(os._exit, 0);",
+])  # fmt: skip
+def test_a_cell_that_ends_its_kernel_is_the_last_that_runs(ending):
+    """However long the kernel takes to end: else it depends on the machine whether others run."""
+    execution = run("1 + 1", ending, "2 + 2")
+    assert (shown(execution), 2 in execution.outputs) == ("2", False) and "process ended" in execution.stopped
+
+
+def test_a_cell_that_only_asks_python_to_end_ends_alone():
+    execution = run("import sys; sys.exit()", "raise SystemExit", "2 + 2")
+    assert (shown(execution, 2), execution.stopped) == ("4", "")
 
 
 def test_a_program_that_ends_the_whole_sandbox_harms_only_itself():
@@ -347,7 +451,7 @@ def test_nothing_that_a_browser_would_run_is_kept():
 # -- the parent
 
 
-def test_it_ends_with_the_grader_even_if_that_is_killed():
+def test_it_ends_with_the_grader_even_if_that_is_killed_and_leaves_no_file(tmp_path):
     script = """
         import nbformat
         from kdcourse.marking.sandbox import Limits, run
@@ -355,7 +459,8 @@ def test_it_ends_with_the_grader_even_if_that_is_killed():
         text = nbformat.writes(nbformat.v4.new_notebook(cells=[cell]))
         run(text, {}, names=[], environment={}, limits=Limits())
     """
-    grader = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)])
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    grader = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], env=environment)
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         family = psutil.Process(grader.pid).children(recursive=True)
@@ -366,6 +471,44 @@ def test_it_ends_with_the_grader_even_if_that_is_killed():
     grader.kill()
     grader.wait()
     assert psutil.wait_procs(family, timeout=10)[1] == []
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_what_a_killed_grader_left_without_walls_is_removed_by_the_next(tmp_path, monkeypatch):
+    monkeypatch.setattr(sandbox.tempfile, "tempdir", str(tmp_path))
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+    for name in (f"kdcourse-{ended.pid}-left", f"kdcourse-{os.getpid()}-used", "kdcourse-notes-mine"):
+        (tmp_path / name).mkdir()
+    with sandbox._folder() as folder:
+        assert folder.is_relative_to(tmp_path)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {f"kdcourse-{os.getpid()}-used", "kdcourse-notes-mine"}
+
+
+# -- files that hide modules
+
+
+@pytest.mark.parametrize("file, module", [
+    ("files/torch.py", "torch"), ("files/numpy/__init__.py", "numpy"), ("files/json.abi3.so", "json"),
+    ("files/kdcourse/__init__.py", "kdcourse"), ("files/mine.py", None), ("files/torch.txt", None),
+    ("files/torch", None),
+    ("files/numpy/core.py", None), ("files/deep/torch.py", None), ("package/torch/random.py", None),
+    ("files/torch.py.ipynb", None), ("files/tor ch.py", None),
+])  # fmt: skip
+def test_a_file_that_hides_a_module_is_known(file, module):
+    found = hidden([file, "package/kdcourse/core.py"])
+    assert list(found.values()) == ([module] if module else [])
+
+
+def test_nothing_that_lies_beside_a_notebook_runs_before_its_first_cell():
+    """So that whatever it does, a verdict can be reached."""
+    ends = b"import os; os._exit(3)"
+    names = ("torch.py", "ipykernel_launcher.py", "pkgutil.py", "ipython_kernel_config.py", "sitecustomize.py",
+             "usercustomize.py", "debugpy.py", "comm/__init__.py", "matplotlib_inline/__init__.py", "IPython.py")
+    files = {f"files/{name}": ends for name in names}
+    execution = run("1 + 1", "import torch", "2 + 2", files=files, warm="import torch")
+    assert (shown(execution), 2 in execution.outputs) == ("2", False) and "process ended" in execution.stopped
 
 
 def test_a_run_can_be_called_off():

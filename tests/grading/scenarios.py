@@ -24,7 +24,8 @@ def changed(notebook: dict, name: str, **changes) -> dict:
 def cases(release: dict) -> dict[str, Case]:
     """By student. `release` is what students got."""
     right = answered(release)
-    return {**honest(release, right), **careless(release, right), **hungry(release), **hostile(release, right)}
+    return {**honest(release, right), **careless(release, right), **hungry(release), **hostile(release, right),
+            **uncounted(release)}  # fmt: skip
 
 
 def honest(release: dict, right: dict) -> dict[str, Case]:
@@ -104,7 +105,7 @@ def hungry(release: dict) -> dict[str, Case]:
     too_long = f"ran past {LIMITS.cell} seconds"
     return {
         "endless": Case(norm("while True: pass"), norm=0, says=(too_long,)),
-        "sleeps": Case(answered(release, before="import time; time.sleep(60)"), says=(too_long,)),
+        "sleeps": Case(answered(release, before="import time; time.sleep(60)"), says=("seconds by the clock",)),
         "stubborn": Case(norm("import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass"), norm=0,
                          says=("could not be interrupted",)),
         "memory": Case(norm("bomb = [0] * 10**10"), norm=0, says=("MemoryError",)),
@@ -200,6 +201,28 @@ for descriptor in range(3, 40):
         "markup": Case(marked, 0, 0),
         "html": Case(answered(release, before=page)),
         "=1+1": Case(right),
+    }  # fmt: skip
+
+
+def uncounted(release: dict) -> dict[str, Case]:
+    """What takes from the machine, or a neighbour, what no limit of a single process counts; and what ends early."""
+    def first(source: str) -> dict:
+        return answered(release, before=source)
+
+    busy = "import os, time\nfor _ in range(40):\n    if not os.fork():\n        while True: pass\ntime.sleep(60)"
+    shared = "import os\nkept = [os.memfd_create('x') for _ in range(9)]\nfor one in kept: os.truncate(one, 2**28)"
+    sockets = "import socket, time\nkept = [socket.socketpair() for _ in range(400)]\ntime.sleep(3)"
+    empty = "import itertools, os\nfor n in itertools.count():\n    os.close(os.open(f'/tmp/home/work/{n}', 64))"
+    loop = "import asyncio, os\nasyncio.get_event_loop().call_soon(os._exit, 0)"
+    return {
+        "exits-politely": Case(first("exit()"), 0, 0, ("stopped in the cell that begins with 'exit()'", "did not run")),
+        "exits-later": Case(first(loop), 0, 0, ("stopped in the cell that begins with 'import asyncio, os'",)),
+        "raises-exit": Case(first("raise SystemExit")),
+        "busy": Case(first(busy), says=("seconds of computing",)),
+        "nameless-files": Case(first(shared)),
+        "segments": Case(first("import ctypes\nctypes.CDLL(None).shmget(0, 2**30, 0o1600)")),
+        "many-sockets": Case(first(sockets), 0, 0, ("more than 512 sockets",)),
+        "many-files": Case(first(empty), 0, 0, ("more than 20000 files",)),
     }  # fmt: skip
 
 

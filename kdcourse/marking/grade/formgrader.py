@@ -13,6 +13,8 @@ POLICY = (
     f"style-src 'self' 'unsafe-inline' {MATHJAX}", f"font-src 'self' data: {MATHJAX}", "img-src data:",
     "connect-src 'self'", "base-uri 'none'", "form-action 'none'",
 )  # fmt: skip
+# an answer stays where it stands: nothing in it lies over the controls, wherever it would be put
+KEPT_IN = ".text_cell_render, .input_area, .output_area { contain: layout paint; overflow: auto; position: relative }"
 
 
 def confine() -> None:
@@ -34,9 +36,13 @@ def confine() -> None:
         whole.set_default_headers(self)
         self.set_header("X-DNS-Prefetch-Control", "off")  # a link tells nobody that it was seen
 
+    def write(self, chunk) -> None:
+        page = isinstance(chunk, str)
+        whole.write(self, chunk.replace("</head>", f"<style>{KEPT_IN}</style></head>", 1) if page else chunk)
+
     def nothing(self, *path):
         raise web.HTTPError(404)
 
     handlers.SubmissionHandler.content_security_policy = property(policy)
-    handlers.SubmissionHandler.set_default_headers = headers
+    handlers.SubmissionHandler.set_default_headers, handlers.SubmissionHandler.write = headers, write
     handlers.SubmissionFilesHandler.get = handlers.SubmissionFilesHandler.head = web.authenticated(nothing)

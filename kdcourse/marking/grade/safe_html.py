@@ -27,7 +27,7 @@ ATTRIBUTES = {"td": ("align", "colspan", "rowspan"), "th": ("align", "colspan", 
 LINK = re.compile(r"(https?://([a-z0-9-]+\.)+(?!(local|localhost|localdomain|internal|lan|home)(?![a-z0-9-]))[a-z]"
                   r"[a-z0-9-]+(:\d+)?([/?#][^\s\\]*)?|mailto:[^\s]*)", re.IGNORECASE)  # fmt: skip
 DATA = re.compile(r"data:image/(?:png|jpe?g|gif|webp);base64,([A-Za-z0-9+/]+=*)", re.IGNORECASE)
-PICTURES = ("PNG", "JPEG", "GIF", "WEBP")
+STARTS = {"png": rb"\x89PNG\r\n\x1a\n", "jpeg": rb"\xff\xd8\xff", "gif": rb"GIF8[79]a", "webp": rb"RIFF....WEBP"}
 QUOTES = re.compile(r"^(?:[ \t]*>){12}", re.MULTILINE)
 OPENED = re.compile(r"<(/?)(?!(?:br|hr|img|input|wbr)\b)[a-z]", re.IGNORECASE)
 # the commands of MathJax 2 that carry an address, a style, an attribute or a font of their own, or load more of them;
@@ -39,7 +39,6 @@ FORMULA = re.compile(
 BOXES = re.compile('<input class="task-list-item-checkbox" type="checkbox" disabled( checked)?/>')
 TAG = re.compile(r"""(<(?:[^<>"']|"[^"]*"|'[^']*')*>)""")
 IMAGE = re.compile(r"""<img((?:[^<>"']|"[^"]*"|'[^']*')*)>""")
-BOX = '<div style="contain: layout paint; overflow: auto; position: relative">{}</div>'  # whatever is in it stays in it
 
 
 @jinja2.pass_context
@@ -59,7 +58,7 @@ def safe_markdown(context, source: str) -> str:
 
 def plain(source: str) -> str:
     """The text as it was written."""
-    return BOX.format(f"<pre>{html.escape(source)}</pre>")
+    return f"<pre>{html.escape(source)}</pre>"
 
 
 def rendered(source: str, attachments: dict[str, dict[str, str]]) -> str:
@@ -83,7 +82,7 @@ def rendered(source: str, attachments: dict[str, dict[str, str]]) -> str:
         shown = ""
     held = {f"picture:{index}": content for index, content in enumerate(found)}
     held |= {f"attachment:{name}": next(iter(data.values())) for name, data in attachments.items()}
-    return BOX.format(_with_pictures(shown, held)) if shown or not text.strip() else plain(text)
+    return _with_pictures(shown, held) if shown or not text.strip() else plain(text)
 
 
 def safe_html(text: str) -> str:
@@ -152,7 +151,7 @@ def _with_pictures(page: str, held: dict[str, str]) -> str:
         data = _data(held.get(source) or held.get(_unquoted(source)) or "")
         if not data:
             return html.escape(f"(a picture that is not shown here: {alt or source or 'without an address'})")
-        return f'<img alt="{html.escape(alt)}" src="{data}" style="max-width: 100%">'
+        return f'<img alt="{html.escape(alt)}" src="{data}">'
 
     return IMAGE.sub(shown, page)
 
@@ -165,15 +164,26 @@ def _unquoted(source: str) -> str:
 
 def _data(content: str) -> str:
     """The address that holds a picture, if the base64 is that of one which a browser can show without harm."""
+    try:
+        decoded = base64.b64decode(content)
+    except ValueError:
+        return ""
+    kind = next((kind for kind, start in STARTS.items() if re.match(start, decoded, re.DOTALL)), "")
+    if not kind or _pixels(decoded) > PIXELS:
+        return ""
+    return f"data:image/{kind};base64,{base64.b64encode(decoded).decode()}"
+
+
+def _pixels(content: bytes) -> int:
+    """How many pixels a picture says it has; 0 if that cannot be read, and a browser would show none."""
     from PIL import Image
 
     try:
-        decoded = base64.b64decode(content)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(decoded), formats=PICTURES) as picture:
-                if picture.width * picture.height > PIXELS:
-                    return ""
-                return f"data:image/{picture.format.lower()};base64,{base64.b64encode(decoded).decode()}"
+            with Image.open(io.BytesIO(content)) as picture:
+                return picture.width * picture.height
+    except Image.DecompressionBombError:
+        return PIXELS + 1
     except Exception:  # none, whatever it is
-        return ""
+        return 0

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from kdcourse.marking.sandbox import cgroup, outputs, seccomp, walls
+from kdcourse.marking.sandbox import cgroup, outputs, seccomp, walls, watch
 from kdcourse.marking.sandbox.base import MB as MB
 from kdcourse.marking.sandbox.base import Execution as Execution
 from kdcourse.marking.sandbox.base import Limits as Limits
@@ -25,7 +25,6 @@ from kdcourse.marking.sandbox.walls import INSIDE as INSIDE
 from kdcourse.marking.sandbox.walls import RUNNER as RUNNER
 from kdcourse.marking.sandbox.walls import seen as seen
 from kdcourse.marking.sandbox.walls import unavailable as unavailable
-from kdcourse.marking.sandbox.watch import watch
 
 STARTING = threading.Lock()
 BUSY: dict[int, int] = {}  # how many runs a core has
@@ -60,7 +59,7 @@ def run(
         else:
             core, group = stack.enter_context(_core()), stack.enter_context(cgroup.made(limits))
             process = _walled({**walls.given(notebook, **orders), **files}, core, limits, hide)
-        said, why = watch(process, limits, stop=stop or threading.Event(), group=group)
+        said, why = watch.watch(process, limits, stop=stop or threading.Event(), group=group)
     execution = outputs.understood(said, names, why)
     if execution is None:
         raise SandboxError(f"a notebook could not be started: {why or 'its process ended at once'}")

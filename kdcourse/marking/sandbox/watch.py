@@ -167,28 +167,24 @@ def _ask(process: psutil.Process, what) -> float:
 
 def _resident(process: psutil.Process) -> int:
     """Bytes that are mapped, with the tables that say where: they can be larger than what is there."""
-    for line in _lines(process, "status", "VmPTE:"):
-        return process.memory_info().rss + int(line.split()[1]) * 1024
-    return process.memory_info().rss
+    return process.memory_info().rss + _kilobytes(process, "status", "VmPTE:") * 1024
 
 
 def _share(process: psutil.Process) -> int:
     """The same with each page divided by the number of those who share it; all of it, if it hides that."""
     try:
-        shared = sum(int(line.split()[1]) * 1024 for line in _lines(process, "smaps_rollup", "Pss:"))
+        return (_kilobytes(process, "smaps_rollup", "Pss:") + _kilobytes(process, "status", "VmPTE:")) * 1024
     except PermissionError:
         return _resident(process)
-    tables = sum(int(line.split()[1]) * 1024 for line in _lines(process, "status", "VmPTE:"))
-    return shared + tables
 
 
-def _lines(process: psutil.Process, file: str, start: str) -> list[str]:
-    """The lines of a file about a process that begin so; of one that has ended, none."""
+def _kilobytes(process: psutil.Process, file: str, start: str) -> int:
+    """A number from a file about a process, in the line that begins so; of one that has ended, 0."""
     try:
-        text = Path(f"/proc/{process.pid}/{file}").read_text()
+        lines = Path(f"/proc/{process.pid}/{file}").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):
-        return []
-    return [line for line in text.splitlines() if line.startswith(start)]
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith(start)), 0)
 
 
 def _end(process: subprocess.Popen) -> None:
