@@ -77,11 +77,14 @@ def parser() -> argparse.ArgumentParser:
     releasing.add_argument("assignment")
     grading = commands.add_parser("grade", help="instructors: grade a folder of submissions")
     grading.add_argument("assignment")
-    grading.add_argument("submissions", type=Path, help="a folder with one file or one folder per student")
+    grading.add_argument("submissions", type=Path, help="a folder with one file or one folder per student, or a zip")
     grading.add_argument("--student", metavar="ID", help="only this one, and again if it was graded before")
     grading.add_argument("--jobs", type=int, metavar="N", help="how many at a time (by default one for each core)")
     grading.add_argument("--unsafe", action="store_true",
                          help="run submissions as programs of yours: no sandbox, all your rights")
+    grading.add_argument("--roster", type=Path, metavar="CSV", help="who is in the class, as your LMS exports it")
+    grading.add_argument("--question", default="", metavar="CHECK", help="judge this one anew, and no other")
+    grading.add_argument("--similar", action="store_true", help="list pairs of hand-ins that have much in common")
     return whole
 
 
@@ -164,7 +167,8 @@ def grade(chosen: argparse.Namespace) -> int:
     except ImportError as error:
         raise ValueError(f'{error.name} is missing; run: pip install -e ".[grade]"') from error
     return grading.grade(chosen.assignment, chosen.submissions, course=files.course_folder(Path.cwd()),
-                         jobs=chosen.jobs, student=chosen.student, unsafe=chosen.unsafe)
+                         jobs=chosen.jobs, student=chosen.student, unsafe=chosen.unsafe, people=chosen.roster,
+                         question=chosen.question, alike=chosen.similar)
 
 
 def examine(chosen: argparse.Namespace) -> int:

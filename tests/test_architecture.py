@@ -17,7 +17,7 @@ FLOORS = {
         ("distillers", "viz"),
         ("train",),
         ("sweep", "procedures", "widgets", "once", "worksheets",
-         "marking.record", "marking.runner", "marking.__init__"),
+         "marking.record", "marking.notebook", "marking.runner", "marking.__init__"),
         ("study", "marking.judges"),
         ("marking.checks", "marking.sandbox"),
         ("marking.student", "marking.release", "marking.grade"),

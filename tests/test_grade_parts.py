@@ -14,24 +14,25 @@ import pytest
 from grading.course import DOUBLE, answered, cell, own, solved, write
 
 from kdcourse.marking.grade import base, verdicts
-from kdcourse.marking.grade.collect import EXTRAS, Submission, collect, grade_ids, identifier
-from kdcourse.marking.grade.mend import mend
+from kdcourse.marking.grade.collect import EXTRAS, Submission, collect, identifier
 from kdcourse.marking.grade.safe_html import safe_html, safe_markdown
 from kdcourse.marking.grade.table import table
+from kdcourse.marking.notebook import mend
 from kdcourse.marking.sandbox import Execution
 
 RELEASED = solved()
-IDS = grade_ids(RELEASED)
 
 
 # -- who handed in
 
 
 @pytest.mark.parametrize("names", [
-    ("jdoe", "JDoe", "jdoe_01_vanilla_kd", "01_vanilla_kd-jdoe", "01_Vanilla_KD jdoe"),
-    ("Anna Müller", "anna müller", "Anna  Mu\u0308ller", "Anna Müller - 01_vanilla_kd"),
-    ("Zoë_123456_assignsubmission_file_", "Zoë_123456_assignsubmission_file_My work", "zoë_123456_assignsubmission_x"),
-    ("doejane_12345_678901_kd", "doejane_LATE_12345_678999_kd-1"),
+    ("jdoe", "jdoe.ipynb", "jdoe_01_vanilla_kd.ipynb", "01_vanilla_kd-jdoe", "01_Vanilla_KD jdoe", "jdoe.ipynb.txt"),
+    ("Anna Müller", "Anna  Mu\u0308ller", "Anna Müller - 01_vanilla_kd"),
+    ("Zoë_123456_assignsubmission_file_", "Zoë_98_assignsubmission_file_My work.ipynb", "Zoë",
+     "Zoë_98_assignsubmission_onlinetext"),
+    ("doejane_12345_678901_kd.ipynb", "doejane_LATE_12345_678999_kd-1.ipynb", "doejane_12345_text.html"),
+    ("HW 1_s123_attempt_2024-05-02-12-30-00_kd.ipynb", "Two_s123_attempt_2024-06-02-12-30-00.txt", "s123"),
 ])  # fmt: skip
 def test_one_student_has_one_identifier_under_all_these_names(names):
     assert len({identifier(name, "01_vanilla_kd") for name in names}) == 1
@@ -55,8 +56,18 @@ def test_different_students_have_different_identifiers():
         "anna",
     ]
     names += [
-        "Kim_111111_assignsubmission_file_",
-        "Kim_222222_assignsubmission_file_",
+        "Kim Lee_111111_assignsubmission_file_",
+        "kim_111111_222222_kd.ipynb",
+        "kim_111112_222222_kd.ipynb",
+        "Lee",
+        "lee",
+        "LEE",
+        "john.smith",
+        "john",
+        "Аnna",
+        "zoe-2752",
+        identifier("Zoe"),
+        identifier(identifier("Zoe")),
         "🎓",
         "../x",
         "x",
@@ -80,7 +91,7 @@ def test_an_identifier_is_safe_as_the_name_of_a_folder():
 def hand_in(folder: Path, **names) -> dict[str, Submission]:
     for name, content in names.items():
         write(folder / "in" / name.replace("__", "/").replace("DOT", "."), content)
-    return {one.student: one for one in collect(folder / "in", "tiny", IDS)}
+    return {one.student: one for one in collect(folder / "in", "tiny", RELEASED)}
 
 
 def test_files_and_folders_are_collected_and_system_files_are_not(tmp_path):
@@ -91,7 +102,7 @@ def test_files_and_folders_are_collected_and_system_files_are_not(tmp_path):
 
 
 def test_a_notebook_with_another_ending_is_found_if_there_is_no_other(tmp_path):
-    assert hand_in(tmp_path, **{"annaDOTipynbDOTtxt": RELEASED})["anna-ipynb-" + identifier("anna.ipynb")[-4:]].notebook
+    assert hand_in(tmp_path, annaDOTipynbDOTtxt=RELEASED)["anna"].notebook
 
 
 @pytest.mark.parametrize("content, why", [
@@ -115,7 +126,7 @@ def test_links_and_pipes_are_not_followed(tmp_path):
     (folder / "data").symlink_to(tmp_path)
     os.mkfifo(folder / "pipe.ipynb")
     (tmp_path / "in" / "ben.ipynb").symlink_to(secret)
-    found = {one.student: one for one in collect(tmp_path / "in", "tiny", IDS)}
+    found = {one.student: one for one in collect(tmp_path / "in", "tiny", RELEASED)}
     assert [one.notebook for one in found.values()] == [None] * len(found) and all(
         one.rejected for one in found.values()
     )
@@ -302,13 +313,13 @@ def test_the_table_is_sorted_complete_and_free_of_formulas():
     cells = {"double": score(2), "why": score(None, needs=True), "essay": score(0, manual=3.5)}
     row = {"student": "anna", "name": "=cmd()", "late": 9000, "cells": cells,
            "verdicts": {"double": {"message": "-1\nand more"}}, "total": 5.5, "max": 10.0,
-           "notes": ["one", "@two"]}  # fmt: skip
+           "notes": ["one", "@two"], "seen": "2024-05-02 12:00 UTC"}  # fmt: skip
     lines = list(csv.reader(io.StringIO(table([row], ("double",)))))
     assert dict(zip(*lines, strict=True)) == {
         "student": "anna", "handed in as": "'=cmd()", "double points": "2", "double message": "'-1 and more",
         "essay points": "3.5", "why points": "", "automatic": "2", "by hand": "3.5", "total": "5.5",
         "maximum": "10", "to mark by hand": "why",
-        "hours late": "2.5", "notes": "one; @two",
+        "hours late": "2.5", "first seen": "2024-05-02 12:00 UTC", "notes": "one; '@two",
     }  # fmt: skip
 
 

@@ -80,12 +80,12 @@ def careless(release: dict, right: dict) -> dict[str, Case]:
     )
     cell(broken, "norm")["metadata"]["nbgrader"]["grade_id"] = ["norm"]
     return {
-        "deleted": Case(deleted, says=("setup had been deleted", "norm had been deleted", "why had been deleted")),
-        "twice": Case(twice, double=2, says=("double-answer was there 2 times",)),
-        "split": Case(split, says=("double was there 2 times", "why was there 2 times: the parts were joined")),
+        "deleted": Case(deleted, says=("setup was deleted", "norm was deleted", "why was deleted")),
+        "twice": Case(twice, double=2, says=("double-answer is there 2 times",)),
+        "split": Case(split, says=("double is there 2 times", "why is there 2 times: the parts were joined")),
         "unmarked": Case(unmarked),
-        "moved": Case(moved, says=("double had been deleted",)),
-        "tampered": Case(tampered, says=("double is not the student's to change",)),
+        "moved": Case(moved, says=("double was deleted",)),
+        "tampered": Case(tampered, says=("double was changed: it is not the student's to change",)),
         "broken": Case(broken),
         "note": Case("I could not finish, sorry.", 0, 0, ("not a notebook",)),
         "nothing": Case("", 0, 0, ("empty",)),

@@ -9,17 +9,18 @@ import functools
 import json
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 
 from tqdm import tqdm
 
+from kdcourse.marking import notebook as notebooks
 from kdcourse.marking import sandbox
-from kdcourse.marking.grade import gradebook, progress, verdicts
+from kdcourse.marking.grade import gradebook, progress, roster, similar, verdicts
 from kdcourse.marking.grade.base import GradingError as GradingError
-from kdcourse.marking.grade.base import Place, digest, fingerprint, write
-from kdcourse.marking.grade.collect import Submission, collect, grade_ids
-from kdcourse.marking.grade.mend import mend
+from kdcourse.marking.grade.base import Place, digest, fingerprint, graded, number, shown, write
+from kdcourse.marking.grade.collect import Submission, collect, opened
 from kdcourse.marking.grade.runs import PACKAGE, Grading
 from kdcourse.marking.grade.safe_html import safe_markdown as safe_markdown
 from kdcourse.marking.grade.table import table
@@ -44,32 +45,61 @@ def run_and_judge(notebook, resources):
 
 def grade(assignment: str, submissions: Path, *, course: Path, jobs: int | None = None, student: str | None = None,
           unsafe: bool = False, limits: Limits | None = None, checks: ModuleType | None = None,
-          package: Path = PACKAGE) -> int:  # fmt: skip
-    """Grade a folder of submissions, or one `student` of it once more. Returns 0, 1 if one could not be graded, 130 if
-    interrupted.
+          package: Path = PACKAGE, people: Path | None = None, question: str = "",
+          alike: bool = False) -> int:  # fmt: skip
+    """Grade a folder or zip of submissions, or one `student` of it once more, or one `question` alone. Returns 0, 1 if
+    one could not be graded, 130 if interrupted.
 
     What is done is not done again, and marks and comments given by hand stay. Everything is written below
-    `course/grading`: the gradebook, the feedback, and `ASSIGNMENT.csv`. `checks` and `package` are those of the course
-    unless a test brings its own. Raises ValueError, or GradingError, if it cannot begin.
+    `course/grading`: the gradebook, the feedback, `ASSIGNMENT.csv`, the marks that changed, with a roster of `people`
+    the table that its LMS imports, and if asked which hand-ins are `alike`. `checks` and `package` are those of the
+    course unless a test brings its own. Raises ValueError, or GradingError, if it cannot begin.
     """
     if checks is None:
         from kdcourse.marking import checks
     if assignment not in checks.ASSIGNMENTS:
         raise ValueError(f"there is no assignment {assignment!r}; choose one of: {', '.join(checks.ASSIGNMENTS)}")
+    if question and question not in checks.ASSIGNMENTS[assignment]:
+        known = ", ".join(checks.ASSIGNMENTS[assignment])
+        raise ValueError(f"{assignment} has no check {question!r}; choose one of: {known}")
     grading = Grading(Place(course.resolve(), assignment), checks, limits or Limits(), unsafe, package.resolve())
-    if unsafe:
+    _guarded(grading, course)
+    known = roster.read(people) if people else None
+    grading.people = tuple(person.student for person in known.people) if known else ()
+    try:
+        with progress.alone(grading.place):
+            released = _prepared(grading)
+            gradebook.free(grading.place)
+            with opened(submissions.resolve(), grading.place.scratch) as (folder, left_out):
+                for note in left_out:
+                    print(note, file=sys.stderr)
+                found = collect(folder, assignment, released, roster=known, scratch=grading.place.scratch)
+                found = _wanted(found, student, submissions)
+                before = gradebook.marks(grading.place)
+                status = _grade(grading, found, released, jobs, again=student is not None, question=question)
+            _told(grading, before, released, known, alike)
+            return status
+    except OSError as error:
+        raise GradingError(f"grading cannot go on: {error}. What is done is kept; run the command again") from error
+
+
+def _wanted(found: list[Submission], student: str | None, submissions: Path) -> list[Submission]:
+    """All submissions, or those of one student."""
+    chosen = [one for one in found if student is None or student in (one.student, *one.entries)]
+    if not chosen:
+        everybody = ", ".join(one.student for one in found)
+        raise ValueError(f"no {student!r} in {submissions}; choose one of: {everybody}")
+    return chosen
+
+
+def _guarded(grading: Grading, course: Path) -> None:
+    """Say what --unsafe means; without it, raise GradingError where there is no sandbox."""
+    if grading.unsafe:
         print(UNSAFE, file=sys.stderr)
     elif why := sandbox.unavailable():
         raise GradingError(f"{why}\nWithout it there is only --unsafe, which runs submissions as programs of yours.")
     elif sandbox.seen(grading.place.course):
         raise GradingError(f"{course} lies in the Python environment, which submissions can see: move the course")
-    with progress.alone(grading.place):
-        released = _prepared(grading)
-        found = collect(submissions.resolve(), assignment, grade_ids(released))
-        if student is not None and not (chosen := [one for one in found if student in (one.student, *one.entries)]):
-            everybody = ", ".join(one.student for one in found)
-            raise ValueError(f"no {student!r} in {submissions}; choose one of: {everybody}")
-        return _grade(grading, found if student is None else chosen, released, jobs, again=student is not None)
 
 
 def _prepared(grading: Grading) -> dict:
@@ -81,7 +111,7 @@ def _prepared(grading: Grading) -> dict:
     if progress.remembered(place, ".").get("source") != source or not place.notebook("release").exists():
         gradebook.prepare(place)
     released = json.loads(place.notebook("release").read_text(encoding="utf-8"))
-    cells = {cell["metadata"]["nbgrader"]["grade_id"] for cell in released["cells"] if verdicts.automatic(cell)}
+    cells = {notebooks.mark(cell)["grade_id"] for cell in released["cells"] if notebooks.is_check(cell)}
     if cells != set(grading.names):
         differing = ", ".join(sorted(cells ^ set(grading.names)))
         raise GradingError(f"cells and checks of {place.assignment} differ: {differing}")
@@ -89,21 +119,25 @@ def _prepared(grading: Grading) -> dict:
     return released
 
 
-def _grade(grading: Grading, found: list[Submission], released: dict, jobs: int | None, *, again: bool) -> int:
+def _grade(grading: Grading, found: list[Submission], released: dict, jobs: int | None, *, again: bool,
+           question: str) -> int:  # fmt: skip
     place, failed, wanted = grading.place, {}, {}
     code = digest(fingerprint(grading.package), progress.remembered(place, ".")["source"], repr(grading.limits))
     for one in found:
         try:
             handed = _submit(place, one, released)
-        except OSError as error:  # a file that may not be read, for example
-            failed[one.student] = str(error)
+        except Exception as error:  # a file that may not be read, for example: it is one student's alone
+            failed[one.student] = str(error) or type(error).__name__
             continue
         wanted[one.student] = {"handed": handed, "key": digest(handed, code, str(grading.unsafe))}
         if again:
             grading.kept(one.student).forget()
             progress.remember(place, one.student, key="")
     before = {name: progress.remembered(place, name) for name in wanted}
-    todo = [name for name in wanted if before[name].get("key") != wanted[name]["key"]]
+    same = {name for name in wanted if before[name].get("handed") == wanted[name]["handed"]}
+    if question:  # the other marks of these stay as they are, and are not said to be those of the present checks
+        grading.only.update({name: question for name in same})
+    todo = [name for name in wanted if before[name].get("key") != wanted[name]["key"] or name in grading.only]
     quiet = bool(os.environ.get("KDCOURSE_QUIET")) or not todo
     bar = tqdm(total=len(todo), desc=place.assignment, unit="student", disable=quiet)
     pool, done = concurrent.futures.ThreadPoolExecutor(jobs or os.cpu_count() or 1), 0
@@ -113,10 +147,10 @@ def _grade(grading: Grading, found: list[Submission], released: dict, jobs: int 
             name = waiting[future]
             try:
                 future.result()
-                same = before[name].get("handed") == wanted[name]["handed"]
                 step = functools.partial(verdicts.run_and_judge, grading=grading)
-                gradebook.autograde(place, name, step, keep=same)
-                progress.remember(place, name, **wanted[name])
+                gradebook.autograde(place, name, step, keep=name in same)
+                if name not in grading.only:
+                    progress.remember(place, name, **wanted[name])
             except Exception as error:  # one that cannot be graded, by no fault of the student, keeps no other from it
                 failed[name] = str(error) or type(error).__name__
             done += 1
@@ -134,21 +168,26 @@ def _grade(grading: Grading, found: list[Submission], released: dict, jobs: int 
 
 def _submit(place: Place, one: Submission, released: dict) -> str:
     """Put a submission, mended, where nbgrader looks for it; returns a digest of what lies there."""
-    notebook, notes = mend(one.notebook or released, released)
+    notebook, notes = notebooks.mend(one.notebook or released, released)
+    when, seen, said = 0.0, "", []
+    if one.notebook is not None:
+        when, seen, said = progress.time_of(place, one.student, one.notebook, one.extras, one.time)
     noticed = [f"nothing could be graded: {one.rejected}"] if one.rejected else []
-    about = {"name": ", ".join(one.entries), "notes": [*noticed, *one.notes, *notes], "rejected": one.rejected}
-    notebook["metadata"]["kdcourse"] = about
-    return progress.submit(place, one.student, notebook, one.extras, one.time)
+    notebook["metadata"]["kdcourse"] = {
+        "name": ", ".join(one.entries), "notes": [*noticed, *one.notes, *said, *notes],
+        "rejected": one.rejected, "seen": seen,
+    }  # fmt: skip
+    return progress.submit(place, one.student, notebook, one.extras, when)
 
 
 def _report(grading: Grading, failed: dict[str, str]) -> None:
     """Feedback for those whose marks changed, the CSV of all, and a few lines about what was noticed."""
     place, rows = grading.place, []
     for student, row in gradebook.marks(place).items():
-        about = progress.graded(place, student)
+        about = graded(place, student)
         if not about:
             continue
-        rows.append({**row, **about, "student": student})
+        rows.append({"seen": "", **row, **about, "student": student})
         print_ = digest(json.dumps(row), json.dumps(about), progress.remembered(place, student).get("key", ""))
         page = place.step("feedback", student) / f"{place.assignment}.html"
         if progress.remembered(place, student).get("feedback") != print_ or not page.exists():
@@ -157,11 +196,57 @@ def _report(grading: Grading, failed: dict[str, str]) -> None:
                 progress.remember(place, student, feedback=print_)
             except GradingError as error:
                 failed[student] = str(error)
-    path = place.grading / f"{place.assignment}.csv"
-    write(path, table(rows, grading.names))
-    for row in rows:
+    done, path = len(rows), place.grading / f"{place.assignment}.csv"
+    rows += _absent(grading, {row["student"] for row in rows} | set(failed))
+    write(path, table(sorted(rows, key=lambda row: row["student"]), grading.names))
+    for row in rows[:done]:
         for note in row["notes"]:
-            print(f"{row['student']}: {note}")
+            print(shown(f"{row['student']}: {note}"))
     for student, why in failed.items():
-        print(f"{student} could not be graded, run the command again: {why}", file=sys.stderr)
-    print(f"{len(rows)} graded: {path}; feedback in {place.grading / 'feedback'}")
+        print(f"{student} could not be graded, run the command again: {_lines(why)}", file=sys.stderr)
+    print(f"{done} graded: {path}; feedback in {place.grading / 'feedback'}")
+
+
+def _absent(grading: Grading, there: set[str]) -> list[dict]:
+    """The rows of those who are known to the gradebook or the roster and have handed in nothing."""
+    known, most = gradebook.everybody(grading.place)
+    nothing = {"name": "", "late": None, "seen": "", "verdicts": {}, "cells": {}, "total": 0.0, "max": most,
+               "notes": ["nothing was handed in"]}  # fmt: skip
+    return [{**nothing, "student": student} for student in sorted({*known, *grading.people} - there)
+            if not grading.place.notebook("submitted", student).exists()]  # fmt: skip
+
+
+def _told(grading: Grading, before: dict, released: dict, known: roster.Roster | None, alike: bool) -> None:
+    """Write what was asked for beside the marks: which of them changed, what the LMS imports, who wrote alike."""
+    place, after = grading.place, gradebook.marks(grading.place)
+    _changes(place, before, after)
+    if known is not None:
+        totals = {student: row["total"] for student, row in after.items() if graded(place, student)}
+        if made := known.export(place.assignment, totals, gradebook.everybody(place)[1]):
+            write(place.grading / made[0], made[1])
+            print(f"for import: {place.grading / made[0]}")
+    if alike:
+        paths = {student: place.notebook("submitted", student) for student in after}
+        handed = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in paths.items() if path.exists()}
+        path = place.grading / f"{place.assignment}.similar.csv"
+        write(path, similar.report(pairs := similar.similar(handed, released)))
+        print(f"{len(pairs)} pairs to look at: {path}")
+
+
+def _changes(place: Place, before: dict, after: dict) -> None:
+    """Add the marks that are others now than before to the list of all that ever changed."""
+    changed = []
+    for student in sorted(before.keys() & after.keys()):
+        new = after[student]["cells"]
+        changed += [f"{student},{name},{number(cell['score'])},{number(new[name]['score'])}\n"
+                    for name, cell in before[student]["cells"].items()
+                    if name in new and new[name]["score"] != cell["score"]]  # fmt: skip
+    if changed:
+        path, now = place.grading / f"{place.assignment}.changes.csv", f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
+        lines = path.read_text(encoding="utf-8") if path.exists() else "when (UTC),student,question,before,after\n"
+        write(path, lines + "".join(f"{now},{line}" for line in changed))
+        print(f"{len(changed)} marks changed: {path}")
+
+
+def _lines(text: str) -> str:
+    return "\n".join(shown(line) for line in text.splitlines())

@@ -6,6 +6,7 @@ nbgrader is imported only here, and inside functions: it is wanted by instructor
 import contextlib
 import logging
 import os
+import sqlite3
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 from kdcourse.marking.grade.base import GradingError, Place
 
 CONFIGURATION = "nbgrader_config.py"
+PATIENCE = 5  # seconds to wait for another program that writes the gradebook
 
 
 @contextlib.contextmanager
@@ -125,10 +127,10 @@ def feedback(place: Place, student: str) -> None:
 
 def marks(place: Place, student: str = "") -> dict[str, dict]:
     """By student (all, or one) what the gradebook says: total, and by cell the scores and what is open."""
-    from nbgrader.api import MissingEntry
-
     found = {}
-    with opened(place) as book:
+    with _nbgrader("reading the gradebook"), opened(place) as book:
+        from nbgrader.api import MissingEntry
+
         try:
             submissions = book.find_assignment(place.assignment).submissions
         except MissingEntry:
@@ -141,11 +143,31 @@ def marks(place: Place, student: str = "") -> dict[str, dict]:
                 comments += [(comment.name, comment.comment) for comment in notebook.comments]
                 for grade in notebook.grades:
                     cells[grade.name] = {
-                        "auto": grade.auto_score, "manual": grade.manual_score, "max": grade.max_score,
-                        "score": grade.score, "open": grade.needs_manual_grade,
+                        "auto": grade.auto_score, "manual": grade.manual_score, "extra": grade.extra_credit or 0.0,
+                        "max": grade.max_score, "score": grade.score, "open": grade.needs_manual_grade,
                     }  # fmt: skip
+            penalty = submission.late_submission_penalty or 0.0
             found[submission.student.id] = {
-                "total": submission.score, "max": submission.max_score, "late": submission.total_seconds_late,
+                "total": max(0.0, submission.score - penalty), "penalty": min(penalty, submission.score),
+                "max": submission.max_score, "late": submission.total_seconds_late,
                 "cells": dict(sorted(cells.items())), "comments": sorted(comments, key=str),
             }  # fmt: skip
     return dict(sorted(found.items()))
+
+
+def everybody(place: Place) -> tuple[list[str], float]:
+    """The students that the gradebook knows, and the assignment's points."""
+    with _nbgrader("reading the gradebook"), opened(place) as book:
+        return sorted(one.id for one in book.students), book.find_assignment(place.assignment).max_score
+
+
+def free(place: Place) -> None:
+    """Raises GradingError if the gradebook cannot be written: better now than after every submission has run."""
+    path = place.grading / "gradebook.db"
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=PATIENCE)) as database:
+            database.execute("begin immediate")
+            database.rollback()
+    except sqlite3.Error as error:
+        raise GradingError(f"{path} cannot be written ({error}): end the program that uses it, or look at its rights, "
+                           "and run this again") from error  # fmt: skip

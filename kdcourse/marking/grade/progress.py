@@ -7,17 +7,25 @@ import contextlib
 import json
 import shutil
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from kdcourse.marking.grade.base import GradingError, Place, digest, fingerprint, packed, write
+from kdcourse.marking import sandbox
+from kdcourse.marking.grade.base import GradingError, Place, content, digest, fingerprint, packed, write
+from kdcourse.marking.notebook import MB
+
+LARGEST = 64 * MB  # of a file beside a notebook
 
 
 @contextlib.contextmanager
 def alone(place: Place) -> Iterator[None]:
-    """Only one process at a time writes a gradebook. Raises GradingError while another does."""
-    place.grading.mkdir(parents=True, exist_ok=True)
-    with open(place.grading / "lock", "w") as file:
+    """Only one process at a time writes a gradebook. Raises GradingError while another does, or if nobody can."""
+    with contextlib.ExitStack() as stack:
+        try:
+            place.grading.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(open(place.grading / "lock", "w"))
+        except OSError as error:
+            raise GradingError(f"{place.grading} cannot be written to ({error.strerror}): change its rights") from error
         with contextlib.suppress(ImportError):  # not on Windows
             import fcntl
 
@@ -25,7 +33,50 @@ def alone(place: Place) -> Iterator[None]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 raise GradingError(f"another kdcourse grade writes to {place.grading}: wait for its end") from error
+        _sweep(place)
         yield
+        shutil.rmtree(place.scratch, ignore_errors=True)
+
+
+def _sweep(place: Place) -> None:
+    """Remove what a process left that was killed: files half written, and folders with students' code."""
+    shutil.rmtree(place.scratch, ignore_errors=True)
+    for path in [*place.grading.rglob(".partial-*"), *place.grading.glob(".gradebook-*.db")]:
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+    sandbox.clear_up()
+
+
+def time_of(place: Place, student: str, notebook: dict, extras: dict[str, Path],
+            time: float) -> tuple[float, str, list[str]]:  # fmt: skip
+    """When a submission was handed in, when it was first seen, and what is to be said of that; `time` is its file's.
+
+    A file's time can be set to anything. So it is noted when each content was first collected, and said if a file is
+    dated before the day on which another content was here.
+    """
+    handed = digest(json.dumps(notebook, sort_keys=True), *(part for name, path in sorted(extras.items())
+                                                            for part in (name, content(path, LARGEST))))  # fmt: skip
+    path, now = place.seen(student), datetime.now(UTC)
+    seen = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if handed not in seen:
+        seen[handed] = now.isoformat(timespec="seconds")
+        write(path, json.dumps(seen, indent=1, sort_keys=True))
+    first = datetime.fromisoformat(seen[handed])
+    earlier = [moment for moment in map(datetime.fromisoformat, seen.values()) if moment < first]
+    try:
+        dated = datetime.fromtimestamp(time, UTC)
+    except (ValueError, OverflowError, OSError):
+        dated = None
+    if dated is None or not datetime(2000, 1, 1, tzinfo=UTC) < dated < now + timedelta(days=1):
+        note = f"its file has no date of a hand-in: what counts is {_said(first)}, when it was first seen"
+        return first.timestamp(), _said(first), [note]
+    if not earlier or dated >= max(earlier):
+        return time, _said(first), []
+    note = f"this content was first seen on {_said(first)}, after another of {_said(max(earlier))}, but its file is"
+    return time, _said(first), [f"{note} dated {_said(dated)}: was its time put back?"]
+
+
+def _said(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
 def submit(place: Place, student: str, notebook: dict, extras: dict[str, Path], time: float) -> str:
@@ -36,9 +87,9 @@ def submit(place: Place, student: str, notebook: dict, extras: dict[str, Path], 
     the rights of the marker who opens it.
     """
     text = json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True).encode()
-    beside = packed({name: path.read_bytes() for name, path in extras.items()})
-    path, archive = place.notebook("submitted", student), place.beside(student)
-    folder = path.parent
+    beside = packed({name: content(path, LARGEST) for name, path in extras.items()})
+    folder, path = place.step("submitted", student), place.notebook("submitted", student)
+    archive = place.beside(student)
     there = {entry.relative_to(folder).as_posix(): entry for entry in folder.rglob("*") if entry.is_file()}
     same = there.keys() - {"timestamp.txt"} == {path.name} and path.read_bytes() == text
     if not (same and archive.exists() and archive.read_bytes() == beside):
@@ -60,13 +111,6 @@ def remembered(place: Place, name: str) -> dict:
 def remember(place: Place, name: str, **facts: str) -> None:
     """Note facts under a name, beside those already there."""
     write(_path(place, name), json.dumps(remembered(place, name) | facts, indent=1, sort_keys=True))
-
-
-def graded(place: Place, student: str) -> dict:
-    """What a graded notebook says about itself: `name`, `notes`, `verdicts`; empty if it was not graded this way."""
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        return json.loads(place.notebook("autograded", student).read_text(encoding="utf-8"))["metadata"]["kdcourse"]
-    return {}
 
 
 def _path(place: Place, name: str) -> Path:

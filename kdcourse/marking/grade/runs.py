@@ -16,7 +16,8 @@ from pathlib import Path
 from types import ModuleType
 
 from kdcourse.marking import sandbox
-from kdcourse.marking.grade.base import Place, digest, files, unpacked, write
+from kdcourse.marking.grade.base import Place, digest, files, graded, unpacked, write
+from kdcourse.marking.record import Verdict
 from kdcourse.marking.sandbox import Execution, Limits
 
 PACKAGE = Path(__file__).parents[2]
@@ -66,6 +67,8 @@ class Grading:
     unsafe: bool = False
     package: Path = PACKAGE
     stop: threading.Event = field(default_factory=threading.Event)
+    people: tuple[str, ...] = ()  # the students of the roster
+    only: dict[str, str] = field(default_factory=dict)  # by student: the one question that is judged
 
     def __deepcopy__(self, memo: dict) -> "Grading":
         return self  # nbgrader copies its configuration, which holds this
@@ -79,6 +82,12 @@ class Grading:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(self.checks.ASSIGNMENTS[self.place.assignment])
+
+    def before(self, student: str) -> dict[str, Verdict]:
+        """The verdicts that stay as they are, because another question alone is judged."""
+        found = graded(self.place, student).get("verdicts", {}) if student in self.only else {}
+        return {name: Verdict(one["points"] / one["max"] if one["max"] else 0.0, one["message"])
+                for name, one in found.items() if name != self.only[student]}  # fmt: skip
 
     def kept(self, student: str) -> Kept:
         """Where the execution of a student's submission is, or will be."""
@@ -103,13 +112,25 @@ class Grading:
             return Execution()
         kept = self.kept(student)
         if kept.load() is None:
-            content = {f"files/{name}": content for name, content in self.beside(student).items()}
-            kept.save(sandbox.run(
-                text, content | self.modules, names=self.names, limits=self.limits,
-                environment={"KDCOURSE_GRADING_SEED": str(kept.seed)}, warm="import torch",
-                hide=[self.package] if sandbox.seen(self.package) else [], unsafe=self.unsafe, stop=self.stop,
-            ))  # fmt: skip
+            beside = {f"files/{name}": content for name, content in self.beside(student).items()}
+            kept.save(self._run(text, beside, kept.seed))
         return kept.load()
+
+    def _run(self, text: str, beside: dict[str, bytes], seed: int) -> Execution:
+        """Run a notebook. If it cannot even be started, and one without the files beside it can, they are to blame."""
+        run = functools.partial(
+            sandbox.run, names=self.names, limits=self.limits, environment={"KDCOURSE_GRADING_SEED": str(seed)},
+            warm="import torch", hide=[self.package] if sandbox.seen(self.package) else [], unsafe=self.unsafe,
+            stop=self.stop,
+        )  # fmt: skip
+        try:
+            return run(text, beside | self.modules)
+        except sandbox.SandboxError:
+            given = {f"files/{name}" for name in files(self.place.step("release"))}
+            if self.stop.is_set() or not set(beside) - given:
+                raise
+            run(json.dumps({**json.loads(text), "cells": []}), self.modules)
+            return Execution(stopped="with the files beside it, Python ends before the first cell")
 
     def beside(self, student: str) -> dict[str, bytes]:
         """The files that the notebook finds beside it: the student's, and over them the assignment's."""

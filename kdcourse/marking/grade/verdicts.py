@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from kdcourse.marking.notebook import is_check
 from kdcourse.marking.sandbox import Execution, hidden
 
 COLOURED = 20_000  # characters of a code cell, and five times as many of a notebook, in the colours of Python
@@ -34,8 +35,10 @@ def run_and_judge(notebook, resources, *, grading):
     hides = [f"{file}, beside the notebook, hides the module {module}: it needs another name"
              for file, module in hidden([*beside, *grading.modules]).items()]  # fmt: skip
 
+    before = grading.before(student)
+
     def judge(name: str, path: Path):
-        return grading.checks.judge(name, path, kept.seed)
+        return before[name] if name in before else grading.checks.judge(name, path, kept.seed)
 
     about["verdicts"] = score(plain_notebook, execution, judge, kept.folder, about["rejected"], "; ".join(hides))
     lost = any(NOTHING in verdict["message"] for verdict in about["verdicts"].values())
@@ -43,12 +46,6 @@ def run_and_judge(notebook, resources, *, grading):
     announce(plain_notebook, about["notes"])
     readable(plain_notebook)
     return from_dict(plain_notebook), resources
-
-
-def automatic(cell: dict) -> bool:
-    """Whether the cell is scored by a check."""
-    mark = cell["metadata"].get("nbgrader", {})
-    return cell["cell_type"] == "code" and bool(mark.get("grade")) and not mark.get("solution")
 
 
 def enter(notebook: dict, execution: Execution) -> list[str]:
@@ -75,7 +72,7 @@ def score(notebook: dict, execution: Execution, judge: Callable, folder: Path, r
     """
     verdicts = {}
     for index, cell in enumerate(notebook["cells"]):
-        if not automatic(cell):
+        if not is_check(cell):
             continue
         name, points = cell["metadata"]["nbgrader"]["grade_id"], float(cell["metadata"]["nbgrader"]["points"])
         path = folder / f"{name}.safetensors"

@@ -108,13 +108,19 @@ def _core() -> Iterator[int]:
             BUSY[core] -= 1
 
 
+def clear_up() -> None:
+    """Remove the folders that programs of this user left when they were killed."""
+    for left in Path(tempfile.gettempdir()).glob("kdcourse-*-*"):
+        owner = left.name.split("-")[1]
+        mine = not hasattr(os, "getuid") or left.lstat().st_uid == os.getuid()
+        if owner.isdecimal() and mine and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(left, ignore_errors=True)
+
+
 @contextlib.contextmanager
 def _folder() -> Iterator[Path]:
     """A folder for a run without walls; those of programs that were killed are removed first."""
-    for left in Path(tempfile.gettempdir()).glob("kdcourse-*-*"):
-        number = left.name.split("-")[1]
-        if number.isdecimal() and not psutil.pid_exists(int(number)):
-            shutil.rmtree(left, ignore_errors=True)
+    clear_up()
     with tempfile.TemporaryDirectory(prefix=f"kdcourse-{os.getpid()}-") as private:
         folder = Path(private) / "given"
         for name in ("home", "recordings"):

@@ -13,11 +13,13 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import nbformat
+
 from kdcourse.files import course_folder, shown
 from kdcourse.marking import checks
-from kdcourse.marking.student.base import Result, matching, name_of, read
+from kdcourse.marking import notebook as notebooks
+from kdcourse.marking.student.base import Result, matching
 from kdcourse.marking.student.reporting import report as report
-from kdcourse.marking.student.restoring import restore
 from kdcourse.marking.student.results import missing_imports, results, troubles
 from kdcourse.marking.student.running import environment, run
 
@@ -61,18 +63,30 @@ def check(
 
     Raises ValueError for a file that is no notebook or holds no question of an exercise.
     """
-    notebook = read(path)
-    own = {name_of(cell) for cell in notebook.cells}
-    assignment = max(checks.ASSIGNMENTS, key=lambda name: len(own & set(checks.ASSIGNMENTS[name])))
-    if not own & set(checks.ASSIGNMENTS[assignment]):
-        raise ValueError(f"{path} holds no question of an exercise: copy one with kdcourse start NAME")
-    course = course or course_folder(path.resolve().parent)
-    released = read(course / "exercises" / assignment / f"{assignment}.ipynb")
-    warnings = [*restore(notebook, released), *missing_imports(notebook)]
+    raw, said = notebooks.read(path)
+    released = _exercise(raw, path, course or course_folder(path.resolve().parent))
+    there = notebooks.present(raw, released)
+    mended, notes = notebooks.mend(raw, released)
+    notebook, released = nbformat.from_dict(mended), nbformat.from_dict(released)
+    warnings = [*said, *notes, *missing_imports(notebook)]
     tell(f"running {path} from its first cell to its last; a cell that takes {seconds:g} s is stopped ...")
     seed = secrets.randbelow(2**31)
     with tempfile.TemporaryDirectory() as name:
         recordings = Path(name)
         trouble = run(notebook, path.resolve().parent, environment(recordings, seed), seconds, tell)
-        found = results(notebook, released, recordings, seed)
+        found = results(notebook, released, recordings, seed, there)
     return found, [*warnings, *([trouble] if trouble else []), *troubles(notebook, found)]
+
+
+def _exercise(notebook: dict, path: Path, course: Path) -> dict:
+    """The notebook as released of which this one holds most cells."""
+    released = {}
+    for name in checks.ASSIGNMENTS:
+        file = course / "exercises" / name / f"{name}.ipynb"
+        if file.is_file():
+            released[name] = notebooks.read(file)[0]
+    counts = {name: len(notebooks.present(notebook, one)) for name, one in released.items()}
+    best = max(counts, key=counts.get, default="")
+    if not counts.get(best):
+        raise ValueError(f"{path} holds no question of an exercise: copy one with kdcourse start NAME")
+    return released[best]

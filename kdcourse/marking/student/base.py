@@ -1,11 +1,10 @@
-"""What the parts of `check` share: a result, how a notebook is read, and what nbgrader has written on a cell."""
+"""What the parts of `check` share: a result, and how a cell is called."""
 
 import re
-from pathlib import Path, PureWindowsPath
+from pathlib import PureWindowsPath
 from typing import NamedTuple
 
-import nbformat
-
+from kdcourse.marking.notebook import mark
 from kdcourse.marking.record import clean
 
 STUB = "YOUR ANSWER HERE"
@@ -37,30 +36,8 @@ def matching(typed: str, known: list[str]) -> list[str]:
     return [typed] if typed in found else found
 
 
-def read(path: Path):
-    """The notebook in a file; raises ValueError where there is none."""
-    try:
-        return nbformat.read(path, as_version=4)
-    except FileNotFoundError as error:
-        raise ValueError(f"there is no file {path}") from error
-    except OSError:  # the command says what to do about it
-        raise
-    except Exception as error:  # nbformat raises whatever its parsers do
-        raise ValueError(f"{path} is not a notebook: {clean(error)}") from error
-
-
-def mark(cell) -> dict:
-    """nbgrader's metadata of a cell; empty if it has none."""
-    found = cell.metadata.get("nbgrader")
-    return found if isinstance(found, dict) and isinstance(found.get("grade_id"), str) else {}
-
-
 def name_of(cell) -> str | None:
     return mark(cell).get("grade_id")
-
-
-def is_check(cell) -> bool:
-    return cell.cell_type == "code" and bool(mark(cell).get("grade")) and not mark(cell).get("solution")
 
 
 def first_line(cell) -> str:

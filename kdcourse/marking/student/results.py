@@ -5,16 +5,17 @@ import re
 from pathlib import Path
 
 from kdcourse.marking import checks
+from kdcourse.marking.notebook import is_check, mark
 from kdcourse.marking.record import clean
-from kdcourse.marking.student.base import STUB, Result, first_line, is_check, mark, name_of
+from kdcourse.marking.student.base import STUB, Result, first_line, name_of
 
 UNANSWERED = "not answered yet"
 LACKING = re.compile(r"No module named 'kdcourse|from 'kdcourse")
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def results(notebook, released, recordings: Path, seed: int) -> list[Result]:
-    """One result for each question of the released notebook, in its order."""
+def results(notebook, released, recordings: Path, seed: int, there: set[str]) -> list[Result]:
+    """One result for each question of the released notebook, in its order; `there` are the cells handed in."""
     found = []
     for original in released.cells:
         if not mark(original).get("grade"):
@@ -23,7 +24,7 @@ def results(notebook, released, recordings: Path, seed: int) -> list[Result]:
         cell = next((cell for cell in reversed(notebook.cells) if name_of(cell) == name), None)
         if is_check(original):
             found.append(_checked(name, marks, cell, notebook.cells, recordings / f"{name}.safetensors", seed))
-        elif cell is None:
+        elif name not in there:
             found.append(Result(name, "deleted", marks, "its cell was deleted: put it back", automatic=False))
         else:
             text = cell.source.strip()
@@ -56,10 +57,15 @@ def _error(cell):
     return next((output for output in cell.outputs if output.output_type == "error"), None)
 
 
+def _is_stub(error) -> bool:
+    """Whether it is the error of a question that nobody has answered; torch's own say what they miss."""
+    return error.ename == "NotImplementedError" and not error.evalue.strip()
+
+
 def _trouble(cell, failed: list) -> str:
     """What stopped a cell, and what is behind it."""
     error = _error(cell)
-    if error.ename == "NotImplementedError":
+    if _is_stub(error):
         return UNANSWERED
     if error.ename == "Stopped":
         return f"was {error.evalue}"
@@ -82,7 +88,7 @@ def _explained(message: str, failed: list) -> str:
         if given.search(cell.source):
             why = _trouble(cell, [other for other in failed if other is not cell])
             return why if why.startswith("the cell") else f"{first_line(cell)} {why}"
-    if failed and _error(failed[-1]).ename == "NotImplementedError":
+    if failed and _is_stub(_error(failed[-1])):
         return UNANSWERED
     return f"{message.rstrip('.')}: no cell before gives it. Was the cell deleted, or the name changed?"
 

@@ -1,0 +1,150 @@
+"""Who is in the class, from a file as an LMS exports it, and the marks in the file that it imports.
+
+A grading worksheet of Moodle, a gradebook of Canvas or Blackboard, or any CSV with a column `student` or `name`. It
+says which hand-in is whose where names alone do not: `Participant 123`, two students of one name.
+"""
+
+import csv
+import io
+import re
+import unicodedata
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kdcourse.marking.grade.base import called
+
+# what a column means, by its name in lower case
+COLUMNS = {
+    "student": "student", "name": "name", "full name": "name", "first name": "first", "last name": "last",
+    "surname": "last", "identifier": "moodle", "id": "canvas", "email address": "email", "email": "email",
+    "username": "login", "login": "login", "sis login id": "login", "id number": "number", "sis user id": "number",
+    "student id": "number",
+}  # fmt: skip
+
+DROPPED = re.compile(r"""[&<>"`'|:\\/*?]""")  # by Moodle, from the names of files
+
+
+@dataclass(frozen=True)
+class Person:
+    """One line of a roster: the identifier in the gradebook, the line's index, and what the LMS calls the person."""
+
+    student: str
+    line: int
+    name: str
+    names: frozenset[str]  # all that a hand-in may be called
+    moodle: str = ""
+    canvas: str = ""
+    login: str = ""
+
+
+@dataclass
+class Roster:
+    """A roster as it was read: the columns of its header, its lines, and its people."""
+
+    path: Path
+    delimiter: str
+    header: list[str]
+    lines: list[list[str]]
+    people: list[Person] = field(default_factory=list)
+
+    def find(self, entry) -> Person | None:
+        """Whose hand-in it is; None if nobody's. Raises ValueError if it could be that of several."""
+        found = [person for person in self.people if _numbered(person, entry)]
+        if not found:
+            found = [person for person in self.people if entry.name in person.names and not _another(person, entry)]
+        if len(found) > 1:
+            whose = ", ".join(person.student for person in found)
+            raise ValueError(f"whose is {entry.path.name!r}? {self.path.name} has {len(found)} of this name: {whose}")
+        return found[0] if found else None
+
+    def export(self, assignment: str, marks: dict[str, float], most: float) -> tuple[Path, str] | None:
+        """The name and text of the table that the LMS of this roster imports; None if it is of none. Only lines whose
+        mark has changed are in it. `marks` are those of whoever has handed in."""
+        lower = [name.strip().lower() for name in self.header]
+        if "identifier" in lower or "email address" in lower:
+            kind, keep = "moodle", list(range(len(self.header)))
+            column = lower.index("grade") if "grade" in lower else None
+        elif "id" in lower and "student" in lower:
+            wanted = ("student", "id", "sis user id", "sis login id", "section")
+            keep = [index for index, name in enumerate(lower) if name in wanted]
+            column = next((index for index, name in enumerate(self.header) if name.startswith(assignment)), None)
+            kind = "canvas"
+        else:
+            return None
+        head = self.header[column] if column is not None else {"moodle": "Grade", "canvas": assignment}[kind]
+        keep = [index for index in keep if index != column]
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow([*(self.header[index] for index in keep), head])
+        for line in self.lines if kind == "canvas" else []:
+            if line[0].strip().lower() == "points possible":
+                writer.writerow([*(line[index] for index in keep), f"{most:g}"])
+        for person in self.people:
+            line, mark = self.lines[person.line], marks.get(person.student)
+            if mark is not None and not _same(line[column] if column is not None else "", mark):
+                writer.writerow([*(line[index] for index in keep), f"{round(mark, 4):.12g}"])
+        return Path(f"{assignment}.{kind}.csv"), text.getvalue()
+
+
+def read(path: Path) -> Roster:
+    """The roster in a CSV, whose cells commas, semicolons or tabs may separate. Raises ValueError if it is none."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"the roster {path} cannot be read: {error.strerror}") from error
+    text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", "replace")
+    first = text.partition("\n")[0]
+    delimiter = max(",;\t", key=first.count)
+    header, *lines = [line for line in csv.reader(io.StringIO(text), delimiter=delimiter) if any(line)] or [[]]
+    meaning = [COLUMNS.get(name.strip().lower(), "") for name in header]
+    if "canvas" in meaning:  # Canvas calls the name Student
+        meaning = ["name" if name == "student" else name for name in meaning]
+    if not {"student", "name", "login", "last"} & set(meaning):
+        raise ValueError(f"{path} is no roster: it has no column 'student', 'name' or 'Full name', but {header}")
+    lines = [line + [""] * (len(header) - len(line)) for line in lines]
+    people = [person for index, line in enumerate(lines) if (person := _person(index, line, meaning))]
+    twice = sorted({one.student for one in people if sum(other.student == one.student for other in people) > 1})
+    if twice:
+        raise ValueError(f"{path} calls two people the same: {', '.join(twice)}; give it a column 'student' without "
+                         "repetitions")  # fmt: skip
+    return Roster(path, delimiter, header, lines, people)
+
+
+def _person(index: int, line: list[str], meaning: list[str]) -> Person | None:
+    about: dict[str, str] = {}
+    for name, value in zip(meaning, line, strict=False):
+        if name and value.strip():
+            about.setdefault(name, unicodedata.normalize("NFC", " ".join(value.split())))
+    first, last = about.get("first", ""), about.get("last", "")
+    if first or last:
+        about.setdefault("name", f"{first} {last}".strip())
+    if not about or about.get("name", "").lower() == "points possible":
+        return None
+    moodle = "".join(c for c in about.get("moodle", "") if c.isdecimal())
+    order = ("student", "login", "email", "number", "canvas", "name", "moodle")
+    chosen = next((about[name] for name in order if name in about), "")
+    names = {about[name] for name in ("student", "login", "email", "number", "name", "moodle") if name in about}
+    names |= {f"{first} {last}", f"{last} {first}", f"{last}{first}", about.get("email", "").partition("@")[0]}
+    names -= {"", " "}
+    names |= {" ".join(DROPPED.sub("", name).replace("_", " ").split()) for name in names}
+    return Person(called(chosen), index, about.get("name", chosen), frozenset(names), moodle, about.get("canvas", ""),
+                  about.get("login", "")) if chosen else None  # fmt: skip
+
+
+def _numbered(person: Person, entry) -> bool:
+    """Whether the LMS's own number says that the hand-in is this person's."""
+    number = {"moodle": person.moodle, "canvas": person.canvas, "blackboard": person.login}.get(entry.system, "")
+    return bool(number) and number == (entry.name if entry.system == "blackboard" else entry.number)
+
+
+def _another(person: Person, entry) -> bool:
+    """Whether the LMS's own number says that it is not."""
+    number = {"moodle": person.moodle, "canvas": person.canvas}.get(entry.system, "")
+    return bool(number) and number != entry.number
+
+
+def _same(written: str, mark: float) -> bool:
+    try:
+        return abs(float(written.replace(",", ".")) - mark) < 1e-4
+    except ValueError:
+        return False
