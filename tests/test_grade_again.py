@@ -349,3 +349,133 @@ def test_what_a_submission_did_is_told_apart_by_all_that_matters(course):
     others.append(one.kept("anna"))
     assert len({kept.folder, *(other.folder for other in others)}) == 6
     assert len({kept.seed, *(other.seed for other in others)}) == 6
+
+
+# -- who is there, and when
+
+
+def test_a_changed_file_whose_time_was_put_back_is_noted_with_the_time_first_seen(course):
+    path, before = course / "in" / "ben" / "work.ipynb", table(course)["ben"]
+    write(path, answered(released(course), double=DOUBLE))
+    os.utime(path, (HANDED_IN.timestamp(),) * 2)
+    assert graded(course, course / "in") == 0
+    row = table(course)["ben"]
+    assert row["double points"] == "2" and "was its time put back?" in row["notes"]
+    assert re.search(r"first seen on \d{4}-\d\d-\d\d \d\d:\d\d UTC, after another", row["notes"]) and row["first seen"]
+    assert "was its time" not in before["notes"] + table(course)["anna"]["notes"] and before["first seen"]
+    os.utime(path, None)
+    assert graded(course, course / "in") == 0
+    assert "was its time" not in table(course)["ben"]["notes"]
+
+
+def test_students_of_the_gradebook_and_the_roster_without_a_hand_in_have_a_row(course):
+    with gradebook.opened(Place(course, "tiny")) as book:
+        book.add_student("zoe")
+    (course / "class.csv").write_text("student\nanna\nyan\nben\n")
+    assert graded(course, course / "in", people=course / "class.csv") == 0
+    rows = table(course)
+    assert list(rows) == ["anna", "ben", "yan", "zoe"]
+    for name in ("yan", "zoe"):
+        assert (rows[name]["total"], rows[name]["maximum"], rows[name]["notes"]) == ("0", "10", "nothing was handed in")
+    assert "nothing" not in rows["anna"]["notes"]
+
+
+def test_a_gradebook_that_another_program_holds_is_said_at_once(course, monkeypatch):
+    monkeypatch.setattr(gradebook, "PATIENCE", 0.1)
+    holder = sqlite3.connect(course / "grading" / "gradebook.db")
+    holder.execute("begin exclusive")
+    with pytest.raises(GradingError, match=r"gradebook.db cannot be written \(database is locked\): end the program"):
+        graded(course, course / "in")
+    holder.rollback()
+    holder.close()
+    assert graded(course, course / "in") == 0
+
+
+@pytest.mark.parametrize("where", ["lock", "cache"])
+def test_a_folder_that_cannot_be_written_is_said(where, course, monkeypatch):
+    import builtins
+
+    real, denied = builtins.open, PermissionError(13, "Permission denied", str(course / "grading"))
+
+    def refusing(path, mode="r", *given, **named):
+        if where == "lock" and "w" in str(mode) and str(path).startswith(str(course / "grading")):
+            raise denied
+        return real(path, mode, *given, **named)
+
+    def no_temporary_file(*given, **named):
+        raise denied
+
+    monkeypatch.setattr(builtins, "open", refusing)
+    if where == "cache":
+        write(course / "in" / "new.ipynb", answered(released(course)))
+        monkeypatch.setattr("tempfile.mkstemp", no_temporary_file)
+    with pytest.raises(GradingError, match="Permission denied"):
+        graded(course, course / "in")
+
+
+def test_what_a_killed_process_left_is_removed_and_a_living_ones_is_not(course, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    left = [tmp_path / f"kdcourse-{gone.pid}-abc", course / "grading" / "cache" / "tiny" / "executions" / ".partial-1"]
+    for folder in (*left, living := tmp_path / f"kdcourse-{os.getpid()}-abc"):
+        write(folder / "given" / "notebook.ipynb", "a student's")
+    assert graded(course, course / "in") == 0
+    assert [folder.exists() for folder in (*left, living)] == [False, False, True]
+
+
+def test_a_run_names_its_folder_so_that_its_owner_can_be_known(course, monkeypatch):
+    names = []
+    monkeypatch.setattr("tempfile.TemporaryDirectory", lambda prefix: names.append(prefix) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        sandbox.run("", {}, names=(), environment={}, limits=sandbox.Limits())
+    assert names == [f"kdcourse-{os.getpid()}-"]
+
+
+# -- one question, the marks that changed, who wrote alike
+
+
+@pytest.fixture
+def stricter(monkeypatch):
+    """Checks that have been corrected: `norm` is worth nothing now, and `double` is right whatever it is."""
+    from grading.pocket import judging
+
+    judge = judging.judge
+    verdicts = {"norm": judging.Verdict(0.0, "stricter now"), "double": judging.Verdict(1.0, "")}
+    monkeypatch.setattr(judging, "judge", lambda name, path, seed: verdicts.get(name) or judge(name, path, seed))
+
+
+def changes(course: Path) -> list[tuple]:
+    path = course / "grading" / "tiny.changes.csv"
+    with open(path, newline="", encoding="utf-8") as file:
+        return [(row["student"], row["question"], row["before"], row["after"]) for row in csv.DictReader(file)]
+
+
+def test_one_question_is_judged_anew_and_the_others_stay(marked, stricter, capsys):
+    before = table(marked)
+    assert graded(marked, marked / "in", question="norm") == 0
+    rows = table(marked)
+    assert {name: row["norm points"] for name, row in rows.items()} == {"anna": "0", "ben": "0"}
+    assert rows["anna"]["norm message"] == "stricter now"
+    assert [rows[name]["double points"] for name in rows] == ["2", "1.25"]
+    assert rows["ben"]["double message"] == before["ben"]["double message"]
+    assert (rows["anna"]["why points"], rows["anna"]["to mark by hand"]) == ("4.5", "")
+    assert changes(marked) == [("anna", "norm", "3", "0"), ("ben", "norm", "3", "0")]
+    assert "2 marks changed" in capsys.readouterr().out
+    assert graded(marked, marked / "in", question="norm") == 0
+    assert len(changes(marked)) == 2
+
+
+def test_a_question_that_is_none_is_named_among_those_that_are(course):
+    with pytest.raises(ValueError, match="tiny has no check 'nrom'; choose one of: double, norm"):
+        graded(course, course / "in", question="nrom")
+
+
+def test_with_a_roster_the_table_for_its_lms_is_written_and_with_similar_the_pairs(course):
+    head, points = "Student,ID,SIS Login ID,tiny (5)", "    Points Possible,,,10"
+    (course / "canvas.csv").write_text(f'{head}\n{points}\n"A, Anna",1,anna,\n"B, Ben",2,ben,3\n"C, Carl",3,carl,\n')
+    assert graded(course, course / "in", people=course / "canvas.csv", alike=True) == 0
+    made = (course / "grading" / "tiny.canvas.csv").read_text().splitlines()
+    assert made == [head, points, '"A, Anna",1,anna,5']  # Ben's mark has not changed, Carl handed in nothing
+    pairs = (course / "grading" / "tiny.similar.csv").read_text().splitlines()
+    assert pairs == ["student,other student,alike in,share of the shorter one,pieces in common"]

@@ -16,6 +16,7 @@ from grading.course import DOUBLE, answered, cell, own, solved, write
 from kdcourse.marking.grade import base, verdicts
 from kdcourse.marking.grade.collect import EXTRAS, Submission, collect, identifier
 from kdcourse.marking.grade.safe_html import safe_html, safe_markdown
+from kdcourse.marking.grade.similar import similar
 from kdcourse.marking.grade.table import table
 from kdcourse.marking.notebook import mend
 from kdcourse.marking.sandbox import Execution
@@ -336,3 +337,57 @@ def score(auto, *, manual=None, needs=False) -> dict:
 def test_a_digest_tells_apart_what_is_cut_differently():
     assert len({base.digest("ab", "c"), base.digest("a", "bc"), base.digest("abc"), base.digest("ab", b"c", "")}) == 4
     assert base.digest("a") == base.digest(b"a")
+
+
+# -- who wrote alike
+
+
+def essay(seed: int, words: int = 120) -> str:
+    draw = random.Random(seed)
+    return " ".join("".join(draw.choices(string.ascii_lowercase, k=draw.randrange(3, 9))) for _ in range(words))
+
+
+def test_pairs_that_wrote_alike_are_listed_and_others_are_not():
+    copied = essay(1).upper().replace(" ", "\n", 20) + " " + essay(9, 40)
+    long = "def norm(x):\n" + "\n".join(f"    y{n} = x.abs().sum() * {n} + {n * n} - x[{n}]" for n in range(9))
+    renamed = long.replace("y", "total").replace("    total0", "    # mine\n    total0")
+    hand_ins = {
+        "anna": answered(RELEASED, why=essay(1), norm=long), "ben": answered(RELEASED, why=copied),
+        "carl": answered(RELEASED, why=essay(2), norm=renamed), "dora": answered(RELEASED, why=essay(3)),
+    }  # fmt: skip
+    found = {(one, other, kind) for _, _, one, other, kind in similar(hand_ins, RELEASED)}
+    assert found == {("anna", "ben", "text"), ("anna", "carl", "code")}
+    alone = {name: hand_ins[name] for name in ("ben", "carl", "dora")}
+    assert similar(alone, RELEASED) == []
+
+
+def test_what_the_exercise_gave_and_what_many_wrote_makes_nobody_alike():
+    given = json.loads(json.dumps(RELEASED))
+    cell(given, "why")["source"] = essay(4)
+    assert similar({name: answered(given, why=essay(4)) for name in "ab"}, given) == []
+    assert similar({name: answered(RELEASED, why=essay(5)) for name in "abcdef"}, RELEASED) == []
+    assert len(similar({name: answered(RELEASED, why=essay(5)) for name in "ab"}, RELEASED)) == 1
+
+
+# -- what every table keeps text
+
+
+@pytest.mark.parametrize("value", [
+    "=1+1", "  =1", "+1;x", "@a", "-1+2", "Bob;=HYPERLINK(1)", "Bob; \"=x", "a\t=1", "x;-1", "\n=1", "\ufeff=1", "＝1",
+    "a|=1", "b;'=1",
+])  # fmt: skip
+def test_no_cell_is_a_formula_whichever_separator_a_spreadsheet_takes(value):
+    found = base.safe(value)
+    for separator in ";\t|,":
+        for part in found.split(separator):
+            assert not part.strip(" \"").startswith(("=", "+", "@", "-", "＝"))
+
+
+@pytest.mark.parametrize("value", ["2.5", "-1", "anna", "a=b", "loss is 0.5, -1 was expected", "x - y"])
+def test_a_cell_that_is_harmless_stays_as_it_is(value):
+    assert base.safe(value) == value
+
+
+def test_a_name_is_shown_without_what_steers_a_terminal_or_turns_the_writing():
+    assert base.shown("Zo\u00eb 王伟") == "Zo\u00eb 王伟"
+    assert base.shown("a\x1b[31m\u202eb\udcff\n") == "a\\x1b[31m\\u202eb\\udcff\\n"

@@ -85,8 +85,8 @@ def test_a_check_that_was_changed_deleted_or_copied_is_restored_and_judged(check
         without=("distillation_loss",), more=[copied])
     assert found["teacher_loss"].standing == "wrong" and found["distillation_loss"].standing == "right"
     assert found["count_parameters"].marks == 0.25 and found["distillation_loss"].marks == 0.5
-    assert [warning.split(":")[0] for warning in warnings] == [
-        "teacher_loss was changed", "distillation_loss was deleted", "count_parameters is there 2 times"]
+    assert {warning.split(":")[0] for warning in warnings} == {
+        "teacher_loss was changed", "distillation_loss was deleted", "count_parameters is there 2 times"}
 
 
 def test_a_verdict_that_is_forged_in_the_kernel_is_not_believed(checked):
@@ -121,6 +121,13 @@ def test_an_error_behind_an_error_is_the_one_that_is_told_and_a_stub_is_no_error
                           own="distillation_loss = teacher_loss")
     assert "'teacher_loss = 1 / 0' stopped with ZeroDivisionError" in found["distillation_loss"].message
     assert found["count_parameters"].standing == "open"
+
+
+def test_an_error_of_torchs_own_is_an_error_and_no_unanswered_question(checked):
+    found, _, _ = checked({"q8-counts": "import torch\ntorch.tensor([1.0]) ^ 2\ndef count_parameters(n): pass"})
+    message = found["count_parameters"].message
+    assert found["count_parameters"].standing == "wrong", message
+    assert "stopped with NotImplementedError, line 2: " in message
 
 
 def test_a_deleted_answer_is_listed_with_its_marks(checked):
