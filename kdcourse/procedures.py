@@ -90,6 +90,7 @@ def record_learners(
     epochs, batch size, augmentation and seed there as here, and the student is bit for bit the one that learns beside
     them. `dtype=torch.float16` halves the table; a logit below 32 moves by less than 0.01.
     """
+    train.check_count("epochs", training.get("epochs"), at_least=0)
     teacher = as_teacher(teacher)
     watched = _Watched(learners, teacher, T=T, lam=lam, w=w, seed=seed)
     watched.said = torch.zeros(training["epochs"], len(source.train), len(source.classes), dtype=dtype)

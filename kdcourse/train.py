@@ -110,8 +110,8 @@ class Meter:
     def add(self, terms: dict[str, Term], images: int | Tensor) -> None:
         """Each term's value and weight, which count for so many images: a tensor where it holds several students."""
         for name, term in terms.items():
-            self.kept[name].append((images, term.value.detach()))
-            self.kept[f"{name}_weight"].append((images, torch.as_tensor(term.weight).detach()))
+            for key, value in ((name, term.value), (f"{name}_weight", torch.as_tensor(term.weight))):
+                self.kept[key].append((images, value.detach().clone()))  # a weight that is learned changes in its place
 
     def means(self) -> dict[str, Tensor]:
         """By name, in float64 on the CPU; NaN for what counted for no image."""

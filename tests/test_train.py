@@ -513,6 +513,23 @@ def test_the_meter_gives_means_over_images_in_float64_and_counts_only_where_a_te
     assert meter.means()["kd"].tolist() == [1.0, pytest.approx(float("nan"), nan_ok=True)]
 
 
+def test_a_weight_that_is_learned_is_averaged_over_the_steps_in_which_it_changed(source):
+    class Learned(Supervised):
+        def __init__(self, student):
+            super().__init__(student)
+            self.weight, self.seen = nn.Parameter(torch.ones(())), []
+
+        def forward(self, batch):
+            self.seen.append(self.weight.item())
+            return {"ce": Term(self.weight, super().forward(batch)["ce"].value)}
+
+    distiller = Learned(mlp())
+    [row] = train(distiller, source, epochs=1, lr=0.1, optimizer=torch.optim.SGD)
+    after = [*distiller.seen[1:], distiller.weight.item()]
+    assert len(set(after)) == 5
+    assert row["ce_weight"] == pytest.approx(sum(n * w for n, w in zip([64] * 4 + [44], after, strict=True)) / 300)
+
+
 def test_moving_statistics_are_one_step_earlier_too_after_a_loss_that_is_not_finite(source):
     steps, expected = [], []
 

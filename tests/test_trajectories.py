@@ -237,3 +237,9 @@ def test_banks_are_kept_in_the_data_folder_by_default(source, teacher, tmp_path,
     monkeypatch.setenv("KDCOURSE_DATA", str(tmp_path))
     kept(teacher, source.train)
     assert [path.suffix for path in (tmp_path / "recordings").iterdir()] == [".safetensors"]
+
+
+@pytest.mark.parametrize("epochs", [-1, None, 1.5])
+def test_learners_are_recorded_for_a_whole_number_of_epochs_or_refused_in_words(source, teacher, epochs):
+    with pytest.raises(ValueError, match=f"epochs is a whole number of at least 0; it is {epochs}"):
+        procedures.record_learners(learners(), teacher, source, **TRAINING | {"epochs": epochs})
