@@ -18,7 +18,7 @@ from torch.func import functional_call, vmap
 from tqdm.auto import tqdm
 
 from kdcourse import metrics, profiles, train
-from kdcourse.core import Batch, Term, check_seed, quiet, total
+from kdcourse.core import Batch, Term, check_seed, quiet, seeded, total
 from kdcourse.models.base import Classifier, Normalise
 from kdcourse.teachers import LogitBank, Teacher
 
@@ -44,7 +44,8 @@ def sweep(student: Callable[[int], nn.Module], make: Callable, grid: Mapping[str
     distillers that differ in the grid's numbers and in nothing else are trained as one batched model; anything else
     (convolutions, batch normalisation, dropout, helpers that learn too, a loss that branches on a hyper-parameter) one
     by one. `batched=False` asks for the latter, `batched=True` insists and raises ValueError with the reason if it
-    cannot be. Raises what `make` and `fit` raise, and TypeError or ValueError for a grid or seeds that are no lists.
+    cannot be. Raises what `make` and `fit` raise, TypeError or ValueError for a grid or seeds that are no lists, and
+    ValueError when `student` gives the same network twice.
 
     >>> from kdcourse import data, distillers, models
     >>> source = data.load("digits")
@@ -58,6 +59,7 @@ def sweep(student: Callable[[int], nn.Module], make: Callable, grid: Mapping[str
     training = {"epochs": epochs, "lr": lr, "batch_size": batch_size, "optimizer": optimizer, "schedule": schedule,
                 "augment": augment, "device": device}
     first = [_made(student, make, point, seeds[0]) for point in points]  # all are checked before any is trained
+    _check_fresh(first[0].network, student(seeds[0]))
     train.check_settings(first[0].distiller, source, epochs=epochs, batch_size=batch_size, seed=seeds[0], lr=lr,
                          optimizer=optimizer)
     found, reason = None, ""
@@ -111,6 +113,12 @@ def _lists(student, make, grid, seeds) -> tuple[dict[str, list], list[int]]:
     if not seeds or not all(grid.values()):
         raise ValueError(f"a sweep needs at least one seed and one value of everything; given {seeds} and {grid}")
     return grid, seeds
+
+
+def _check_fresh(one: nn.Module, other: nn.Module) -> None:
+    if {id(parameter) for parameter in one.parameters()} & {id(parameter) for parameter in other.parameters()}:
+        raise ValueError("student(seed) gave the same weights twice, so that the second student would go on where the "
+                         "first one stopped: build a network in it, lambda seed: models.build(..., seed=seed)")
 
 
 def _why_not(made: list[Made], optimizer) -> str:
@@ -219,7 +227,8 @@ def _together(made: list[list[Made]], source, training, history) -> tuple[list |
     students = _Students(made, device)
     train.check(students.prototype, source)
     try:
-        reason = _tried(students, source.train, training)
+        with seeded(0, device):  # a loss that draws is not batched, and is not to draw from the generator outside
+            reason = _tried(students, source.train, training)
         histories = [] if reason else _trained(students, source, training, history)
     except train.NotFinite:
         raise

@@ -457,6 +457,24 @@ def test_no_epochs_give_a_row_for_each_student_as_it_was_built(source, bank):
 
 # what goes wrong
 
+def test_a_student_that_is_not_built_anew_is_refused(source):
+    shared, settings = student(0), {"seeds": [0, 1], **TRAINING}
+    for build in (lambda seed: shared, lambda seed: models.wrap(shared, mean=[0.0], std=[1.0])):
+        with pytest.raises(ValueError, match=r"the same weights twice.*models.build\(..., seed=seed\)"):
+            sweep(build, distillers.Supervised, {}, source, **settings)
+
+
+def test_global_random_numbers_are_as_before_though_a_loss_draws(few):
+    class Draws(distillers.Supervised):
+        def forward(self, batch):
+            return super().forward(batch._replace(x=batch.x + 0.1 * torch.randn(batch.x.shape)))
+
+    before = torch.get_rng_state()
+    assert_same(sweep(student, Draws, {}, few, seeds=range(4), **TRAINING),
+                by_hand(Draws, {}, few, seeds=range(4)))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 @pytest.mark.parametrize("wrong, error, message", [
     ({"seeds": 3}, TypeError, r"seeds=range\(3\) for three of them.*given: 3"),
     ({"seeds": "012"}, TypeError, "seeds are a list"),
