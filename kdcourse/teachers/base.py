@@ -243,6 +243,8 @@ def check_student(network: nn.Module, split) -> Tensor:
         with evaluating(network):
             network(x)
     except RuntimeError as error:
+        if dtype_of(network) == torch.float32:
+            raise
         raise ValueError(
             f"the student is kept in {dtype_of(network)}, and is trained on images in float32: call student.float(). "
             "To train in half precision, set KDCOURSE_PRECISION=bfloat16 and leave the student in float32"
@@ -259,9 +261,10 @@ def check_teachers(distiller: nn.Module, split) -> None:
         elif isinstance(module, Teacher):
             look(module.network, split, "the teacher")
     learners = getattr(distiller, "learners", None)
-    beside = [getattr(learners, "student", None), getattr(learners, "second", None), getattr(distiller, "peer", None)]
+    beside = [getattr(learners, "student", None), *(getattr(one, "second", None) for one in (learners, distiller)),
+              getattr(distiller, "peer", None)]
     for network in beside:
-        if network is not None:
+        if isinstance(network, nn.Module):
             look(network, split, "a network that learns beside the student")
 
 
