@@ -692,7 +692,7 @@ def test_a_source_keeps_its_images_when_the_arrays_it_was_made_of_change():
 # what changes images, and what trains on which
 
 @pytest.mark.parametrize("change, complaint", [
-    (lambda x, index, epoch: x.float() / 255, r"returned a tensor of torch.float32, and bytes .*255 .* return .*byte"),
+    (lambda x, index, epoch: x.float() / 255, r"returned a tensor of torch.float32, and bytes .*255.* return .*byte"),
     (lambda x, index, epoch: x.long(), "returned a tensor of torch.int64"),
     (lambda x, index, epoch: x.numpy(), "returned a ndarray"),
     (lambda x, index, epoch: None, "returned a NoneType"),

@@ -1229,3 +1229,10 @@ def test_what_calls_view_after_a_convolution_trains_as_it_does_elsewhere(where, 
         assert row == pytest.approx(other, rel=1e-4)
     for key, value in expected.state_dict().items():
         torch.testing.assert_close(found.state_dict()[key], value, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("classes", [None, [7, 2, 3]])
+def test_a_wrapped_network_compiles_without_a_graph_break(classes):
+    wrapped = models.wrap(make("torchvision_resnet18").network, mean=MEAN, std=STD, size=48, classes=classes).eval()
+    compiled, x = torch.compile(wrapped, backend="eager", fullgraph=True), images()
+    torch.testing.assert_close(logits(compiled, x), logits(wrapped, x))

@@ -6,7 +6,7 @@ want `torch.utils.data`.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from pathlib import Path
@@ -176,7 +176,7 @@ def from_arrays(name, x, y, *, classes: Sequence[str], valid=0.1, test=0.2, seed
 
 def _classes(name: str, classes) -> tuple[str, ...]:
     """The names of the classes: label k is the k-th."""
-    if (isinstance(classes, Set) and not isinstance(classes, Sequence)) or isinstance(classes, Mapping):
+    if isinstance(classes, set | frozenset | Mapping):
         kind, how = type(classes).__name__, "sorted(classes)"
         if isinstance(classes, Mapping):
             numbers = all(isinstance(key, Integral) for key in classes)

@@ -47,8 +47,7 @@ class Wrapped(nn.Module):
         self.shape = tuple(shape or (len(normalise.mean), self.size or 64, self.size or 64))
         self.name, self._names = name or type(unwrapped(network)).__name__, names and tuple(map(str, names))
         self._named = _drawn(network, [key for key, _ in network.named_parameters()][-2:]) if names else {}
-        if rows is not None:  # as a buffer, since it makes another network of the same weights
-            self.register_buffer("rows", torch.as_tensor(rows), persistent=False)
+        self.choose = nn.Identity() if rows is None else Choose(rows)
 
     @property
     def classes(self) -> tuple[str, ...] | None:
@@ -57,7 +56,7 @@ class Wrapped(nn.Module):
         return tuple(self._names) if known else None
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._chosen(_logits(self._asked(self.network, self._prepared(x), x), self.network))
+        return self.choose(_logits(self._asked(self.network, self._prepared(x), x), self.network))
 
     def answer(self, x: Tensor) -> Answer:
         """Logits and features of one forward pass; the tokens of patches are shown as a map, the others dropped.
@@ -65,7 +64,7 @@ class Wrapped(nn.Module):
         Raises ValueError, asking for `stages`, when it is not known how to take the network apart.
         """
         z, features = self._apart(x)
-        return Answer(self._chosen(z), features, maps=None)
+        return Answer(self.choose(z), features, maps=None)
 
     def features(self, x: Tensor) -> list[Tensor]:
         """What each stage gives: (B, C, h, w), or (B, D)."""
@@ -90,16 +89,15 @@ class Wrapped(nn.Module):
             raise ValueError(f"the logits of {self.name} are not a linear function of its averaged last map: its head "
                              "reads another thing, such as the class token, or normalises the average first. So SimKD "
                              "cannot reuse this head")
-        layer, rows = unwrapped(self.network).get_submodule(name), getattr(self, "rows", None)
+        layer = unwrapped(self.network).get_submodule(name)
         if not isinstance(layer, nn.Linear):
             layer = nn.Sequential(nn.Unflatten(1, (read.shape[1], 1, 1)), layer, nn.Flatten())  # it is a convolution
-        return layer if rows is None else nn.Sequential(layer, Choose(rows))
+        return nn.Sequential(layer, self.choose) if isinstance(self.choose, Choose) else layer
 
     def encoder(self) -> nn.Module:
         """The network without its last layer: images to the last feature map, with these very weights."""
         headless = copy.copy(self)
         headless._modules = {**self._modules, "network": _without(unwrapped(self.network), self._probe()[0])}
-        headless._buffers = {key: buffer for key, buffer in self._buffers.items() if key != "rows"}
         return Encoder(headless)
 
     def fresh_head(self) -> list[str]:
@@ -134,9 +132,6 @@ class Wrapped(nn.Module):
             raise ValueError(f"{self.name} cannot take images of {found}: {error}. If it insists on a height and "
                              "width, say so: wrap(network, size=...)") from error
 
-    def _chosen(self, z: Tensor) -> Tensor:
-        return z if getattr(self, "rows", None) is None else Choose(self.rows)(z)
-
     @torch.no_grad()
     def _probe(self) -> tuple[str, Tensor, Tensor]:
         """Which layer gave the logits, what it read, and the averaged last map. Every mode and buffer stays."""
@@ -154,13 +149,14 @@ class Wrapped(nn.Module):
 class Choose(nn.Module):
     """Some of the logits (B, K), in the order of `rows`."""
 
-    def __init__(self, rows: Tensor):
+    def __init__(self, rows: Sequence[int]):
         super().__init__()
-        self.register_buffer("rows", rows, persistent=False)
+        self.last = max(rows)
+        self.register_buffer("rows", torch.tensor(rows), persistent=False)  # it makes another network of the weights
 
     def forward(self, z: Tensor) -> Tensor:
-        if z.shape[1] <= (last := int(self.rows.max())):
-            raise ValueError(f"the network gives the logits 0 to {z.shape[1] - 1}, and number {last} was chosen")
+        if z.shape[1] <= self.last:
+            raise ValueError(f"the network gives the logits 0 to {z.shape[1] - 1}, and number {self.last} was chosen")
         return z[:, self.rows]
 
 
