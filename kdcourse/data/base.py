@@ -103,7 +103,7 @@ class Source:
     def __post_init__(self):
         """Each split hears the names of the classes, unless it has some: it is frozen for everybody else."""
         for split in self.splits.values():
-            if split.classes is None:
+            if isinstance(split, Split) and split.classes is None:
                 object.__setattr__(split, "classes", tuple(self.classes))
 
     def __repr__(self) -> str:
