@@ -27,7 +27,7 @@ IMAGES = 1_000
 TRAINING = {"epochs": 60, "lr": 1e-3, "batch_size": 64}
 TEACHERS = ("fashion_cnn", "fashion_cnn_1")
 VALIDATION = range(100, 105)
-GRID = {"T": [1.0, 2.0, 4.0, 8.0], "alpha": [0.5, 0.75, 0.9, 1.0]}
+GRID = {"T": [1.0, 2.0, 4.0], "alpha": [0.5, 0.9, 1.0]}
 SETS = {"ten seeds": (TEACHERS[0], range(10)), "ten other seeds": (TEACHERS[0], range(10, 20)),
         "another teacher": (TEACHERS[1], range(10))}
 OTHERS = [("kd", {"T": T, "alpha": 0.9}) for T in (4.0, 2.0, 1.0)] + [("dist", {"T": T}) for T in (4.0, 2.0)]

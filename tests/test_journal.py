@@ -1,0 +1,154 @@
+"""Benchmarks that go on where they were stopped, and the statistics of their tables."""
+
+import importlib
+import json
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from kdcourse import data, metrics, models, train
+from kdcourse.distillers import KD, Supervised
+from kdcourse.teachers import LogitBank
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+HEAD = {"cell": "few digits", "teacher": "mlp", "stage": "measured", "method": "kd"}
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
+
+
+def journal(path, before=()):
+    return importlib.import_module("journal").Journal(path, ("name", "seed"), before)
+
+
+def rows(*seeds, name="a"):
+    return [{"name": name, "seed": seed, "test_accuracy": seed / 10} for seed in seeds]
+
+
+def test_a_journal_read_again_holds_what_was_added(tmp_path):
+    first = journal(tmp_path / "new" / "rows.jsonl")
+    first.add(rows(1, 2))
+    first.add(rows(3))
+    again = journal(tmp_path / "new" / "rows.jsonl")
+    assert again.where(name="a") == rows(1, 2, 3) and again.has(name="a", seed=3) and not again.has(name="b", seed=3)
+
+
+@pytest.mark.parametrize("cut", [1, 5, 40])
+def test_a_row_that_was_cut_off_leaves_nothing_behind_and_the_next_is_whole(tmp_path, cut):
+    path = tmp_path / "rows.jsonl"
+    journal(path).add(rows(1, 2))
+    path.write_bytes(path.read_bytes()[:-cut])
+    again = journal(path)
+    assert again.where() == rows(1)
+    again.add(rows(2, 3))
+    assert [json.loads(line) for line in path.read_text().splitlines()] == rows(1, 2, 3)
+
+
+def test_rows_of_an_earlier_result_file_are_not_trained_again_and_those_of_the_journal_come_once(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    journal(path).add(rows(2, 3))
+    again = journal(path, before=rows(1, 2))
+    assert again.where() == rows(1, 2, 3)
+    again.add(rows(1, 2, 3, 4))
+    assert len(path.read_text().splitlines()) == 3
+
+
+def test_holm_gives_the_adjusted_values_of_a_worked_example():
+    """p = 0.01, 0.04, 0.03, 0.005 become 0.03, 0.06, 0.06, 0.02 (smallest times 4, next times 3, and so on)."""
+    holm = importlib.import_module("journal").holm
+    found = holm({name: {"p": p} for name, p in zip("abcd", (0.01, 0.04, 0.03, 0.005), strict=True)})
+    assert [found[name]["p_holm"] for name in "abcd"] == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert [found[name]["holm"] for name in "abcd"] == [True, False, False, True] and list(found) == list("abcd")
+
+
+def test_holm_of_one_comparison_changes_nothing_and_no_value_passes_one():
+    holm = importlib.import_module("journal").holm
+    assert holm({"a": {"p": 0.04}})["a"]["p_holm"] == 0.04
+    assert {entry["p_holm"] for entry in holm({"a": {"p": 0.9}, "b": {"p": 0.8}}).values()} == {1.0}
+
+
+def test_a_difference_is_paired_by_seed_and_its_p_agrees_with_its_interval():
+    difference = importlib.import_module("journal").difference
+    draw = torch.Generator().manual_seed(0)
+    for shift in (0.0, 0.01, 0.02, 0.05):
+        hard = [{"seed": seed, "test_accuracy": value} for seed, value in
+                enumerate((0.7 + 0.1 * torch.rand(10, generator=draw)).tolist())]
+        noise = (0.02 * torch.randn(10, generator=draw)).tolist()
+        ours = [row | {"test_accuracy": row["test_accuracy"] + shift + e} for row, e in zip(hard, noise, strict=True)]
+        found = difference([*reversed(ours), {"seed": 99, "test_accuracy": 0.1}], hard, images=100)
+        compared = metrics.compare(*([row["test_accuracy"] for row in arm] for arm in (ours, hard)), images=100)
+        assert found["n"] == 10 and found["points"] == pytest.approx(100 * compared.mean)
+        assert (found["p"] < 0.05) == (found["low"] > 0 or found["high"] < 0)
+    assert difference(ours[:1], hard, images=100) is None
+
+
+def test_the_best_setting_is_chosen_by_validation_images_and_of_equal_ones_the_first():
+    best = importlib.import_module("students").best
+    shown = [({"T": 1}, 0.5), ({"T": 2}, 0.7), ({"T": 4}, 0.7), ({"T": 1}, 0.7), ({"T": 2}, 0.7), ({"T": 4}, 0.7)]
+    assert best([{"settings": at, "valid_accuracy": value, "test_accuracy": 1 / at["T"]} for at, value in shown]) == {
+        "T": 2}
+
+
+@pytest.fixture(scope="module")
+def lesson():
+    """200 digits, a perceptron, and what another said about them."""
+    whole = data.load("digits")
+    source = whole.with_train(whole.train.take(torch.arange(200), "200"))
+    build = partial(models.build, "mlp", source.shape, 10, hidden=(8,))
+    network = build(seed=7)
+    train.fit(Supervised(network), source, epochs=2, lr=1e-2)
+    bank = LogitBank.record(network, source.train)
+    return {"source": source, "student": lambda seed: build(seed=seed), "teacher": bank}
+
+
+TRAINING = {"epochs": 2, "lr": 1e-2, "batch_size": 64}
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_what_is_in_the_journal_is_not_trained_again_and_the_rest_is_what_fit_gives(tmp_path, lesson, together):
+    students = importlib.import_module("students")
+    kept = partial(importlib.import_module("journal").Journal, tmp_path / "rows.jsonl", students.KEYS)
+    grid = {"T": [1.0, 4.0], "alpha": [0.5]}
+    first = students.train_missing(kept(), HEAD, [grid], [0, 1], **lesson, together=together, **TRAINING)
+    marked = kept()
+    for row in marked.rows.values():
+        row["mark"] = True
+    second = students.train_missing(marked, HEAD, [grid], [0, 1, 2], **lesson, together=together, **TRAINING)
+    assert len(first) == 4 and len(second) == 6 and sum("mark" in row for row in second) == 4
+    for row in second:
+        student = lesson["student"](row["seed"])
+        rows = train.fit(KD(student, lesson["teacher"], **row["settings"]), lesson["source"], seed=row["seed"],
+                         **TRAINING)
+        test = lesson["source"].test
+        accuracy = metrics.accuracy(metrics.predict(student, test), test.y)
+        assert row["valid_accuracy"] == pytest.approx(rows[-1]["valid_accuracy"], abs=0.006)
+        assert row["test_accuracy"] == pytest.approx(accuracy, abs=0.006)
+
+
+def test_test_images_are_not_looked_at_while_settings_are_chosen(tmp_path, lesson):
+    students = importlib.import_module("students")
+    kept = importlib.import_module("journal").Journal(tmp_path / "rows.jsonl", students.KEYS)
+    found = students.train_missing(kept, HEAD | {"stage": "chosen"}, [{"T": [1.0]}], [0], **lesson, together=False,
+                                   **TRAINING)
+    assert [row["test_accuracy"] for row in found] == [None]
+
+
+def test_no_training_starts_after_the_budget_and_those_before_are_kept(tmp_path, lesson):
+    students = importlib.import_module("students")
+    kept = importlib.import_module("journal").Journal(tmp_path / "rows.jsonl", students.KEYS)
+    students.train_missing(kept, HEAD, [{"T": [1.0]}], [0], **lesson, together=False, **TRAINING)
+    with pytest.raises(students.OutOfTime):
+        students.train_missing(kept, HEAD, [{"T": [1.0]}], [0, 1], **lesson, together=False, stop=0.0, **TRAINING)
+    assert len(kept.where()) == 1
+
+
+def test_the_epochs_are_enough_when_hard_labels_gain_no_more():
+    enough = importlib.import_module("methods_fashion").enough
+    rising = [min(1.0, 0.5 + epoch / 50) for epoch in range(60)]  # reaches 1 at epoch 25
+    assert enough([{"curve": rising}]) == 30 and enough([{"curve": [0.5] * 60}]) == 10
+    assert enough([{"curve": [epoch / 60 for epoch in range(60)]}]) == 60
