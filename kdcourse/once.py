@@ -55,10 +55,6 @@ RECIPES = Choices("network trained once", {
     # a Vision Transformer needs more images than a lesson has time for: the strong teacher of notebook 06
     "shapes_vit": Recipe("shapes", "vit", epochs=20, lr=2e-3, batch_size=64, images={"train": 20_000},
                          layers={"depth": 6, "width": 48, "heads": 3}),
-    # teachers of the small sets
-    "mnist_cnn": Recipe("mnist_rest", "cnn", epochs=10, lr=1e-3, batch_size=128, about="mnist_small"),
-    "fashion_resnet": Recipe("fashion_rest", "resnet20", epochs=8, lr=3e-3, batch_size=128,
-                             augment={"pad": 2, "flip": True}, about="fashion_small", checkpoints=True),
 })
 
 
