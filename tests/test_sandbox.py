@@ -190,26 +190,27 @@ def test_an_installed_package_is_hidden(tmp_path, monkeypatch):
 
 COMPUTE = "import time\nwhile time.process_time() < {}: pass\nprint('through')"
 BOMBS = {
-    "cell": (COMPUTE.format(6), replace(LIMITS, cell=2), "past 2 seconds of computing"),
+    "cell": (COMPUTE.format(6), replace(LIMITS, cell=2, patience=60), "past 2 seconds of computing"),
     "cell by the clock": ("import time; time.sleep(5); print('through')", replace(LIMITS, cell=1, patience=2),
                           "past 2 seconds by the clock"),
-    "total": (COMPUTE.format(8), replace(LIMITS, total=3, cell=None), "took more than 3 seconds of computing"),
+    "total": (COMPUTE.format(8), replace(LIMITS, total=3, cell=None, patience=60),
+              "took more than 3 seconds of computing"),
     "total by the clock": ("import time; time.sleep(6); print('through')", replace(LIMITS, total=1, patience=3),
                            "took more than 3 seconds by the clock"),
     "total of several": (
         "import os, time\nfor _ in range(4):\n    if not os.fork():\n        while time.process_time() < 3: pass\n"
-        "        os._exit(0)\nfor _ in range(4): os.wait()\nprint('through')", replace(LIMITS, total=5, cell=None),
-        "took more than 5 seconds of computing",
+        "        os._exit(0)\nfor _ in range(4): os.wait()\nprint('through')",
+        replace(LIMITS, total=5, cell=None, patience=60), "took more than 5 seconds of computing",
     ),
     "memory": ("bomb = bytearray(900 * 2**20); print('through')", LIMITS, "MemoryError"),
     "memory of several": (
         "import os, time\nfor _ in range(4):\n    if not os.fork():\n        bomb = bytearray(250 * 2**20)\n"
-        "        time.sleep(2)\n        os._exit(0)\ntime.sleep(2); print('through')",
+        "        time.sleep(5)\n        os._exit(0)\ntime.sleep(5); print('through')",
         LIMITS, "more than 700 MB of memory",
     ),
     "memory that is shared": (
         "import mmap, time\nbomb = mmap.mmap(-1, 900 * 2**20)\nfor _ in range(9):\n    bomb.write(bytes(100 * 2**20))\n"
-        "time.sleep(1); print('through')", LIMITS, "more than 700 MB of memory",
+        "time.sleep(3); print('through')", LIMITS, "more than 700 MB of memory",
     ),
     "processes": (
         "import os, time\nfor _ in range(100):\n    if not os.fork():\n        time.sleep(2)\n        os._exit(0)\n"
@@ -222,10 +223,10 @@ BOMBS = {
     ),
     "files that are empty": (
         "import os, time\nos.mkdir('many')\nfor name in range(3_000):\n    open(f'many/{name}', 'w').close()\n"
-        "time.sleep(1); print('through')", replace(LIMITS, files=2_000), "more than 2000 files",
+        "time.sleep(3); print('through')", replace(LIMITS, files=2_000), "more than 2000 files",
     ),
     "sockets": (
-        "import socket, time\nkept = [socket.socketpair() for _ in range(300)]\ntime.sleep(1); print('through')",
+        "import socket, time\nkept = [socket.socketpair() for _ in range(300)]\ntime.sleep(3); print('through')",
         LIMITS, "more than 512 sockets",
     ),
     "output": ("print('x' * 70_000, 'through')", LIMITS, "the rest is left out"),
