@@ -278,7 +278,7 @@ def test_a_process_that_has_ended_holds_nothing():
 
 
 def test_a_greedy_neighbour_costs_a_submission_no_time():
-    greedy = "import os, time\nfor _ in range(40):\n    if not os.fork():\n        while True: pass\ntime.sleep(60)"
+    greedy = "import os, time\nfor _ in range(25):\n    if not os.fork():\n        while True: pass\ntime.sleep(60)"
     began, found = time.monotonic(), {}
     threads = [threading.Thread(target=lambda name=name, source=source: found.update({name: run(
         source, limits=replace(LIMITS, cell=10, total=15, patience=30))})) for name, source in

@@ -73,7 +73,7 @@ async def execute(client: Client, cell, index: int, late: Callable[[], str], gra
             break
     if not running.done():
         running.cancel()
-        await asyncio.wait([running])
+        await asyncio.gather(running, return_exceptions=True)
         return why, "stuck"
     try:
         running.result()

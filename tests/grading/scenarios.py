@@ -209,7 +209,7 @@ def uncounted(release: dict) -> dict[str, Case]:
     def first(source: str) -> dict:
         return answered(release, before=source)
 
-    busy = "import os, time\nfor _ in range(40):\n    if not os.fork():\n        while True: pass\ntime.sleep(60)"
+    busy = "import os, time\nfor _ in range(25):\n    if not os.fork():\n        while True: pass\ntime.sleep(60)"
     shared = "import os\nkept = [os.memfd_create('x') for _ in range(9)]\nfor one in kept: os.truncate(one, 2**28)"
     sockets = "import socket, time\nkept = [socket.socketpair() for _ in range(400)]\ntime.sleep(3)"
     empty = "import itertools, os\nfor n in itertools.count():\n    os.close(os.open(f'/tmp/home/work/{n}', 64))"

@@ -105,7 +105,7 @@ def most_steps(path: Path) -> int:
     try:
         with open(path, "rb") as file:
             header = json.loads(file.read(min(int.from_bytes(file.read(8), "little"), MOST_HEADER)))
-        return max((about["shape"][0] for name, about in header.items() if name.endswith(" sizes")), default=0)
+        return max((int(about["shape"][0]) for name, about in header.items() if name.endswith(" sizes")), default=0)
     except Exception:  # any bytes may be there
         return 0
 

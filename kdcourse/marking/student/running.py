@@ -18,7 +18,7 @@ from kdcourse.marking.student.base import first_line
 
 IMPATIENT = 20  # seconds that a cell may take once another was stopped
 ENDED = ("died", "gone")
-GRACE = 5  # seconds a kernel has to come back from an interrupt
+GRACE = 10  # seconds a kernel has to come back from an interrupt
 # a copy of the package would not do: an editable installation finds what is missing in it
 BLOCK = f"""
 import sys
