@@ -24,6 +24,7 @@ from kdcourse.marking.grade.collect import Submission, collect, opened
 from kdcourse.marking.grade.runs import PACKAGE, Grading
 from kdcourse.marking.grade.safe_html import safe_markdown as safe_markdown
 from kdcourse.marking.grade.table import table
+from kdcourse.marking.record import Verdict
 from kdcourse.marking.sandbox import Limits
 
 UNSAFE = """\
@@ -121,23 +122,13 @@ def _prepared(grading: Grading) -> dict:
 
 def _grade(grading: Grading, found: list[Submission], released: dict, jobs: int | None, *, again: bool,
            question: str) -> int:  # fmt: skip
-    place, failed, wanted = grading.place, {}, {}
-    code = digest(fingerprint(grading.package), progress.remembered(place, ".")["source"], repr(grading.limits))
-    for one in found:
-        try:
-            handed = _submit(place, one, released)
-        except Exception as error:  # a file that may not be read, for example: it is one student's alone
-            failed[one.student] = str(error) or type(error).__name__
-            continue
-        wanted[one.student] = {"handed": handed, "key": digest(handed, code, str(grading.unsafe))}
-        if again:
-            grading.kept(one.student).forget()
-            progress.remember(place, one.student, key="")
+    place, failed = grading.place, {}
+    wanted = _submitted(grading, found, released, failed, again=again)
     before = {name: progress.remembered(place, name) for name in wanted}
     same = {name for name in wanted if before[name].get("handed") == wanted[name]["handed"]}
     if question:  # the other marks of these stay as they are, and are not said to be those of the present checks
-        grading.only.update({name: question for name in same})
-    todo = [name for name in wanted if before[name].get("key") != wanted[name]["key"] or name in grading.only]
+        grading.stay.update({name: _verdicts(place, name, question) for name in same})
+    todo = [name for name in wanted if before[name].get("key") != wanted[name]["key"] or name in grading.stay]
     quiet = bool(os.environ.get("KDCOURSE_QUIET")) or not todo
     bar = tqdm(total=len(todo), desc=place.assignment, unit="student", disable=quiet)
     pool, done = concurrent.futures.ThreadPoolExecutor(jobs or os.cpu_count() or 1), 0
@@ -149,7 +140,7 @@ def _grade(grading: Grading, found: list[Submission], released: dict, jobs: int 
                 future.result()
                 step = functools.partial(verdicts.run_and_judge, grading=grading)
                 gradebook.autograde(place, name, step, keep=name in same)
-                if name not in grading.only:
+                if name not in grading.stay:
                     progress.remember(place, name, **wanted[name])
             except Exception as error:  # one that cannot be graded, by no fault of the student, keeps no other from it
                 failed[name] = str(error) or type(error).__name__
@@ -164,6 +155,30 @@ def _grade(grading: Grading, found: list[Submission], released: dict, jobs: int 
         grading.stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
         bar.close()
+
+
+def _verdicts(place: Place, student: str, question: str) -> dict[str, Verdict]:
+    """The verdicts about a graded submission but for that on one question."""
+    return {name: Verdict(one["points"] / one["max"] if one["max"] else 0.0, one["message"])
+            for name, one in graded(place, student).get("verdicts", {}).items() if name != question}  # fmt: skip
+
+
+def _submitted(grading: Grading, found: list[Submission], released: dict, failed: dict[str, str], *,
+               again: bool) -> dict[str, dict[str, str]]:  # fmt: skip
+    """Put all submissions where nbgrader looks for them; returns what is to be remembered of each once it is graded."""
+    place, wanted = grading.place, {}
+    code = digest(fingerprint(grading.package), progress.remembered(place, ".")["source"], repr(grading.limits))
+    for one in found:
+        try:
+            handed = _submit(place, one, released)
+        except Exception as error:  # a file that may not be read, for example: it is one student's alone
+            failed[one.student] = str(error) or type(error).__name__
+            continue
+        wanted[one.student] = {"handed": handed, "key": digest(handed, code, str(grading.unsafe))}
+        if again:
+            grading.kept(one.student).forget()
+            progress.remember(place, one.student, key="")
+    return wanted
 
 
 def _submit(place: Place, one: Submission, released: dict) -> str:

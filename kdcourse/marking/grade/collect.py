@@ -22,7 +22,7 @@ from kdcourse.marking.notebook import MB
 
 EXTRA, EXTRAS = 20 * MB, 200  # bytes and number of other files that go with a notebook
 MOST = 5_000  # files of one student that are looked at
-UNPACKED = 8_000 * MB  # of a zip for all
+UNPACKED, LARGEST = 8_000 * MB, 500 * MB  # of a zip for all, and of one file in a zip
 STRAYS = ("thumbs.db", "desktop.ini", "__macosx")
 DOCUMENTS = re.compile(r"(\.ipynb)?\.(ipynb|py|txt|json|html?|pdf|docx?|odt|rtf|md|zip)$", re.IGNORECASE)
 # mod/assign/locallib.php: full name, a number of (student, assignment), the plugin; files in it, or after it
@@ -230,6 +230,8 @@ def _look(entry: Entry, everything: dict[Path, str], refused: list[str], scratch
             waiting.append((into, into.parent))
         else:
             everything[path] = name
+    if waiting:
+        refused.append(f"only the first {MOST} files were looked at")
 
 
 def _beside(chosen: Path, entries: list[Entry], everything: dict[Path, str]) -> dict[str, Path]:
@@ -292,10 +294,10 @@ def unzip(path: Path, into: Path, most: int) -> list[str]:
                     raise ValueError(f"{shown(path.name)} holds two files of the name {shown(str(name))}")
                 seen.add(str(name))
                 with archive.open(one) as file:
-                    data = file.read(room + 1)
+                    data = file.read(min(room, LARGEST) + 1)
                 room -= len(data)
-                if room < 0:
-                    raise ValueError(f"{shown(path.name)} holds more than {most // MB} MB")
+                if room < 0 or len(data) > LARGEST:
+                    raise ValueError(f"{shown(path.name)} holds more than {min(most, LARGEST) // MB} MB")
                 _put(into / name, data, one.date_time)
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:  # damaged, or with a password
         raise ValueError(f"{shown(path.name)} is no zip that can be unpacked: {error}") from error

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 from kdcourse.marking import sandbox
-from kdcourse.marking.grade.base import Place, digest, files, graded, unpacked, write
+from kdcourse.marking.grade.base import Place, digest, files, unpacked, write
 from kdcourse.marking.record import Verdict
 from kdcourse.marking.sandbox import Execution, Limits
 
@@ -68,7 +68,7 @@ class Grading:
     package: Path = PACKAGE
     stop: threading.Event = field(default_factory=threading.Event)
     people: tuple[str, ...] = ()  # the students of the roster
-    only: dict[str, str] = field(default_factory=dict)  # by student: the one question that is judged
+    stay: dict[str, dict[str, Verdict]] = field(default_factory=dict)  # by student: verdicts that are not reached anew
 
     def __deepcopy__(self, memo: dict) -> "Grading":
         return self  # nbgrader copies its configuration, which holds this
@@ -82,12 +82,6 @@ class Grading:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(self.checks.ASSIGNMENTS[self.place.assignment])
-
-    def before(self, student: str) -> dict[str, Verdict]:
-        """The verdicts that stay as they are, because another question alone is judged."""
-        found = graded(self.place, student).get("verdicts", {}) if student in self.only else {}
-        return {name: Verdict(one["points"] / one["max"] if one["max"] else 0.0, one["message"])
-                for name, one in found.items() if name != self.only[student]}  # fmt: skip
 
     def kept(self, student: str) -> Kept:
         """Where the execution of a student's submission is, or will be."""

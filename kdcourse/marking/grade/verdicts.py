@@ -35,7 +35,7 @@ def run_and_judge(notebook, resources, *, grading):
     hides = [f"{file}, beside the notebook, hides the module {module}: it needs another name"
              for file, module in hidden([*beside, *grading.modules]).items()]  # fmt: skip
 
-    before = grading.before(student)
+    before = grading.stay.get(student, {})
 
     def judge(name: str, path: Path):
         return before[name] if name in before else grading.checks.judge(name, path, kept.seed)
