@@ -145,6 +145,18 @@ def test_blind_marking_needs_the_worksheet(tmp_path):
         (identifier(f"student{n}@uni.example"), f"By number {n}.") for n in range(2))  # fmt: skip
 
 
+def test_a_worksheet_of_a_moodle_in_german_is_a_roster(tmp_path):
+    path = tmp_path / "Bewertungen.csv"
+    head = "ID;Vollständiger Name;E-Mail-Adresse;Status;Bewertung"
+    path.write_text(f"{head}\nTeilnehmer/in70001;Jürg Müller;j@uzh.example;;\n", encoding="utf-8")
+    known = roster.read(path)
+    write(tmp_path / "in" / "Jürg Müller_70001_assignsubmission_file" / "tiny.ipynb", solved())
+    [one] = collect(tmp_path / "in", "tiny", RELEASED, roster=known)
+    assert one.student == identifier("j@uzh.example") and not one.notes
+    lines = table(known.export("tiny", {one.student: 4.5}, 10))
+    assert (lines[1][0], dict(zip(*lines, strict=True))["Bewertung"]) == ("Teilnehmer/in70001", "4.5")
+
+
 def test_several_files_of_one_canvas_user_lie_beside_each_other_again(tmp_path):
     files = {canvas("Jane", "Doe", 4100, 900_000, "tiny.ipynb"): text("Jane"),
              canvas("Jane", "Doe", 4100, 900_001, "helper.py"): "x = 1"}  # fmt: skip

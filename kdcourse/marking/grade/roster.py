@@ -19,7 +19,11 @@ COLUMNS = {
     "surname": "last", "identifier": "moodle", "id": "canvas", "email address": "email", "email": "email",
     "username": "login", "login": "login", "sis login id": "login", "id number": "number", "sis user id": "number",
     "student id": "number",
+    # Moodle in German; Canvas' columns are English everywhere
+    "vollständiger name": "name", "vorname": "first", "nachname": "last", "e-mail-adresse": "email",
+    "anmeldename": "login", "id-nummer": "number",
 }  # fmt: skip
+GRADES = ("grade", "bewertung")
 
 DROPPED = re.compile(r"""[&<>"`'|:\\/*?]""")  # by Moodle, from the names of files
 
@@ -61,9 +65,9 @@ class Roster:
         """The name and text of the table that the LMS of this roster imports; None if it is of none. Only lines whose
         mark has changed are in it. `marks` are those of whoever has handed in."""
         lower = [name.strip().lower() for name in self.header]
-        if "identifier" in lower or "email address" in lower:
+        if {"identifier", "email address", "e-mail-adresse"} & set(lower):
             kind, keep = "moodle", list(range(len(self.header)))
-            column = lower.index("grade") if "grade" in lower else None
+            column = next((index for index, name in enumerate(lower) if name in GRADES), None)
         elif "id" in lower and "student" in lower:
             wanted = ("student", "id", "sis user id", "sis login id", "section")
             keep = [index for index, name in enumerate(lower) if name in wanted]
@@ -97,8 +101,9 @@ def read(path: Path) -> Roster:
     delimiter = max(",;\t", key=first.count)
     header, *lines = [line for line in csv.reader(io.StringIO(text), delimiter=delimiter) if any(line)] or [[]]
     meaning = [COLUMNS.get(name.strip().lower(), "") for name in header]
-    if "canvas" in meaning:  # Canvas calls the name Student
-        meaning = ["name" if name == "student" else name for name in meaning]
+    if "canvas" in meaning:  # Canvas calls the name Student; elsewhere ID is Moodle's identifier
+        other = {"student": "name"} if "student" in meaning else {"canvas": "moodle"}
+        meaning = [other.get(name, name) for name in meaning]
     if not {"student", "name", "login", "last"} & set(meaning):
         raise ValueError(f"{path} is no roster: it has no column 'student', 'name' or 'Full name', but {header}")
     lines = [line + [""] * (len(header) - len(line)) for line in lines]
