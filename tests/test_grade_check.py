@@ -35,6 +35,7 @@ def test_check_gives_the_marks_that_grade_gives(name, course, tmp_path, monkeypa
     monkeypatch.setattr(student, "checks", judging)
     monkeypatch.setattr(sys.modules["kdcourse.marking.student.results"], "checks", judging)
     monkeypatch.setattr(judging, "is_there", lambda module: True, raising=False)
+    monkeypatch.delenv("PYTHONWARNINGS", raising=False)  # where notebooks are tested, a warning is an error
     monkeypatch.setenv("PYTHONPATH", str(POCKET.parent))
     released = json.loads((course / "exercises" / "tiny" / "tiny.ipynb").read_text(encoding="utf-8"))
     case = next(kind(released, answered(released))[name] for kind in KINDS if name in kind(RELEASED, RIGHT))
