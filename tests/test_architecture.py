@@ -11,13 +11,13 @@ ROOT = Path(kdcourse.__file__).parent
 FLOORS = {
     name: floor
     for floor, names in enumerate([
-        ("core", "profiles", "files"),
+        ("core", "profiles", "files", "marking.notebook"),
         ("losses", "models", "data"),
         ("teachers", "metrics", "cost"),
         ("distillers", "viz"),
         ("train",),
         ("sweep", "procedures", "widgets", "once", "worksheets",
-         "marking.record", "marking.notebook", "marking.runner", "marking.__init__"),
+         "marking.record", "marking.runner", "marking.__init__"),
         ("study", "marking.judges"),
         ("marking.checks", "marking.sandbox"),
         ("marking.student", "marking.release", "marking.grade"),

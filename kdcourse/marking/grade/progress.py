@@ -39,7 +39,7 @@ def alone(place: Place) -> Iterator[None]:
 
 
 def _sweep(place: Place) -> None:
-    """Remove what a process left that was killed: files half written, and folders with students' code."""
+    """Remove what a process left that was killed: files half written, what was unpacked, students' code."""
     shutil.rmtree(place.scratch, ignore_errors=True)
     for path in [*place.grading.rglob(".partial-*"), *place.grading.glob(".gradebook-*.db")]:
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)

@@ -120,11 +120,12 @@ class Grading:
         try:
             return run(text, beside | self.modules)
         except sandbox.SandboxError:
-            given = {f"files/{name}" for name in files(self.place.step("release"))}
-            if self.stop.is_set() or not set(beside) - given:
+            given = files(self.place.step("release"))
+            own = [name for name in (path.removeprefix("files/") for path in beside) if name not in given]
+            if self.stop.is_set() or not own:
                 raise
             run(json.dumps({**json.loads(text), "cells": []}), self.modules)
-            return Execution(stopped="with the files beside it, Python ends before the first cell")
+            return Execution(stopped=f"Python ends before the first cell with these beside it: {', '.join(own[:9])}")
 
     def beside(self, student: str) -> dict[str, bytes]:
         """The files that the notebook finds beside it: the student's, and over them the assignment's."""
