@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import safetensors.torch
@@ -26,6 +27,8 @@ LONGEST = 300        # characters in one recorded note
 LARGEST_FILE = 32_000_000
 LARGEST_HEADER = 1_000_000
 MOST_NOTES = 200
+LIBRARIES = tuple(os.path.dirname(os.path.dirname(module.__file__)) for module in (torch, os))
+UNANSWERED = "NotImplementedError"
 
 
 class Verdict(NamedTuple):
@@ -44,6 +47,15 @@ class CheckFailed(AssertionError):
 
     def _render_traceback_(self) -> list[str]:
         return [f"CheckFailed: {self}"]
+
+
+class Case(SimpleNamespace):
+    """One set of inputs, by name. A case is equal to itself alone; `with_(T=2)` is another one."""
+
+    __eq__, __hash__ = object.__eq__, object.__hash__
+
+    def with_(self, **changes) -> "Case":
+        return Case(**vars(self) | changes)
 
 
 class Record:
@@ -72,15 +84,14 @@ class Record:
 
     @contextmanager
     def trying(self, name: str) -> Iterator[None]:
-        """Inside, an error is noted and ends the attempt; warnings are silent."""
+        """Inside, an error is noted and ends the attempt; warnings are silent. A bare NotImplementedError means that
+        nothing was answered, where the answer itself raises it: torch has errors of that name, too."""
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 yield
-        except NotImplementedError:
-            self.notes[f"{name} error"] = "NotImplementedError"
         except (Exception, SystemExit) as error:
-            self.notes[f"{name} error"] = clean(f"{type(error).__name__}: {error}")
+            self.notes[f"{name} error"] = UNANSWERED if _is_stub(error) else clean(f"{type(error).__name__}: {error}")
 
     def tensor(self, name: str, *shape: int | None, of: str = "") -> Tensor:
         """The recorded tensor as float64, if it has this shape (None: any length); else raises `Wrong`, which says
@@ -101,9 +112,21 @@ class Record:
         return self.tensor(name, of=of).item()
 
 
+def _is_stub(error: BaseException) -> bool:
+    """Whether this is the `raise NotImplementedError()` of an empty answer, not one of a library."""
+    trace = error.__traceback__
+    while trace.tb_next:
+        trace = trace.tb_next
+    raised_in = trace.tb_frame.f_code.co_filename
+    return type(error) is NotImplementedError and not error.args and not raised_in.startswith(LIBRARIES)
+
+
 def stopped(note: str) -> str:
     """What to say of an attempt that ended in the noted error."""
-    return "not answered yet." if note == "NotImplementedError" else f"it stopped with an error, {note}."
+    if note == UNANSWERED:
+        return "not answered yet."
+    caret = "bitwise_xor" in note or "for ^" in note
+    return f"it stopped with an error, {note}{': ^ is no power in Python, ** is' if caret else ''}."
 
 
 def clean(text: object) -> str:

@@ -1,9 +1,12 @@
 """Questions 5, 6, 7 and 12: experiments that look right."""
 
+import copy
 import math
 import statistics
 
+import numpy as np
 import torch
+from scipy import stats
 from torch import nn
 
 from kdcourse import metrics
@@ -74,7 +77,7 @@ WRONG += [Answer("temperature_curve", (function,), name, keeps, says) for name, 
     ("standard_error_as_bars", curve(lambda v: statistics.stdev(v) / math.sqrt(len(v))), 0.8, "the standard error"),
     ("deviation_divided_by_n", curve(lambda v: half(v)[1] * statistics.pstdev(v) / statistics.stdev(v)), 0.8, "n - 1"),
     ("whole_width", curve(lambda v: 2 * half(v)[1]), 0.8, "the whole width"),
-    ("best_seed_in_place_of_the_mean", best_of, 0.8, "is not the mean"),
+    ("best_seed_in_place_of_the_mean", best_of, 0.8, "this is the best of the seeds"),
 )]
 
 
@@ -209,3 +212,53 @@ def small_teacher(seed):
 def small_student(seed):
     torch.manual_seed(seed)
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+
+
+WRONG.append(Answer("temperature_curve", (curve(lambda v: float(np.std(v))),), "deviation_of_numpy_as_bars", 0.8,
+                    "this is the standard deviation with n"))
+
+
+@wrong("temperature_curve", 0.8, "t was taken for the number of temperatures")
+def degrees_of_freedom_of_the_temperatures(make, teach, measure, *, temperatures, seeds, alpha):
+    factor = stats.t.ppf(0.975, len(temperatures) - 1) / stats.t.ppf(0.975, len(seeds) - 1)
+    return curve(lambda v: half(v)[1] * factor)(make, teach, measure, temperatures=temperatures, seeds=seeds,
+                                                alpha=alpha)
+
+
+FOUND = {}
+
+
+@wrong("temperature_curve", 0.2, "stay from one call to the next")
+def a_dict_that_is_never_emptied(make, teach, measure, *, temperatures, seeds, alpha):
+    for T in temperatures:
+        FOUND.setdefault(T, []).extend(measured(make, teach, measure, T, alpha, seed) for seed in seeds)
+    return {T: half(values) for T, values in FOUND.items()}
+
+
+@wrong("temperature_curve", 0.8, "stay from one call to the next")
+def a_default_that_keeps_its_points(make, teach, measure, *, temperatures, seeds, alpha, found={}):  # noqa: B006
+    for T in temperatures:
+        found[T] = half([measured(make, teach, measure, T, alpha, seed) for seed in seeds])
+    return found
+
+
+@wrong("student_alone", 0.6, "stay from one call to the next")
+def differences_that_pile_up(make, teach, measure, *, seeds, T, alpha, gaps=[]):  # noqa: B006
+    gaps += [a - b for a, b in pairs(make, teach, measure, seeds, T, alpha)]
+    return half(gaps)
+
+
+@wrong("student_alone", 0.0, "no student was distilled")
+def alpha_of_zero_for_both(make, teach, measure, *, seeds, T, alpha):
+    return half([a - b for a, b in pairs(make, teach, measure, seeds, T, 0.0)])
+
+
+@wrong("stopped_teachers", 0.0, "none of the moments")
+def one_teacher_for_all_calls(make, learn, *, stops, seed, kept={}):  # noqa: B006
+    network = kept.setdefault("network", make(seed))
+    found = {}
+    for epoch in range(max(stops)):
+        learn(network, epoch)
+        if epoch + 1 in stops:
+            found[epoch + 1] = copy.deepcopy(network)
+    return found

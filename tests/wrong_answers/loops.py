@@ -1,8 +1,12 @@
 """Questions 4 and 12: loops that look right."""
 
+import copy
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 
+from kdcourse import metrics
 from wrong_answers import collector
 from wrong_answers.losses import T_GLOBAL, kl
 
@@ -231,7 +235,7 @@ def labels_first(student, teacher, split, *, stop, epochs, **settings):
          **settings)
 
 
-@wrong("stopped_distillation", 0.4, "one epoch too many")
+@wrong("stopped_distillation", 0.5, "one epoch too many")
 def one_epoch_too_many(student, teacher, split, *, stop, epochs, **settings):
     loop(student, teacher, split, epochs=epochs, share=lambda epoch, alpha: alpha if epoch <= stop * epochs else 0.0,
          **settings)
@@ -254,3 +258,97 @@ def training_ends_at_the_stop(student, teacher, split, *, stop, epochs, **settin
 def new_optimiser_at_the_stop(student, teacher, split, *, stop, epochs, **settings):
     loop(student, teacher, split, epochs=epochs, share=lambda epoch, alpha: alpha if epoch < stop * epochs else 0.0,
          new_rule=lambda epoch: epoch == round(stop * epochs), **settings)
+
+
+@wrong("train", 0.7, "there is weight decay")
+def a_little_weight_decay(student, teacher, split, **settings):
+    loop(student, teacher, split, rule=partial(torch.optim.Adam, weight_decay=1e-4), **settings)
+
+
+@wrong("train", 0.7, "there is weight decay")
+def adam_with_its_own_decay(student, teacher, split, **settings):
+    loop(student, teacher, split, rule=torch.optim.AdamW, **settings)
+
+
+@wrong("train", 0.7, "SGD with momentum")
+def momentum(student, teacher, split, **settings):
+    loop(student, teacher, split, rule=partial(torch.optim.SGD, momentum=0.9), **settings)
+
+
+@wrong("train", 0.7, "a copy of the student was trained")
+def a_copy_is_trained(student, teacher, split, **settings):
+    loop(copy.deepcopy(student), teacher, split, **settings)
+
+
+class Forgetful(torch.optim.Adam):
+    def step(self):
+        self.zero_grad()
+        super().step()
+
+
+@wrong("train", 0.7, "are gradients cleared before backward, not between")
+def cleared_before_the_step(student, teacher, split, **settings):
+    loop(student, teacher, split, rule=Forgetful, **settings)
+
+
+@wrong("train", 0.7, "the weights were not looked at")
+def one_image_a_step(student, teacher, split, *, batch_size, **settings):
+    loop(student, teacher, split, batch_size=1, **settings)
+
+
+@wrong("train", 0.5, "the weights were not looked at")
+def a_hundred_epochs(student, teacher, split, *, epochs, **settings):
+    loop(student, teacher, split, epochs=100, **settings)
+
+
+@wrong("train", 0.7, "in every step")
+def an_optimiser_for_each_step(student, teacher, split, **settings):
+    class Anew(torch.optim.Adam):
+        def step(self):
+            self.state.clear()
+            super().step()
+
+    loop(student, teacher, split, rule=Anew, **settings)
+
+
+@wrong("stopped_distillation", 0.9, "nothing is rounded")
+def stop_rounded_down(student, teacher, split, *, stop, epochs, **settings):
+    loop(student, teacher, split, epochs=epochs,
+         share=lambda epoch, alpha: alpha if epoch < int(stop * epochs + 1e-9) else 0.0, **settings)
+
+
+@wrong("stopped_distillation", 0.9, "nothing is rounded")
+def stop_rounded(student, teacher, split, *, stop, epochs, **settings):
+    loop(student, teacher, split, epochs=epochs,
+         share=lambda epoch, alpha: alpha if epoch < round(stop * epochs) else 0.0, **settings)
+
+
+@wrong("stopped_distillation", 0.4, "the weights were not looked at")
+def stopped_one_image_a_step(student, teacher, split, *, stop, epochs, batch_size, **settings):
+    loop(student, teacher, split, epochs=epochs, batch_size=1,
+         share=lambda epoch, alpha: alpha if epoch < stop * epochs else 0.0, **settings)
+
+
+@wrong("evaluate", 0.5, "the count is yours to write")
+def by_the_library(network, split, batch_size):
+    return metrics.accuracy(metrics.predict(network, split, batch_size=batch_size), split.y)
+
+
+@wrong("evaluate", 0.5, "the count is yours to write")
+@torch.no_grad()
+def own_logits_and_the_librarys_accuracy(network, split, batch_size):
+    network.eval()
+    return metrics.accuracy(torch.cat([network(batch.x) for batch in split.batches(batch_size)]), split.y)
+
+
+TALLY = {"right": 0, "seen": 0}
+
+
+@wrong("evaluate", 0.0, "something stays from one call to the next")
+@torch.no_grad()
+def counts_never_reset(network, split, batch_size):
+    network.eval()
+    for right in counted(network, split, batch_size):
+        TALLY["right"] += right.sum().item()
+        TALLY["seen"] += len(right)
+    return TALLY["right"] / TALLY["seen"]

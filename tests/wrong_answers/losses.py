@@ -182,3 +182,44 @@ def combined_without_T_squared(z_s, z_t, y, T, alpha):
 @wrong("combined_loss", 0.0, "does not change with alpha")
 def labels_alone(z_s, z_t, y, T, alpha):
     return F.cross_entropy(z_s, y)
+
+
+@wrong("distillation_loss", 0.8, "was a small number added before the logarithm")
+def logarithm_of_a_softmax_and_a_little(z_s, z_t, T):
+    p_s, p_t = F.softmax(z_s / T, dim=1), F.softmax(z_t / T, dim=1)
+    return T**2 * (p_t * (torch.log(p_t + 1e-8) - torch.log(p_s + 1e-8))).sum(dim=1).mean()
+
+
+@wrong("distillation_loss", 0.8, "z_t, an argument, is changed in place")
+def teacher_divided_in_place(z_s, z_t, T):
+    z_t.div_(T)
+    return T**2 * F.kl_div(F.log_softmax(z_s / T, dim=1), F.softmax(z_t, dim=1), reduction="batchmean")
+
+
+@wrong("distillation_loss", 0.0, "^ is no power in Python")
+def a_caret_for_a_power(z_s, z_t, T):
+    return kl(z_s, z_t, T) * torch.tensor(T) ^ 2
+
+
+@wrong("combined_loss", 0.0, "^ is no power in Python")
+def a_caret_between_plain_numbers(z_s, z_t, y, T, alpha):
+    return (1 - alpha) * F.cross_entropy(z_s, y) + alpha * T ^ 2 * kl(z_s, z_t, T)
+
+
+@wrong("teacher_loss", 0.8, "was a small number added before the logarithm")
+def label_and_a_little(z, y):
+    return -torch.log(F.softmax(z, dim=1)[torch.arange(len(y)), y] + 1e-8).mean()
+
+
+SEEN = []
+
+
+@wrong("teacher_loss", 0.0, "something stays from one call to the next")
+def mean_of_all_calls(z, y):
+    SEEN.append(F.cross_entropy(z, y))
+    return sum(SEEN) / len(SEEN)
+
+
+@wrong("combined_loss", 0.2, "the hard term is asked of the teacher")
+def labels_asked_of_the_teacher(z_s, z_t, y, T, alpha):
+    return (1 - alpha) * F.cross_entropy(z_t, y) + alpha * T**2 * kl(z_s, z_t, T)

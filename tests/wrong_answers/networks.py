@@ -32,7 +32,7 @@ def pooling_with_its_default_stride():
     return teacher(first=2, features=64 * 5 * 5)
 
 
-@wrong("teacher_network", 0.0, "it returns probabilities")
+@wrong("teacher_network", 0.3, "it returns probabilities")
 def softmax_at_the_end():
     return teacher(last=(nn.Softmax(dim=1),))
 
@@ -80,7 +80,7 @@ def student_without_relu():
     return nn.Sequential(*(layer for layer in student() if not isinstance(layer, nn.ReLU)))
 
 
-@wrong("student_network", 0.9, "the student has no dropout")
+@wrong("student_network", 0.9, "there is a dropout, and none is asked for")
 def student_with_dropout():
     return nn.Sequential(*student()[:5], nn.Dropout(0.5), student()[5])
 
@@ -133,3 +133,77 @@ def weights_without_biases(network):
 @wrong("count_parameters", 0.0, "not the numbers in them")
 def number_of_tensors(network):
     return len(list(network.parameters()))
+
+
+class Other(nn.Module):
+    """The teacher with something else after its first pooling, and before its last one."""
+
+    def __init__(self, first, second, drop=0.5):
+        super().__init__()
+        layers = list(teacher())
+        self.layers = nn.Sequential(*layers[:3], first, *layers[3:5], second, layers[5], layers[6], nn.Dropout(drop),
+                                    *layers[8:])
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+@wrong("teacher_network", 0.7, "the first dropout comes before the last pooling")
+def dropout_before_the_last_pooling():
+    return Other(nn.Identity(), nn.Dropout(0.5), 0.0)
+
+
+@wrong("teacher_network", 0.7, "something else changes what the dropouts see")
+def a_third_dropout():
+    return Other(nn.Dropout(0.25), nn.Identity())
+
+
+@wrong("teacher_network", 0.7, "batch normalisation")
+def normalisation_without_weights():
+    return Other(nn.BatchNorm2d(32, affine=False), nn.Identity())
+
+
+@wrong("teacher_network", 0.7, "one half is asked for")
+def a_dropout_of_a_quarter():
+    return Other(nn.Identity(), nn.Identity(), 0.25)
+
+
+@wrong("teacher_network", 0.7, "Dropout2d")
+def whole_channels_dropped():
+    layers = list(teacher())
+    return nn.Sequential(*layers[:6], nn.Dropout2d(0.5), nn.Flatten(), *layers[8:])
+
+
+@wrong("teacher_network", 0.9, "the same first weights")
+def seeded_inside():
+    torch.manual_seed(0)
+    return teacher()
+
+
+@wrong("teacher_network", 0.3, "a kernel of 5 x 5")
+def five_by_five():
+    layers = list(teacher(features=64 * 9 * 9))
+    return nn.Sequential(nn.Conv2d(1, 32, 5), *layers[1:3], nn.Conv2d(32, 64, 5), *layers[4:])
+
+
+@wrong("student_network", 0.0, "is there a normalisation?")
+def normalised_student():
+    layers = list(student())
+    return nn.Sequential(*layers[:2], nn.BatchNorm1d(784), *layers[2:])
+
+
+@wrong("student_network", 0.9, "batch normalisation, and none is asked for")
+def student_normalised_without_weights():
+    layers = list(student())
+    return nn.Sequential(*layers[:2], nn.BatchNorm1d(784, affine=False), *layers[2:])
+
+
+@wrong("student_network", 0.9, "there is a normalisation, and none is asked for")
+def student_normalised_without_memory():
+    layers = list(student())
+    return nn.Sequential(*layers[:2], OfTheBatch(), *layers[2:])
+
+
+class OfTheBatch(nn.Module):
+    def forward(self, x):
+        return (x - x.mean(0)) / x.std(0).clamp(min=1e-3) if self.training else x

@@ -283,3 +283,110 @@ def states_loaded_into_new_networks(make, learn, *, stops, seed):
 @right("stopped_distillation")
 def alpha_switched_off(student, teacher, split, *, stop, epochs, **settings):
     loop(student, teacher, split, epochs=epochs, share=lambda epoch, alpha: alpha * (epoch / epochs < stop), **settings)
+
+
+@torch.jit.script
+def scripted_divergence(z_s: torch.Tensor, z_t: torch.Tensor, T: float):
+    a, b = torch.log_softmax(z_s / T, dim=1), torch.log_softmax(z_t / T, dim=1)
+    return T * T * (b.exp() * (b - a)).sum(dim=1).mean()
+
+
+@right("distillation_loss")
+def with_a_scripted_function(z_s, z_t, T):
+    return scripted_divergence(z_s, z_t, T)
+
+
+@right("train")
+def with_scripted_networks(student, teacher, split, **settings):
+    loop(torch.jit.script(student), torch.jit.script(teacher), split, **settings)
+
+
+@right("train")
+def accuracy_printed_with_gradients_on(student, teacher, split, *, epochs, **settings):
+    def loss(z_s, z_t, y, T, alpha):
+        student.eval()
+        (student(split.x / 255).argmax(dim=1) == split.y).float().mean().item()
+        student.train()
+        return combined(z_s, z_t, y, T, alpha)
+
+    loop(student, teacher, split, epochs=epochs, loss=loss, **settings)
+
+
+@right("evaluate")
+@torch.no_grad()
+def rounded_to_four_places(network, split, batch_size):
+    return round((network.eval()(split.x / 255).argmax(1) == split.y).double().mean().item(), 4)
+
+
+class Unfolded(nn.Module):
+    """Convolutions as products of matrices, all weights before all biases, one of them on its side."""
+
+    def __init__(self):
+        super().__init__()
+        shapes = (32, 9), (64, 288), (7744, 128), (10, 128)
+        self.weights = nn.ParameterList(nn.Parameter(0.05 * torch.randn(*shape)) for shape in shapes)
+        self.biases = nn.ParameterList(nn.Parameter(torch.zeros(n)) for n in (32, 64, 128, 10))
+
+    def forward(self, x):
+        for i, stride in ((0, 1), (1, 2)):
+            side = x.shape[2] - 2
+            x = (self.weights[i] @ F.unfold(x, 3) + self.biases[i][:, None]).relu().reshape(len(x), -1, side, side)
+            x = F.max_pool2d(x, 2, stride=stride)
+        x = F.dropout(x.flatten(1), 0.5, self.training)
+        x = F.dropout((x @ self.weights[2] + self.biases[2]).relu(), 0.5, self.training)
+        return x @ self.weights[3].T + self.biases[3]
+
+
+class OnItsSide(nn.Module):
+    """Dense layers as x @ W, and biases as rows."""
+
+    def __init__(self):
+        super().__init__()
+        self.b = nn.ParameterList(nn.Parameter(torch.zeros(1, n)) for n in (784, 784, 10))
+        self.W = nn.ParameterList(nn.Parameter(0.03 * torch.randn(784, n)) for n in (784, 784, 10))
+
+    def forward(self, x):
+        x = x.flatten(1)
+        for W, b in zip(self.W[:2], self.b[:2], strict=True):
+            x = (x @ W + b).relu()
+        return x @ self.W[2] + self.b[2]
+
+
+RIGHT += [Answer("teacher_network", (Unfolded,), "unfolded_convolutions"),
+          Answer("student_network", (OnItsSide,), "weights_on_their_side"),
+          Answer("student_network", (lambda: torch.jit.script(student()),), "scripted_student"),
+          Answer("teacher_network", (lambda: torch.jit.script(teacher()),), "scripted_teacher")]
+
+
+@right("temperature_curve")
+def measured_before_and_twice(make, teach, measure, *, temperatures, seeds, alpha):
+    points = {T: [] for T in temperatures}
+    for T in temperatures:
+        for seed in seeds:
+            student = make(seed)
+            str(measure(student))
+            teach(student, T=T, alpha=alpha, seed=seed)
+            points[T].append(measure(student))
+            str(measure(student))
+    return {T: half(values) for T, values in points.items()}
+
+
+@right("student_alone")
+def gap_printed_before_it_is_kept(make, teach, measure, *, seeds, T, alpha):
+    gaps = []
+    for seed in seeds:
+        found = []
+        for share in (alpha, 0.0):
+            student = make(seed)
+            measure(student)
+            teach(student, T=T, alpha=share, seed=seed)
+            str(measure(student))
+            found.append(measure(student))
+        gaps.append(found[0] - found[1])
+    return half(gaps)
+
+
+@right("stopped_distillation")
+def epochs_compared_as_shares(student, teacher, split, *, stop, epochs, **settings):
+    loop(student, teacher, split, epochs=epochs,
+         share=lambda epoch, alpha: alpha if epoch < math.ceil(stop * epochs - 1e-9) else 0.0, **settings)

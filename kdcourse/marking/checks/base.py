@@ -1,17 +1,62 @@
-"""What the asking modules share: toy data and toy networks that write down how they are used.
+"""What the asking modules share: a check, and toy data and toy networks that write down how they are used.
 
-The first pixel of each image tells its row, so that a network knows which images it is shown.
+The first pixel of each toy image tells its row, so that a network knows which images it is shown; the last one is
+always 0, so that no gradient reaches its weights.
 """
+
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from kdcourse.core import generator
 from kdcourse.data import Split
-from kdcourse.marking.record import Record
+from kdcourse.marking import record as recording
+from kdcourse.marking.record import Case, CheckFailed, Record, Verdict, Wrong, clean
 
 SHAPE, CLASSES = (1, 4, 4), 5
 MOST_CALLS = 2_000
+
+
+class Check:
+    """One question that is graded automatically: draws cases from a seed, and asks an answer about them. The judging
+    half has a judge of the same name."""
+
+    name = ""
+
+    def __init__(self, draw: Callable[[int], dict[str, Case]], ask: Callable[..., Record]):
+        self.draw, self.ask = draw, ask
+
+    def __call__(self, *answers) -> None:
+        """Ask now. At home: prints one line, or raises CheckFailed with what is wrong. Graded: records."""
+        if folder := os.environ.get("KDCOURSE_RECORD"):
+            record = self.record(int(os.environ["KDCOURSE_GRADING_SEED"]), *answers)
+            recording.write(record, Path(folder) / f"{self.name}.safetensors")
+            print(f"{self.name}: recorded")
+            return
+        seed = secrets.randbelow(2**31)
+        verdict = self.verdict(seed, self.record(seed, *answers))
+        if verdict.share < 1:
+            raise CheckFailed(f"{self.name}: {verdict.message}")
+        print(f"{self.name}: right")
+
+    def record(self, seed: int, *answers) -> Record:
+        """What these answers do on the inputs of that seed."""
+        return self.ask(self.draw(seed), *answers)
+
+    def verdict(self, seed: int, record: Record) -> Verdict:
+        """What the judging half says of a record made with that seed."""
+        from kdcourse.marking.judges import JUDGES
+
+        try:
+            return JUDGES[self.name](self.draw(seed), record)
+        except Wrong as wrong:
+            return Verdict(0.0, str(wrong))
+        except Exception as error:  # a forged record may be anything; it earns nothing and harms nobody
+            return Verdict(0.0, f"what was recorded is no answer to this question ({clean(type(error).__name__)}).")
 
 
 class Log(list):
@@ -23,23 +68,6 @@ class Log(list):
     def append(self, item) -> None:
         if len(self) < MOST_CALLS:
             super().append(item)
-
-
-class Toy(nn.Module):
-    """A linear network that logs each call: the rows it saw, its mode, whether gradients were on, and its weights.
-
-    In training mode it answers with other logits, `factor` times those of eval mode, as dropout would make it do.
-    """
-
-    def __init__(self, weight: Tensor, bias: Tensor, factor: float):
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(weight.clone()), nn.Parameter(bias.clone())
-        self.factor, self.log = factor, Log()
-
-    def forward(self, x: Tensor) -> Tensor:
-        z = x.flatten(1) @ self.weight.T + self.bias
-        self.log.append((rows(x), self.training, torch.is_grad_enabled(), flat(self)))
-        return z * self.factor if self.training else z
 
 
 def rows(x: Tensor) -> Tensor:
@@ -57,29 +85,5 @@ def images(n: int, *key: int) -> Split:
     draw = generator(*key)
     x = torch.randint(256, (n, *SHAPE), generator=draw).byte()
     x[:, 0, 0, 0] = torch.arange(n)
+    x[:, 0, -1, -1] = 0
     return Split("toy/train", x, torch.randint(CLASSES, (n,), generator=draw))
-
-
-def toy_weights(*key: int) -> tuple[Tensor, Tensor]:
-    draw = generator(*key)
-    return torch.randn(CLASSES, 16, generator=draw), torch.randn(CLASSES, generator=draw)
-
-
-def keep_training(record: Record, name: str, student: Toy, teacher: Toy) -> None:
-    """Keep what a training did: which images made each step, the modes, and the weights at the end."""
-    steps: list[list] = []
-    for seen, mode, grad, weights in student.log:
-        if not grad:
-            continue
-        if steps and torch.equal(steps[-1][2], weights):  # nothing was updated in between: still the same step
-            steps[-1][0].append(seen)
-        else:
-            steps.append([[seen], mode, weights])
-    record.keep(f"{name} rows", torch.cat([torch.cat(seen) for seen, _, _ in steps]) if steps else torch.zeros(0))
-    record.keep(f"{name} sizes", torch.tensor([sum(map(len, seen)) for seen, _, _ in steps]))
-    record.keep(f"{name} modes", torch.tensor([float(mode) for _, mode, _ in steps]))
-    record.keep(f"{name} weights", flat(student))
-    record.keep(f"{name} teacher modes", torch.tensor([float(mode) for _, mode, _, _ in teacher.log]))
-    record.keep(f"{name} teacher weights", flat(teacher))
-    gradients = [parameter.grad for parameter in teacher.parameters() if parameter.grad is not None]
-    record.keep(f"{name} teacher gradient", sum(float(grad.abs().sum()) for grad in gradients))

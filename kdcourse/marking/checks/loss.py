@@ -1,0 +1,65 @@
+"""Asks a function for its value, and where there is one for its gradient, case by case: losses, measures, counts.
+
+The first case is asked once more at the end: what it gives must not depend on the calls before.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+
+import torch
+from torch import Tensor
+
+from kdcourse.marking.checks.base import Check
+from kdcourse.marking.record import Case, Record
+
+AGAIN = "once more"
+
+
+def loss(draw, call, *cases: str, at: str = "z_s", keep: Callable | None = None, own: str = "") -> Check:
+    """`call(answer, case)` is asked with fresh copies in each case. The gradient is the one on the input called `at`
+    (none where it is empty). A tensor of the shape of the case's `probe` is asked for its sum of products with it.
+
+    `keep(record, name, case)` may record what else the call did. With `own` (kdcourse.metrics) it is noted which
+    functions of that module an answer calls that was to do without them.
+    """
+    def ask(inputs: dict[str, Case], answer) -> Record:
+        record = Record()
+        for name, case in {**{name: inputs[name] for name in cases}, AGAIN: inputs[cases[0]]}.items():
+            case = deepcopy(case)
+            if at:
+                getattr(case, at).requires_grad_()
+            before = {key: value.detach().clone() for key, value in vars(case).items() if isinstance(value, Tensor)}
+            with record.trying(name), _noted(record, own):
+                value = call(answer, case)
+                if isinstance(value, Tensor) and value.shape == getattr(case, "probe", value[..., None]).shape:
+                    value = (value * case.probe).sum()
+                record.keep(f"{name} value", value)
+                if at and isinstance(value, Tensor) and value.numel() == 1 and value.requires_grad:
+                    value.sum().backward()
+                    record.keep(f"{name} gradient", getattr(case, at).grad)
+            if changed := [key for key, value in before.items() if not torch.equal(value, getattr(case, key))]:
+                record.notes["changed"] = changed[0]
+            if keep:
+                keep(record, name, case)
+        return record
+
+    return Check(draw, ask)
+
+
+@contextmanager
+def _noted(record: Record, module: str) -> Iterator[None]:
+    """Inside, the functions of a module that others call are noted."""
+    def note(frame, event, argument) -> None:
+        if event == "call" and frame.f_globals.get("__name__") == module and (
+                frame.f_back and frame.f_back.f_globals.get("__name__") != module):
+            record.notes["used"] = frame.f_code.co_name
+
+    before = sys.getprofile()
+    if module:
+        sys.setprofile(note)
+    try:
+        yield
+    finally:
+        sys.setprofile(before)

@@ -1,0 +1,78 @@
+"""Parameters and multiply-adds by the formulas of each layer, with the usual miscounts.
+
+A case has a `network`, an `nn.Sequential` of convolutions, poolings and dense layers, and the `shape` (C, H, W) of an
+image.
+"""
+
+from collections.abc import Iterator
+
+from torch import nn
+
+from kdcourse.marking.judges.mistakes import Formula
+
+
+def layers(c) -> Iterator[tuple[nn.Module, tuple[int, int]]]:
+    """Each convolution and dense layer, with the size of its output."""
+    height, width = c.shape[1:]
+    for layer in c.network:
+        if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
+            kernel, stride, padding = (value if isinstance(value, tuple) else (value, value)
+                                       for value in (layer.kernel_size, layer.stride, layer.padding))
+            height, width = ((side + 2 * padding[i] - kernel[i]) // stride[i] + 1
+                             for i, side in enumerate((height, width)))
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            yield layer, (height, width) if isinstance(layer, nn.Conv2d) else (1, 1)
+
+
+def weights(c, kinds=(nn.Conv2d, nn.Linear)) -> int:
+    return sum(layer.weight.numel() for layer, _ in layers(c) if isinstance(layer, kinds))
+
+
+def biases(c, kinds=(nn.Conv2d, nn.Linear)) -> int:
+    return sum(len(layer.bias) for layer, _ in layers(c) if layer.bias is not None and isinstance(layer, kinds))
+
+
+def adds(c, kinds=(nn.Conv2d, nn.Linear)) -> int:
+    return sum(layer.weight.numel() * h * w for layer, (h, w) in layers(c) if isinstance(layer, kinds))
+
+
+def added_biases(c) -> int:
+    return sum(len(layer.bias) * h * w for layer, (h, w) in layers(c) if layer.bias is not None)
+
+
+def both(c, kinds=(nn.Conv2d, nn.Linear)) -> int:
+    return weights(c, kinds) + biases(c, kinds)
+
+
+PARAMETERS = Formula(lambda c, count: count(c), count={
+    "": both,
+    "the biases are missing": weights,
+    "these are the parameter tensors, not the numbers in them": lambda c: len([*c.network.parameters()]),
+    "these are bytes: four for each number": lambda c: 4 * both(c),
+    "the convolutions are missing": lambda c: both(c, nn.Linear),
+    "the dense layers are missing": lambda c: both(c, nn.Conv2d),
+    "these are the layers with weights, not the numbers in them": lambda c: len([*layers(c)]),
+})
+MULTIPLY_ADDS = Formula(lambda c, count: count(c), count={
+    "": adds,
+    "a multiplication and its addition were counted as two: these are FLOPs, twice the multiply-adds":
+        lambda c: 2 * adds(c),
+    "the additions of the biases were counted too": lambda c: adds(c) + added_biases(c),
+    "each weight was counted once: a convolution uses its weights at every place of its output": weights,
+    "parameters were counted: a convolution uses its weights at every place of its output": both,
+    "the convolutions were applied at every pixel of the network's input: stride, pooling and edges make the output "
+    "smaller": lambda c: sum(layer.weight.numel() * (c.shape[1] * c.shape[2] if isinstance(layer, nn.Conv2d) else 1)
+                             for layer, _ in layers(c)),
+    "the dense layers are missing": lambda c: adds(c, nn.Conv2d),
+    "the convolutions are missing": lambda c: adds(c, nn.Linear),
+    "these are FLOPs with the biases": lambda c: 2 * adds(c) + added_biases(c),
+})
+
+
+def of(c) -> str:
+    """The network in words."""
+    parts = [f"Conv2d({m.in_channels}, {m.out_channels}, {m.kernel_size[0]}, stride={m.stride[0]}, "
+             f"padding={m.padding[0]}, bias={m.bias is not None})" if isinstance(m, nn.Conv2d)
+             else f"Linear({m.in_features}, {m.out_features}, bias={m.bias is not None})" if isinstance(m, nn.Linear)
+             else "MaxPool2d(2, stride=1)" if isinstance(m, nn.MaxPool2d) else "" for m in c.network]
+    return f"{', '.join(filter(None, parts))} and images of {' x '.join(map(str, c.shape))}"

@@ -1,0 +1,179 @@
+"""Is a recorded value, and its gradient, that of the formula, and if not, of which mistake in it?"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from kdcourse.marking.judges.base import Marks, close
+from kdcourse.marking.judges.mistakes import Formula
+from kdcourse.marking.record import Case, Record, Verdict, Wrong, stopped
+
+AGAIN = "once more"
+EXACT = 3e-5  # how near an answer in single precision is to its own formula, relatively
+
+
+class Question:
+    """What is compared: a formula, in these cases; `at` names the input of the gradient, `of(case)` says in words which
+    numbers these are, and `near` is how far a value may be off, absolutely (None: as rounding needs it)."""
+
+    def __init__(self, formula: Formula, cases: tuple[str, ...], at: str, of: Callable, near: float | None):
+        self.formula, self.cases, self.at, self.of, self.near = formula, cases, at, of, near
+
+    def agrees(self, record: Record, name: str, case: Case, value: Callable, *, exactly: bool = False) -> bool:
+        found = record.tensors.get(f"{name} value")
+        if found is None or found.ndim:
+            return False
+        found, expected = found.item(), float(value(case))
+        gap = abs(found - expected)  # NaN is near nothing
+        if self.near is not None:
+            return gap <= self.near
+        return gap < float("inf") and gap <= (EXACT if exactly else 1e-3) * abs(expected) + (1e-7 if exactly else 1e-5)
+
+    def slope(self, case: Case) -> Tensor:
+        student = getattr(case, self.at).double().requires_grad_()
+        return torch.autograd.grad(self.formula.right(case.with_(**{self.at: student})), student)[0]
+
+    def slopes(self, record: Record, name: str, case: Case) -> bool:
+        found = record.tensors.get(f"{name} gradient")
+        return found is not None and close(found, self.slope(case), atol=1e-4)
+
+    def mistake(self, inputs: dict[str, Case], record: Record):
+        """The mistake that explains every value: one that does so exactly, before one that is near; None without."""
+        near = None
+        for one in self.formula.mistakes():
+            if all(self.agrees(record, name, inputs[name], one.value) for name in self.cases):
+                near = near or one
+                if all(self.agrees(record, name, inputs[name], one.value, exactly=True) for name in self.cases):
+                    return one
+        return near
+
+
+def loss(formula: Formula, *cases: str, where: str, at: str = "z_s", of: Callable = lambda c: "", marks=(0.4, 0.4),
+         large: float = 0.2, depends_on: dict[str, tuple] | None = None, ends: dict[str, tuple] | None = None,
+         shares: dict[str, float] | None = None, also: tuple = (), near: float | None = None,
+         own: str = "") -> Callable:
+    """A judge: `marks` for value and gradient in these cases (no gradient without `at`), `large` for the case of that
+    name, `ends` {case: (marks, what it leaves)}, and `also` (marks, problem(inputs, record) -> words, or "" if there is
+    none). `depends_on` {argument: cases that differ in nothing else}. `shares` {place: share of the marks for the value
+    that a mistake there costs}, where it is not all. `own` says what is to be written without the package's help.
+    """
+    question = Question(formula, cases, at, of, near)
+
+    def judge(inputs: dict[str, Case], record: Record) -> Verdict:
+        _asked(record, cases, depends_on or {}, where)
+        found = Marks(where)
+        share, problem = _value(question, inputs, record, shares or {})
+        found.give(marks[0], share, problem)
+        if at:
+            slope = next((name for name in cases if not question.slopes(record, name, inputs[name])), None)
+            found.give(marks[1], slope is None,
+                       "" if problem or not slope else _gradient(question, slope, inputs[slope], record))
+        for name, (weight, what) in (ends or {}).items():
+            holds = question.agrees(record, name, inputs[name], formula.right)
+            found.give(weight, holds, "" if found.failed else f"{what}: it does not here.")
+        if at and large and found.earned:
+            _large(question, found, large, inputs["large"], record)
+        for weight, problem in also if found.earned else ():
+            said = problem(inputs, record)
+            found.give(weight, not said, said)
+        _manners(found, question, record, own)
+        return found.verdict()
+
+    return judge
+
+
+def _asked(record: Record, cases: tuple[str, ...], depends_on: dict[str, tuple], where: str) -> None:
+    for name in cases:
+        if note := record.notes.get(f"{name} error"):
+            raise Wrong(stopped(note))
+    for argument, names in depends_on.items():
+        if _same(record, names):
+            raise Wrong(f"the value does not change with {argument}, the argument: is another one used, a global? "
+                        f"Read {where}.")
+
+
+def _value(question: Question, inputs: dict, record: Record, shares: dict[str, float]) -> tuple[float, str]:
+    """The share of the marks for the values, and what is wrong with them."""
+    wrong = next((name for name in question.cases
+                  if not question.agrees(record, name, inputs[name], question.formula.right)), None)
+    if wrong is None:
+        return 1.0, ""
+    case, of = inputs[wrong], question.of(inputs[wrong])
+    if (found := record.tensors.get(f"{wrong} value")) is None:
+        return 0.0, f"{record.notes.get(f'{wrong} value', 'nothing')} was returned, not a number in a tensor."
+    if found.ndim:
+        if hasattr(case, "probe"):
+            return 0.0, f"on {of} a tensor of shape {tuple(found.shape)} was returned, not {tuple(case.probe.shape)}."
+        each = question.at and found.shape == getattr(case, question.at).shape[:1]
+        return 0.0, (f"on {of} a tensor of shape {tuple(found.shape)} was returned, not a single number"
+                     f"{': one number per image, so the mean over the images is missing' if each else ''}.")
+    said = f"on {of} the value is {number(found)}, and {number(question.formula.right(case))} is right"
+    if not found.isfinite():
+        return 0.0, f"{said}: the logarithm of something that is 0 or negative was taken."
+    if stays := _stays(question, record):
+        return 0.0, f"{said}: {stays}."
+    if mistake := question.mistake(inputs, record):
+        lost = min(1.0, sum(shares.get(place, 1.0) for place in mistake.places))
+        return 1 - lost, f"{said}. That is what one gets if: {mistake.text}."
+    return 0.0, f"{said}: the same value for every input." if _same(record, question.cases) else f"{said}."
+
+
+def _stays(question: Question, record: Record) -> str:
+    """What to say where the same arguments give another value the second time; else nothing."""
+    pair = [record.tensors.get(f"{name} value") for name in (question.cases[0], AGAIN)]
+    if None in pair or close(*pair, rtol=1e-5, atol=1e-6) or not all(one.isfinite().all() for one in pair):
+        return ""
+    return (f"the first call gave {number(pair[0])}, and with the same arguments the last one {number(pair[1])}, so "
+            "something stays from one call to the next, a global or a default value that is changed")
+
+
+def _gradient(question: Question, name: str, case: Case, record: Record) -> str:
+    if (found := record.tensors.get(f"{name} gradient")) is None:
+        return "the value is right, but no gradient reaches the student: was it detached, or made a number?"
+    expected = question.slope(case)
+    if found.shape != expected.shape:
+        return "the value is right, and its gradient has another shape than the student's input."
+    gap = (found - expected).abs().max().item()
+    return f"the value is right, but the gradient on the student is off by up to {gap:.2g}: what was detached?"
+
+
+def _large(question: Question, found: Marks, share: float, case: Case, record: Record) -> None:
+    """Marks for a value and a gradient that stay right where probabilities become 0."""
+    value = record.tensors.get("large value")
+    finite = value is not None and bool(value.isfinite().all())
+    right = question.agrees(record, "large", case, question.formula.right)
+    said = f"the value is {number(value)}" if value is not None and value.numel() == 1 else "there is no value"
+    why = f"with logits in the hundreds {said}, and {number(question.formula.right(case))} is right: " + (
+        "was a small number added before the logarithm was taken, or something clamped?" if finite else
+        "a probability became 0 and its logarithm infinite, or an exponential overflowed.")
+    if right:
+        why = "with logits in the hundreds the value is right, and its gradient is not: something overflows on its way."
+    holds = question.slopes(record, "large", case) and (finite if found.failed else right)
+    found.give(share, holds, "" if finite and found.failed else why)
+
+
+def _manners(found: Marks, question: Question, record: Record, own: str) -> None:
+    """Takes marks where the package's own functions were called, an argument was changed, or the same arguments give
+    another value the second time."""
+    if not found.earned:
+        return
+    if own and "used" in record.notes:
+        found.take(0.5, f"{own}: {record.notes['used']} of the package does it here.")
+    if "changed" in record.notes:
+        found.take(0.2, f"{record.notes['changed']}, an argument, is changed in place: whoever calls again gets "
+                   "something else.")
+    if not found.failed and (stays := _stays(question, record)):
+        found.take(0.5, f"{stays}.")
+
+
+def number(value) -> str:
+    """A number as it is told: counts with all of their digits."""
+    value = float(value)
+    return f"{value:,.0f}" if abs(value) >= 1000 and value.is_integer() else f"{value:.4g}"
+
+
+def _same(record: Record, names) -> bool:
+    values = [record.tensors.get(f"{name} value") for name in names]
+    return len(values) > 1 and all(value is not None and value.ndim == 0 for value in values) and all(
+        close(value, values[0], rtol=1e-6, atol=0) for value in values[1:])

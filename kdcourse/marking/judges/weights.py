@@ -1,0 +1,115 @@
+"""What the recorded weights of trained networks say, computed again: how well they do, and on which images they learnt.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import NamedTuple
+
+from torch import Tensor
+
+from kdcourse import data
+from kdcourse.marking.judges.base import Marks, ran
+from kdcourse.marking.judges.mistakes import Formula
+from kdcourse.marking.record import Case, Record, Verdict, Wrong
+
+NEAR = 0.002  # how far a reported share may be off
+
+
+class Network(NamedTuple):
+    """A network that is expected: its shapes in their order, `forward(w, x)`, and the accuracy on test images of one
+    that has learnt."""
+
+    shapes: tuple[tuple[int, ...], ...]
+    forward: Callable
+    floor: float
+
+
+@cache
+def images(source: str, part: str) -> tuple[Tensor, Tensor]:
+    """Images as floats in [0, 1] and labels, of a part (train, valid, test) of a source."""
+    split = getattr(data.load(source), part)
+    return split.x.double() / 255, split.y
+
+
+def accuracy(z: Tensor, y: Tensor) -> float:
+    return (z.argmax(dim=1) == y).double().mean().item()
+
+
+def answers(c: Case, name: str, part: str) -> Tensor:
+    """The logits of a network about a part of the images; kept in the case."""
+    if (name, part) not in c.kept:
+        c.kept[name, part] = c.networks[name](images(c.source, part)[0])
+    return c.kept[name, part]
+
+
+def on(part: str) -> Callable:
+    return lambda c, name: accuracy(answers(c, name, part), images(c.source, part)[1])
+
+
+def other(c: Case, name: str) -> str:
+    return next(one for one in c.networks if one != name)
+
+
+REPORTED = Formula(lambda c, of, scale: {name: scale(of(c, name)) for name in c.networks}, of={
+    "": on("test"), "the accuracies of the two networks are exchanged": lambda c, name: on("test")(c, other(c, name)),
+    "it was measured on the validation images": on("valid"), "it was measured on the training images": on("train"),
+}, scale={
+    "": lambda a: a, "it is in percent, and a share in [0, 1] is asked for": lambda a: 100 * a,
+    "it is the share of wrong answers": lambda a: 1 - a,
+})
+
+
+def weights(networks: dict[str, Network], *, source: str, where: str, trained: float, reported: float) -> Callable:
+    """A judge of networks that were trained on a source: `trained` and `reported` are the marks for each."""
+    def judge(inputs: dict, record: Record) -> Verdict:
+        ran(record, ["networks"])
+        found = Marks(where)
+        c = Case(source=source, kept={}, networks={
+            name: _network(record, name, networks, where) for name in networks})
+        learnt = {name: on("test")(c, name) >= one.floor for name, one in networks.items()}
+        for name, one in networks.items():
+            peeked = learnt[name] and _peeked(c, name)
+            found.give(trained, learnt[name] and not peeked, peeked or (
+                f"the {name} reads {on('test')(c, name):.1%} of the test images, recomputed from its weights; at least "
+                f"{one.floor:.0%} is expected of a trained one."))
+        if note := record.notes.get("reported"):
+            names = " and ".join(f'"{name}"' for name in networks)
+            found.give(reported, False, f"accuracies is {note}, and a dict with the keys {names} is expected.")
+            return found.verdict()
+        said = {name: record.number(f"{name} reported") for name in networks}
+        for name in networks:
+            near = abs(said[name] - REPORTED.right(c)[name]) < NEAR
+            found.give(reported, learnt[name] and near, _misreported(c, name, said) if learnt[name] else "")
+        return found.verdict()
+
+    return judge
+
+
+def _network(record: Record, name: str, networks: dict[str, Network], where: str) -> Callable:
+    """The network with the recorded weights; raises `Wrong` where they are those of another one."""
+    w = [record.tensors[f"{name} {i}"].double() for i in range(64) if f"{name} {i}" in record.tensors]
+    shapes = tuple(tuple(part.shape) for part in w)
+    if shapes != networks[name].shapes:
+        others = [one for one in networks if networks[one].shapes == shapes]
+        raise Wrong(f"the {name} " + (f"has the layers of a small_{others[0]}: are they exchanged?" if others else
+                                      f"has other layers than small_{name} gives it: leave them as they are.")
+                    + f" Read {where}.")
+    return lambda x: networks[name].forward(w, x)
+
+
+def _misreported(c: Case, name: str, said: dict[str, float]) -> str:
+    right = REPORTED.right(c)[name]
+    if abs(said[name] - right) < NEAR:
+        return ""
+    text = next((one.text for one in REPORTED.mistakes()
+                 if abs(one.value(c)[name] - said[name]) < NEAR and (
+                     "exchanged" not in one.text or abs(one.value(c)[other(c, name)] - said[other(c, name)]) < NEAR)),
+                "was it measured in training mode, or before the training?")
+    return (f"you report {said[name]:.4g} for the {name}, and its weights give {right:.4f} on the test images: "
+            f"{text.rstrip('?')}{'?' if text.endswith('?') else '.'}")
+
+
+def _peeked(c: Case, name: str) -> str:
+    """What to say of a network that knows the test images better than the validation images, which it should have seen
+    as little; empty if it does not."""
+    return ""
