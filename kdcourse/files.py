@@ -188,22 +188,30 @@ def _fetch(source: str, root: Path, name: str, mirrors: list[str], expected: str
     )
 
 
+def _in_time(chunks: Iterator[bytes], size: int) -> Iterator[bytes]:
+    """The same pieces, with a bar. Raises DataError where they come too slowly."""
+    got, since, before = 0, time.monotonic(), 0
+    quiet = os.environ.get("KDCOURSE_QUIET", "") not in ("", "0") or None  # None: drawn in a terminal alone
+    with tqdm(total=size or None, unit="B", unit_scale=True, disable=quiet) as bar:
+        for chunk in chunks:
+            got += len(chunk)
+            bar.update(len(chunk))
+            yield chunk
+            if (passed := time.monotonic() - since) > SECONDS:
+                if got - before < LEAST * passed:
+                    raise DataError(f"it sent {got - before} bytes in {passed:.0f} s, which is too slow")
+                since, before = time.monotonic(), got
+
+
 def _chunks(url: str) -> Iterator[bytes]:
     """What lies at an address, piece by piece. Raises DataError when the network or the server fails, or is too slow:
     an OSError that comes out of it is the disk's."""
     try:
         with urlopen(Request(url, headers={"User-Agent": "kdcourse"}), timeout=SECONDS) as answer:
-            size, got, since, before = int(answer.headers.get("Content-Length") or 0), 0, time.monotonic(), 0
-            quiet = os.environ.get("KDCOURSE_QUIET", "") not in ("", "0") or None  # None: drawn in a terminal alone
-            with tqdm(total=size or None, unit="B", unit_scale=True, disable=quiet) as bar:
-                while chunk := answer.read1(1 << 16):
-                    got += len(chunk)
-                    bar.update(len(chunk))
-                    yield chunk
-                    if (passed := time.monotonic() - since) > SECONDS:
-                        if got - before < LEAST * passed:
-                            raise DataError(f"it sent {got - before} bytes in {passed:.0f} s, which is too slow")
-                        since, before = time.monotonic(), got
+            size, got = int(answer.headers.get("Content-Length") or 0), 0
+            for chunk in _in_time(iter(lambda: answer.read1(1 << 16), b""), size):
+                got += len(chunk)
+                yield chunk
             if got < size:
                 raise DataError(f"it was cut off after {got:,} of {size:,} bytes")
     except TimeoutError as error:

@@ -283,12 +283,12 @@ def unzip(path: Path, into: Path, most: int) -> list[str]:
         with zipfile.ZipFile(path) as archive:
             for one in archive.infolist():
                 name = PurePosixPath(_name(one).replace("\\", "/"))
-                if one.is_dir():
-                    if not {"..", "/"} & set(name.parts):
-                        (into / name).mkdir(parents=True, exist_ok=True)
-                    continue
-                if (one.external_attr >> 16) & 0o170000 == 0o120000 or {"..", "/"} & set(name.parts):
+                leads_out, is_link = {"..", "/"} & set(name.parts), (one.external_attr >> 16) & 0o170000 == 0o120000
+                if one.is_dir() and not leads_out:
+                    (into / name).mkdir(parents=True, exist_ok=True)
+                elif not one.is_dir() and (leads_out or is_link):
                     refused.append(f"{shown(str(name))} is a link or leads out of the zip: it was left out")
+                if one.is_dir() or leads_out or is_link:
                     continue
                 if str(name) in seen:
                     raise ValueError(f"{shown(path.name)} holds two files of the name {shown(str(name))}")

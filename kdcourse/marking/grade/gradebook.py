@@ -106,12 +106,17 @@ def autograde(place: Place, student: str, step: Callable, *, keep: bool) -> None
         converter.force = True
         converter.start()
         if keep and seen:
-            with opened(place) as book:
-                for notebook in book.find_submission(place.assignment, student).notebooks:
-                    for grade in notebook.grades:
-                        if grade.manual_score is not None and grade.name in seen:
-                            grade.needs_manual_grade = False
-                book.db.commit()
+            _look_no_more(place, student, seen)
+
+
+def _look_no_more(place: Place, student: str, seen: set[str]) -> None:
+    """Marks given by hand for these cells need not be looked at again."""
+    with opened(place) as book:
+        notebooks = book.find_submission(place.assignment, student).notebooks
+        for grade in (grade for notebook in notebooks for grade in notebook.grades):
+            if grade.manual_score is not None and grade.name in seen:
+                grade.needs_manual_grade = False
+        book.db.commit()
 
 
 def feedback(place: Place, student: str) -> None:

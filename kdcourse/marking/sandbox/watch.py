@@ -7,6 +7,7 @@ import contextlib
 import os
 import selectors
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -60,15 +61,11 @@ def _read(process: subprocess.Popen, said: bytearray, complained: bytearray, lim
         selector.register(process.stdout, selectors.EVENT_READ, said)
         selector.register(process.stderr, selectors.EVENT_READ, complained)
         while selector.get_map():
-            for key, _ in selector.select(timeout=OFTEN):
-                chunk = os.read(key.fd, 2**16)
-                if not chunk:
-                    selector.unregister(key.fileobj)
-                elif key.data is said or len(complained) < MB:
-                    if key.data is said and not said:  # it begins: what came before is on nobody's time
-                        began, before = time.monotonic(), counted.computed()
-                    key.data.extend(chunk)
+            silent = not said
+            _take(selector, most={id(complained): MB})
             now = time.monotonic()
+            if silent and said:  # it begins: what came before is on nobody's time
+                began, before = now, counted.computed()
             if stop.is_set():
                 raise Ended("grading was interrupted")
             if not said and now - began > STARTUP:
@@ -80,6 +77,16 @@ def _read(process: subprocess.Popen, said: bytearray, complained: bytearray, lim
                     _in_time(limits, now - began, counted.computed() - before)
                 _in_bounds(limits, counted)
                 look = time.monotonic() + OFTEN
+
+
+def _take(selector: selectors.BaseSelector, most: dict[int, int]) -> None:
+    """Read what is there into the buffer of each pipe, and of some no more than so many bytes; forget those that end."""
+    for key, _ in selector.select(timeout=OFTEN):
+        chunk = os.read(key.fd, 2**16)
+        if not chunk:
+            selector.unregister(key.fileobj)
+        elif len(key.data) < most.get(id(key.data), sys.maxsize):
+            key.data.extend(chunk)
 
 
 def _in_time(limits: Limits, clock: float, computed: float) -> None:
