@@ -80,7 +80,7 @@ def _read(process: subprocess.Popen, said: bytearray, complained: bytearray, lim
 
 
 def _take(selector: selectors.BaseSelector, most: dict[int, int]) -> None:
-    """Read what is there into the buffer of each pipe, and of some no more than so many bytes; forget those that end."""
+    """Read what is there into the buffer of each pipe, of some no more than so many bytes; forget those that end."""
     for key, _ in selector.select(timeout=OFTEN):
         chunk = os.read(key.fd, 2**16)
         if not chunk:
