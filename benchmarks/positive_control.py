@@ -30,6 +30,7 @@ VALIDATION = range(100, 103)
 GRID = {"T": [1.0, 2.0, 4.0], "alpha": [0.5, 0.9]}
 SETS = {"ten seeds": (TEACHERS[0], range(10)), "ten other seeds": (TEACHERS[0], range(10, 20)),
         "another teacher": (TEACHERS[1], range(10))}
+SETS = {title: (name, seeds) for title, (name, seeds) in SETS.items() if name in once.RECIPES}
 OTHERS = [("kd", {"T": T, "alpha": 0.9}) for T in (4.0, 2.0, 1.0)] + [("dist", {"T": T}) for T in (4.0, 2.0)]
 
 
@@ -96,7 +97,7 @@ def save(journal: Journal, settings: dict, images: int) -> Path:
         found = table({named(*arm): measured(*arm) for arm in arms(settings)}, measured(HARD, {}),
                       images=images)
         tables[title] = {arm: entry for arm, entry in found.items() if entry["n"]}
-    known = {name: once.measured(name) for name in TEACHERS}
+    known = {name: once.measured(name) for name, _ in SETS.values()}
     results = {"chosen": settings, "grid": means(journal.where(stage="chosen", method="kd")),
                "hard labels on validation": means(journal.where(stage="chosen", method=HARD)),
                "teachers": {name: {key: made[key] for key in ("test_accuracy", "fashion_small")}

@@ -55,6 +55,10 @@ RECIPES = Choices("network trained once", {
     # a Vision Transformer needs more images than a lesson has time for: the strong teacher of notebook 06
     "shapes_vit": Recipe("shapes", "vit", epochs=20, lr=2e-3, batch_size=64, images={"train": 20_000},
                          layers={"depth": 6, "width": 48, "heads": 3}),
+    # teachers of the small sets
+    "mnist_cnn": Recipe("mnist_rest", "cnn", epochs=6, lr=2e-3, batch_size=128, about="mnist_small"),
+    "fashion_cnn": Recipe("fashion_rest", "cnn", epochs=6, lr=2e-3, batch_size=128, about="fashion_small",
+                          checkpoints=True),
 })
 
 
