@@ -145,6 +145,13 @@ def test_blind_marking_needs_the_worksheet(tmp_path):
         (identifier(f"student{n}@uni.example"), f"By number {n}.") for n in range(2))  # fmt: skip
 
 
+def test_a_worksheet_of_another_assignment_is_refused_and_not_read_by_names(tmp_path):
+    known = roster.read(worksheet_of_moodle(tmp_path, [("Ann", "A"), ("Ben", "B")]))
+    write(tmp_path / "in" / "Ann A_99999_assignsubmission_file" / "tiny.ipynb", solved())
+    with pytest.raises(ValueError, match=r"worksheet.csv is the worksheet of another assignment.*Ann A_99999"):
+        collect(tmp_path / "in", "tiny", RELEASED, roster=known)
+
+
 def test_a_worksheet_of_a_moodle_in_german_is_a_roster(tmp_path):
     path = tmp_path / "Bewertungen.csv"
     head = "ID;Vollständiger Name;E-Mail-Adresse;Status;Bewertung"
