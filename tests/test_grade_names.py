@@ -148,7 +148,7 @@ def test_blind_marking_needs_the_worksheet(tmp_path):
 def test_a_worksheet_of_another_assignment_is_refused_and_not_read_by_names(tmp_path):
     known = roster.read(worksheet_of_moodle(tmp_path, [("Ann", "A"), ("Ben", "B")]))
     write(tmp_path / "in" / "Ann A_99999_assignsubmission_file" / "tiny.ipynb", solved())
-    with pytest.raises(ValueError, match=r"worksheet.csv is the worksheet of another assignment.*Ann A_99999"):
+    with pytest.raises(ValueError, match=r"worksheet\.csv is the worksheet of another assignment.*Ann A_99999"):
         collect(tmp_path / "in", "tiny", RELEASED, roster=known)
 
 

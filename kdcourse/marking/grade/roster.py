@@ -56,8 +56,8 @@ class Roster:
         found = [person for person in self.people if _numbered(person, entry)]
         if not found:
             if entry.system == "moodle" and any(person.moodle and entry.name in person.names for person in self.people):
-                raise ValueError(f"{self.path.name} is the worksheet of another assignment, or an old one: it knows the "
-                                 f"name of {entry.path.name!r}, and not the number")  # fmt: skip
+                raise ValueError(f"{self.path.name} is the worksheet of another assignment, or an old one: it knows "
+                                 f"the name of {entry.path.name!r}, and not the number")  # fmt: skip
             found = [person for person in self.people if entry.name in person.names and not _another(person, entry)]
         if len(found) > 1:
             whose = ", ".join(person.student for person in found)
