@@ -1,5 +1,6 @@
 """The steps of grading by themselves: names, mending, verdicts, tables and pages. No sandbox, no nbgrader."""
 
+import base64
 import csv
 import io
 import json
@@ -202,6 +203,25 @@ def test_pictures_in_an_answer_are_kept_and_nothing_else_that_is_attached():
     cell(notebook, "why")["attachments"] = attached
     kept = cell(mend(notebook, RELEASED)[0], "why")["attachments"]
     assert kept == {"a.png": attached["a.png"]}
+
+
+def test_a_picture_of_the_exercises_own_is_no_change_and_takes_no_room():
+    picture = base64.b64encode(bytes(9_000_000)).decode()
+    given = json.loads(json.dumps(RELEASED))
+    cell(given, "goodbye")["source"] = f"![](data:image/png;base64,{picture})"
+    mended, notes = mend(answered(given, why=f"Mine: ![](data:image/png;base64,{picture[:4_000_000]})"), given)
+    assert notes == []
+    assert [len(data["image/png"]) for data in cell(mended, "why")["attachments"].values()] == [4_000_000]
+
+
+def test_two_pictures_of_one_name_in_a_split_answer_are_both_kept():
+    why, pictures = cell(RELEASED, "why"), [base64.b64encode(bytes([n] * 6)).decode() for n in (1, 2)]
+    parts = [{**why, "source": f"{n} ![](attachment:image.png)", "attachments": {"image.png": {"image/png": one}}}
+             for n, one in enumerate(pictures)]  # fmt: skip
+    found = cell(mend({**RELEASED, "cells": [*RELEASED["cells"][:6], *parts]}, RELEASED)[0], "why")
+    assert {name: data["image/png"] for name, data in found["attachments"].items()} == {
+        "image.png": pictures[0], "1-image.png": pictures[1]}  # fmt: skip
+    assert text(found) == "0 ![](attachment:image.png)\n\n1 ![](attachment:1-image.png)"
 
 
 @pytest.mark.parametrize("junk", [

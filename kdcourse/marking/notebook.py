@@ -127,7 +127,9 @@ def mend(notebook: dict, released: dict) -> tuple[dict, list[str]]:
     if len(notebook["cells"]) > CELLS:
         notes.append(f"only the first {CELLS} of its {len(notebook['cells'])} cells were read")
     names, room = _names(raw, originals, notes), [PICTURES]
-    pairs = [(name, _plain(cell, room, notes)) for name, cell in zip(names, raw, strict=True)]
+    locked = {name for name, cell in originals.items() if not mark(cell).get("solution")}
+    pairs = [(name, _bare(cell, source(cell)) if name in locked else _plain(cell, room, notes))
+             for name, cell in zip(names, raw, strict=True)]  # fmt: skip
     for name, original in originals.items():
         pairs = _unite(name, original, pairs, notes)
     pairs = _complete(originals, pairs, notes)
@@ -284,10 +286,13 @@ def _plain(raw: dict, room: list[int], notes: list[str]) -> dict:
         text = INLINE.sub(outside, text)
     if len(text) > SOURCE:
         notes.append(f"a cell of {len(text):,} characters was cut after {SOURCE:,}")
-    cell = {"cell_type": raw["cell_type"], "metadata": {}, "source": text[:SOURCE]}
-    if cell["cell_type"] == "code":
-        return {**cell, "outputs": [], "execution_count": None}
+    cell = _bare(raw, text[:SOURCE])
     return {**cell, "attachments": attached} if attached else cell
+
+
+def _bare(raw: dict, text: str) -> dict:
+    cell = {"cell_type": raw["cell_type"], "metadata": {}, "source": text}
+    return {**cell, "outputs": [], "execution_count": None} if cell["cell_type"] == "code" else cell
 
 
 def _picture(mime: str, content: object, room: list[int], notes: list[str]) -> dict[str, str]:
