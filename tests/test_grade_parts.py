@@ -134,6 +134,12 @@ def test_links_and_pipes_are_not_followed(tmp_path):
     )
 
 
+def test_another_notebook_is_none_whatever_stands_in_it(tmp_path):
+    cells = [own("1 + 1"), {"cell_type": "markdown", "metadata": {}, "source": "An essay."}]
+    submission = hand_in(tmp_path, annaDOTipynb={**RELEASED, "cells": cells})["anna"]
+    assert submission.notebook is None and "another notebook" in submission.rejected
+
+
 def test_too_many_other_files_are_left_out_and_it_is_said(tmp_path):
     for number in range(EXTRAS + 1):
         write(tmp_path / "in" / "anna" / f"{number}.txt", "x")

@@ -168,7 +168,7 @@ def _names(cells: list[dict], originals: dict[str, dict], notes: list[str]) -> l
             names[index] = texts.get(_text(cell))
     if len(found) > 1:
         notes.append(f"{len(found)} cells of the exercise had lost their marks: they were recognised by their text")
-    for name in list(originals):
+    for name in list(originals) if any(names) else []:  # of another notebook nothing is in its place
         if name not in names and mark(originals[name]).get("solution"):
             _by_place(name, cells, names, originals, notes)
     return names
