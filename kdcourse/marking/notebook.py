@@ -26,13 +26,11 @@ INLINE = re.compile(r"data:(image/[a-z0-9.+-]{1,40});base64,([A-Za-z0-9+/=]*)", 
 
 def read(path: Path) -> tuple[dict, list[str]]:
     """The notebook in a file, as JSON in format 4, and what is to be said about the file. Raises ValueError with what
-    is wrong with it."""
+    is wrong with it, OSError where it cannot be read."""
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
         raise ValueError(f"there is no file {path}") from error
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
     try:
         return parse(content)
     except ValueError as error:
