@@ -27,6 +27,7 @@ from kdcourse.marking.grade.table import table
 from kdcourse.marking.record import Verdict
 from kdcourse.marking.sandbox import Limits
 
+INTERRUPTED = 130  # the exit status of a program that Ctrl-C has ended
 UNSAFE = """\
 --unsafe: every submission now runs as a program of yours, with nothing around it. It can read and change your files,
 the solutions, the other submissions and the gradebook, and it can use the network. Only its time is limited. Use it
@@ -78,7 +79,8 @@ def grade(assignment: str, submissions: Path, *, course: Path, jobs: int | None 
                 found = _wanted(found, student, submissions)
                 before = gradebook.marks(grading.place)
                 status = _grade(grading, found, released, jobs, again=student is not None, question=question)
-            _told(grading, before, released, known, alike)
+            if status != INTERRUPTED:
+                _told(grading, before, released, known, alike)
             return status
     except OSError as error:
         raise GradingError(f"grading cannot go on: {error}. What is done is kept; run the command again") from error
@@ -150,7 +152,7 @@ def _grade(grading: Grading, found: list[Submission], released: dict, jobs: int 
         return 1 if failed else 0
     except KeyboardInterrupt:
         print(f"interrupted: {done} of {len(todo)} are done; the same command goes on from there", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     finally:
         grading.stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
