@@ -17,6 +17,7 @@ from kdcourse.marking import checks, runner
 from kdcourse.marking.student.base import first_line
 
 IMPATIENT = 20  # seconds that a cell may take once another was stopped
+WARM = "import torch"  # what nearly every notebook begins with, which is on nobody's time
 ENDED = ("died", "gone")
 GRACE = 10  # seconds a kernel has to come back from an interrupt
 # a copy of the package would not do: an editable installation finds what is missing in it
@@ -54,7 +55,7 @@ async def _run(notebook, folder: Path, variables: dict[str, str], seconds: float
     async with client.async_setup_kernel(cwd=str(folder), env=variables, **quiet):
         with contextlib.suppress(RuntimeError):  # so that Ctrl-C ends this program, not the kernel under it
             asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
-        if not await runner.silently(client, f"exec({BLOCK!r}, {{}})"):
+        if not await runner.silently(client, f"exec({BLOCK!r}, {{}})\n{WARM}"):
             return "the kernel ended before the first cell: is there a file beside the notebook that hides a module?"
         before = ""
         for index, cell in enumerate(notebook.cells):
