@@ -49,7 +49,7 @@ def html(source: str) -> dict:
 
 ATTACKS = {
     "script": Attack(f"<script>{RUN}</script>", "script"),
-    "script in parts": Attack(f"<scr<script>ipt>{RUN}</scr</script>ipt> <ScRiPt\n>{RUN}</sCrIpT >", "script"),
+    "script in parts": Attack(f"<scr<script>ipt>{RUN}</scr</script>ipt> <ScRiPt\n>{RUN}</sCrIpT >"),
     "onerror": Attack(f"<img src=x: onerror='{RUN}'> <img src='data:image/png;base64,AA' onerror='{RUN}'>", "script"),
     "svg": Attack(f"<svg onload='{RUN}'></svg><math><mtext><style><img src=x onerror='{RUN}'></style></mtext></math>",
                   "script"),
