@@ -428,6 +428,14 @@ def test_outputs_that_are_none_are_taken_for_none(rubbish):
     ])]))  # fmt: skip
 
 
+def test_what_began_last_is_what_was_running_when_a_run_was_ended():
+    """And a cell that could not begin any more is not: what ended the run was in the one before."""
+    said = frame("ready", "-") + frame("begin", "1") + frame("cell", "1", b"[]") + frame("begin", "4")
+    assert list(outputs.understood(said, [], "too long").outputs) == [1, 4]
+    assert list(outputs.understood(said + frame("undone", "4") + frame("stopped", "died"), [], "").outputs) == [1]
+    assert list(outputs.understood(said + frame("begin", "9" * 9), [], "").outputs) == [1, 4]
+
+
 def test_frames_after_one_that_makes_no_sense_are_not_read():
     said = frame("ready", "-") + frame("recording", "answer", b"1") + b"rubbish\n" + frame("recording", "answer", b"2")
     execution = outputs.understood(said, ["answer"], "")

@@ -4,7 +4,7 @@ import copy
 import json
 from typing import NamedTuple
 
-from grading.course import DOUBLE, LIMITS, answered, cell, own
+from grading.course import DOUBLE, answered, cell, own
 
 
 class Case(NamedTuple):
@@ -102,10 +102,10 @@ def hungry(release: dict) -> dict[str, Case]:
         return answered(release, norm=f"def norm(x):\n    {body}\n    return x.norm()")
 
     fork = "import os\nwhile True:\n    os.fork()"
-    too_long = f"ran past {LIMITS.cell} seconds"
+    too_long = "this cell ran past"
     return {
         "endless": Case(norm("while True: pass"), norm=0, says=(too_long,)),
-        "sleeps": Case(answered(release, before="import time; time.sleep(60)"), says=("seconds by the clock",)),
+        "sleeps": Case(answered(release, before="import time; time.sleep(60)"), says=(too_long,)),
         "stubborn": Case(norm("import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass"), norm=0,
                          says=("could not be interrupted",)),
         "memory": Case(norm("bomb = [0] * 10**10"), norm=0, says=("MemoryError",)),
@@ -218,11 +218,11 @@ def uncounted(release: dict) -> dict[str, Case]:
         "exits-politely": Case(first("exit()"), 0, 0, ("stopped in the cell that begins with 'exit()'", "did not run")),
         "exits-later": Case(first(loop), 0, 0, ("stopped in the cell that begins with 'import asyncio, os'",)),
         "raises-exit": Case(first("raise SystemExit")),
-        "busy": Case(first(busy), says=("seconds of computing",)),
+        "busy": Case(first(busy), says=("this cell ran past",)),
         "nameless-files": Case(first(shared)),
         "segments": Case(first("import ctypes\nctypes.CDLL(None).shmget(0, 2**30, 0o1600)")),
-        "many-sockets": Case(first(sockets), 0, 0, ("more than 512 sockets",)),
-        "many-files": Case(first(empty), 0, 0, ("more than 20000 files",)),
+        "many-sockets": Case(first(sockets), 0, 0, ("begins with 'import socket, time'", "more than 512 sockets")),
+        "many-files": Case(first(empty), 0, 0, ("begins with 'import itertools, os'", "more than 20000 files")),
     }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ MATHJAX = "https://cdnjs.cloudflare.com"  # where nbconvert's pages take it from
 POLICY = (
     "default-src 'none'", f"script-src 'self' 'unsafe-inline' 'unsafe-eval' {MATHJAX}",
     f"style-src 'self' 'unsafe-inline' {MATHJAX}", f"font-src 'self' data: {MATHJAX}", "img-src data:",
-    "connect-src 'self'", "base-uri 'none'", "form-action 'none'",
+    "connect-src 'self' https://api.cdnjs.com", "base-uri 'none'", "form-action 'none'",
 )  # fmt: skip
 # an answer stays where it stands: nothing in it lies over the controls, wherever it would be put
 KEPT_IN = ".text_cell_render, .input_area, .output_area { contain: layout paint; overflow: auto; position: relative }"

@@ -85,7 +85,8 @@ def score(notebook: dict, execution: Execution, judge: Callable, folder: Path, r
             share, message = float(verdict.share), verdict.message
             share = min(max(share, 0.0), 1.0) if share == share else 0.0  # not a NaN, and never beyond the maximum
         else:
-            error = _error(cell) if index in execution.outputs else "the cell did not run"
+            last = execution.stopped if not _later(execution, index) else ""
+            error = (_error(cell) or last) if index in execution.outputs else "the cell did not run"
             reason = "; ".join(filter(None, [error or "the check was not called", hides]))
             share, message = 0.0, f"{NOTHING}: {reason}"
         message = plain(message or ("right" if share == 1 else "not right"), 2000)

@@ -35,9 +35,10 @@ class Limits:
 
 @dataclass
 class Execution:
-    """What a submission did: the outputs of its cells, by position, and what its checks recorded, by name.
+    """What a submission did: the outputs of the cells that began, by position, and what its checks recorded, by name.
 
-    `stopped` says in words what ended it early, and is empty if nothing did. All of it is the student's word.
+    `stopped` says in words what ended it early, in the last of these cells, and is empty if nothing did. All of it is
+    the student's word.
     """
 
     outputs: dict[int, list[dict]] = field(default_factory=dict)

@@ -73,8 +73,10 @@ async def run(job: dict, text: str, work: Path, send) -> None:
         for index, cell in enumerate(notebook.cells):
             if cell.cell_type != "code" or not cell.source.strip():
                 continue
+            send("begin", index)
             said, why = await runner.execute(client, cell, index, late(job), GRACE)
             if why == "gone":  # in the cell before, when all it showed had been sent
+                send("undone", index)
                 send("stopped", "died")
                 break
             if said:

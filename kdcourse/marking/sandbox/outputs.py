@@ -32,8 +32,10 @@ def understood(said: bytes, names: Iterable[str], why: str) -> Execution | None:
     execution, started, ended, allowed = Execution(), False, False, set(names)
     for kind, name, content in _frames(said):
         started = started or kind == "ready"
-        if kind == "cell" and name.isdecimal() and len(name) < 6:
-            execution.outputs[int(name)] = cleaned(_parsed(content))
+        if kind in ("begin", "undone", "cell") and name.isdecimal() and len(name) < 6:
+            execution.outputs.pop(int(name), None)
+            if kind != "undone":  # what began last is what was running when the run was ended
+                execution.outputs[int(name)] = cleaned(_parsed(content)) if kind == "cell" else []
         elif kind == "recording" and name in allowed:
             execution.recordings[name] = content
         elif kind == "stopped":
