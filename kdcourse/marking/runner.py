@@ -42,11 +42,11 @@ class Client(NotebookClient):
 
 def client(notebook, *, cap: int | None = None, sockets: Path | None = None) -> Client:
     """A client for a notebook. With `sockets` the kernel is spoken to through files that begin so, and not ports: two
-    that begin at once may be given the same ports. Nothing beside the notebook is imported while it starts."""
+    that begin at once may be given the same ports."""
     files = {"transport": "ipc", "ip": str(sockets)} if sockets else {}
     manager = AsyncKernelManager(**files)
     manager._kernel_spec = KernelSpec(
-        argv=[sys.executable, "-P", "-m", "ipykernel_launcher", "-f", "{connection_file}"], language="python"
+        argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"], language="python"
     )
     made = Client(
         notebook, km=manager, timeout=None, allow_errors=True, startup_timeout=120, record_timing=False,
