@@ -510,6 +510,16 @@ def test_a_file_that_hides_a_module_is_known(file, module):
     assert list(found.values()) == ([module] if module else [])
 
 
+def test_a_module_beside_the_notebook_can_be_imported_and_hides_what_is_installed_but_no_more():
+    """As in any kernel: `hidden` knows the order in which it looks."""
+    names = ("helper", "safetensors", "json", "own")
+    files = {f"files/{name}.py": b"where = 'beside'" for name in names} | {"package/own/__init__.py": b""}
+    found = [f"import {name}; getattr({name}, 'where', 'elsewhere')" for name in names]
+    execution = run(*found, files=files)
+    assert [shown(execution, index) for index in range(4)] == ["'beside'", "'beside'", "'elsewhere'", "'elsewhere'"]
+    assert list(hidden(files).values()) == ["safetensors"]
+
+
 def test_nothing_that_lies_beside_a_notebook_runs_before_its_first_cell():
     """So that whatever it does, a verdict can be reached."""
     ends = b"import os; os._exit(3)"
