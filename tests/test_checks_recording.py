@@ -17,6 +17,7 @@ import torch.nn.functional as F
 import kdcourse
 from kdcourse.marking import checks
 from kdcourse.marking import record as recording
+from kdcourse.marking.judges import JUDGES
 from kdcourse.marking.record import LARGEST, Record, clean
 
 NAMES = checks.ASSIGNMENTS["01_vanilla_kd"]
@@ -139,6 +140,33 @@ def test_an_error_is_recorded_by_type_and_message_on_one_printable_line(tmp_path
     assert "\n" not in message and "\x1b" not in message
 
 
+def test_only_the_stubs_own_bare_error_means_unanswered():
+    def caret(z, y):
+        return torch.tensor(2.0) ^ 2
+
+    def not_yet(z, y):
+        raise NotImplementedError("later")
+
+    def of_a_library(z, y):
+        return torch.distributions.Distribution().sample()
+
+    @torch.no_grad()
+    def decorated_stub(z, y):
+        raise NotImplementedError()
+
+    def calls_a_stub(z, y):
+        return decorated_stub(z, y)
+
+    def message(answer):
+        return checks.teacher_loss.verdict(1, checks.teacher_loss.record(1, answer)).message
+
+    assert "^ is no power in Python" in message(caret)
+    for answer in (caret, not_yet, of_a_library):
+        assert message(answer).startswith("it stopped with an error, NotImplementedError")
+    for answer in (decorated_stub, calls_a_stub):
+        assert message(answer) == "not answered yet."
+
+
 def test_notes_are_read_as_plain_text(tmp_path):
     record = Record(notes={"cold error": "x" * 100_000, "other": "a\x00b\u202ec"})
     recording.write(record, tmp_path / "answer")
@@ -187,6 +215,39 @@ def test_with_the_sandboxs_part_of_the_package_an_answer_is_recorded_and_nothing
     assert done.returncode == 0, done.stderr
     assert done.stdout == "teacher_loss: recorded\n[]\n"
     assert checks.judge("teacher_loss", tmp_path / "records" / "teacher_loss.safetensors", 11) == (1.0, "right")
+
+
+FOLDER = Path(kdcourse.__file__).parent / "marking"
+
+
+def modules(folder: str) -> set[str]:
+    return {path.stem for path in (FOLDER / folder).glob("*.py")}
+
+
+def test_the_two_halves_mirror_each_other():
+    """What the judging half has alone: mistakes, and the intervals that numbers are judged by."""
+    assert modules("checks") < modules("judges")
+    assert modules("judges") - modules("checks") == {"mistakes", "intervals"}
+    for name in sorted(one for one in modules("checks") if re.match(r"a\d\d_", one)):
+        asked = [key for key in checks.ASSIGNMENTS[name.removeprefix("a")]]
+        assert asked and all(key in JUDGES for key in asked)
+    assert set(JUDGES) == set(checks.CHECKS) == {key for keys in checks.ASSIGNMENTS.values() for key in keys}
+    assert sum(map(len, checks.ASSIGNMENTS.values())) == len(checks.CHECKS)  # no name is taken twice
+
+
+def test_judges_import_no_losses_of_the_package_and_the_asking_half_no_judge():
+    for path in (FOLDER / "judges").glob("*.py"):
+        found = re.findall(r"kdcourse(?:\.\w+)*(?: import \w+)?", path.read_text(encoding="utf-8"))
+        assert not [one for one in found if re.search(r"kdcourse[. ](import )?(losses|distillers|train\b)", one)], path
+    for path in (FOLDER / "checks").glob("*.py"):
+        at_the_top = re.findall(r"^(?:from|import) .*judges.*$", path.read_text(encoding="utf-8"), re.MULTILINE)
+        assert at_the_top == [], path.name
+
+
+def test_exercise_01_is_written_in_at_most_250_lines():
+    halves = [FOLDER / folder / "a01_vanilla_kd.py" for folder in ("checks", "judges")]
+    assert len(checks.ASSIGNMENTS["01_vanilla_kd"]) == 14
+    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in halves) <= 250
 
 
 def test_the_asking_half_holds_no_reference():

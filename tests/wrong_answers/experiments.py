@@ -228,21 +228,21 @@ def degrees_of_freedom_of_the_temperatures(make, teach, measure, *, temperatures
 FOUND = {}
 
 
-@wrong("temperature_curve", 0.2, "stay from one call to the next")
+@wrong("temperature_curve", 0.2, "stays from one call to the next")
 def a_dict_that_is_never_emptied(make, teach, measure, *, temperatures, seeds, alpha):
     for T in temperatures:
         FOUND.setdefault(T, []).extend(measured(make, teach, measure, T, alpha, seed) for seed in seeds)
     return {T: half(values) for T, values in FOUND.items()}
 
 
-@wrong("temperature_curve", 0.8, "stay from one call to the next")
+@wrong("temperature_curve", 0.8, "stays from one call to the next")
 def a_default_that_keeps_its_points(make, teach, measure, *, temperatures, seeds, alpha, found={}):  # noqa: B006
     for T in temperatures:
         found[T] = half([measured(make, teach, measure, T, alpha, seed) for seed in seeds])
     return found
 
 
-@wrong("student_alone", 0.6, "stay from one call to the next")
+@wrong("student_alone", 0.4, "stays from one call to the next")
 def differences_that_pile_up(make, teach, measure, *, seeds, T, alpha, gaps=[]):  # noqa: B006
     gaps += [a - b for a, b in pairs(make, teach, measure, seeds, T, alpha)]
     return half(gaps)

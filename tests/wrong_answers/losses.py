@@ -215,9 +215,9 @@ SEEN = []
 
 
 @wrong("teacher_loss", 0.0, "something stays from one call to the next")
-def mean_of_all_calls(z, y):
-    SEEN.append(F.cross_entropy(z, y))
-    return sum(SEEN) / len(SEEN)
+def divided_by_all_that_were_seen(z, y):
+    SEEN.extend(y)
+    return F.cross_entropy(z, y, reduction="sum") / len(SEEN)
 
 
 @wrong("combined_loss", 0.2, "the hard term is asked of the teacher")

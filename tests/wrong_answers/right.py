@@ -285,15 +285,14 @@ def alpha_switched_off(student, teacher, split, *, stop, epochs, **settings):
     loop(student, teacher, split, epochs=epochs, share=lambda epoch, alpha: alpha * (epoch / epochs < stop), **settings)
 
 
-@torch.jit.script
-def scripted_divergence(z_s: torch.Tensor, z_t: torch.Tensor, T: float):
+def divergence(z_s: torch.Tensor, z_t: torch.Tensor, T: float):
     a, b = torch.log_softmax(z_s / T, dim=1), torch.log_softmax(z_t / T, dim=1)
     return T * T * (b.exp() * (b - a)).sum(dim=1).mean()
 
 
 @right("distillation_loss")
 def with_a_scripted_function(z_s, z_t, T):
-    return scripted_divergence(z_s, z_t, T)
+    return torch.jit.script(divergence)(z_s, z_t, T)
 
 
 @right("train")

@@ -1,6 +1,7 @@
 """Has experiments made with toy networks that keep a diary: what was made, taught and measured, and what came of it.
 
-Every case is one call of the answer, so that nothing can be carried over from one to the next unseen.
+Every case is one call of the answer, and the first is asked once more at the end: what comes of it must not depend on
+the calls before.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from kdcourse.marking.checks.base import Check, Log
 from kdcourse.marking.record import Case, Record, clean
 
 MOST_LESSONS = 40
+AGAIN = "once more"
 
 
 class Pupil(nn.Module):
@@ -69,8 +71,8 @@ class World:
 def experiment(draw: Callable, call: Callable, keep: Callable) -> Check:
     """`call(answer, world, case)` makes the experiment; `keep(record, name, value, case)` records what it returned."""
     def ask(inputs: dict[str, Case], answer) -> Record:
-        record = Record()
-        for name, case in inputs.items():
+        record, first = Record(), next(iter(inputs.values()))
+        for name, case in {**inputs, AGAIN: first}.items():
             world = World(case.noise)
             with record.trying(name):
                 keep(record, name, call(answer, world, case), case)

@@ -43,7 +43,7 @@ def runs(seed: int) -> dict[str, Case]:
     """One split and one pair of networks under several settings: `main`, and one with another T, alpha, seed."""
     draw = generator(seed, 4)
     T, alpha, other_T, other_alpha, share = torch.rand(5, generator=draw).tolist()
-    settings = {"T": 2 + T, "alpha": 0.55 + 0.2 * alpha, "epochs": 3, "lr": 0.05, "batch_size": 8, "seed": 17}
+    settings = {"T": 2.5 + T, "alpha": 0.55 + 0.2 * alpha, "epochs": 3, "lr": 0.05, "batch_size": 8, "seed": 17}
     shared = {"split": images(33 + int(7 * share), seed, 4, 1), "student": _weights(seed, 4, 2),
               "teacher": _weights(seed, 4, 3), "factors": (1.6, -0.5), "key": seed}
     return {name: Case(**shared, settings=settings | changes) for name, changes in {

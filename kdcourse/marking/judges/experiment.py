@@ -11,6 +11,7 @@ from kdcourse.marking.judges.base import Marks, close, ran
 from kdcourse.marking.judges.mistakes import Formula
 from kdcourse.marking.record import Case, Record, Verdict, Wrong
 
+AGAIN = "once more"
 EXACT = 3e-4  # how near a mistake's number has to be, relatively
 
 
@@ -59,11 +60,12 @@ def experiment(*columns: Column, where: str, marks: dict[Callable, float], value
                     for name, case in cases.items()}
         for i, column in enumerate(columns):
             found.give(column.marks, *_column(column, cases, {name: r[:, i] for name, r in returned.items()}))
-        if more := [name for name in inputs if record.tensors.get(f"{name} more", torch.zeros(())) > 0]:
-            found.take(0.2, f"{int(record.number(f'{more[0]} more'))} more are returned than were asked for: does "
-                       "something stay from one call to the next, a global or a default value that is changed?")
+        if _stays(inputs, record):
+            found.take(0.2, "with the same arguments a second call returns something else, so something stays from one "
+                       "call to the next: a global, or a default value that is changed.")
         return found.verdict()
 
+    judge.columns, judge.values = columns, values
     return judge
 
 
@@ -98,9 +100,14 @@ def _column(column: Column, cases: dict[str, Case], returned: dict[str, Tensor])
     said = (f"{column.name} is {right(case)[0].item():.4f}, and you return {returned[wrong][0].item():.4f}")
     if mistake:
         return False, f"{said}: {mistake.text}."
-    first = next(iter(cases))
-    stays = wrong != first and "; the call before gave what is right: does something stay from one call to the next?"
-    return False, f"{said}{stays or ''}."
+    return False, f"{said}."
+
+
+def _stays(inputs: dict[str, Case], record: Record) -> bool:
+    """Whether the first case gave something else when it was asked once more, or more was returned than asked for."""
+    first, again = (record.tensors.get(f"{name} value") for name in (next(iter(inputs)), AGAIN))
+    more = any(record.tensors.get(f"{name} more", torch.zeros(())) > 0 for name in (*inputs, AGAIN))
+    return more or (first is not None and again is not None and not close(again, first, rtol=1e-6, atol=1e-9))
 
 
 def moments(*, where: str, marks: tuple[float, float, float]) -> Callable:

@@ -126,7 +126,20 @@ SOFT = Formula(lambda c, kind, power, mean: power(c) * mean(kind(c), c), kind=KI
 
 COMBINED = Formula(lambda c, share, hard, soft: share(c, hard(c), soft(c)), share=SHARE, hard=HARD,
                    soft=SOFT.place("in the soft term, "))
-ONE_STEP = Formula(COMBINED.whole, soft=SOFT.place("in the soft term, ", 1, keep=False), share=SHARE, hard=HARD)
+
+
+def _without(place: dict, *texts: str) -> dict:
+    return {text: form for text, form in place.items() if not text.startswith(texts)}
+
+
+# The loss of a step in a training by Adam. Only its gradient shows there, and not its scale: what cannot be told from
+# what is right, or from another mistake, is left out.
+_SOFT_STEP = Formula(SOFT.whole, kind=_without(KIND, "this is the cross-entropy with the teacher's answer"),
+                     power=POWER, mean=MEAN)
+ONE_STEP = Formula(
+    COMBINED.whole, soft=_SOFT_STEP.place("in the soft term, ", 1, keep=False), share=_without(
+        SHARE, "T² multiplies the hard term", "only the", "alpha is squared away", "both terms are halved"),
+    hard=_without(HARD, "the hard term is asked of the teacher"))
 
 
 def of(case) -> str:

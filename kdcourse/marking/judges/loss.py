@@ -61,7 +61,7 @@ def loss(formula: Formula, *cases: str, where: str, at: str = "z_s", of: Callabl
     question = Question(formula, cases, at, of, near)
 
     def judge(inputs: dict[str, Case], record: Record) -> Verdict:
-        _asked(record, cases, depends_on or {}, where)
+        _asked(question, inputs, record, depends_on or {}, where)
         found = Marks(where)
         share, problem = _value(question, inputs, record, shares or {})
         found.give(marks[0], share, problem)
@@ -80,17 +80,20 @@ def loss(formula: Formula, *cases: str, where: str, at: str = "z_s", of: Callabl
         _manners(found, question, record, own)
         return found.verdict()
 
+    judge.formula = formula
     return judge
 
 
-def _asked(record: Record, cases: tuple[str, ...], depends_on: dict[str, tuple], where: str) -> None:
-    for name in cases:
+def _asked(question: Question, inputs: dict, record: Record, depends_on: dict[str, tuple], where: str) -> None:
+    """Raise `Wrong` where a call ended in an error, or an argument changes nothing."""
+    for name in question.cases:
         if note := record.notes.get(f"{name} error"):
             raise Wrong(stopped(note))
     for argument, names in depends_on.items():
         if _same(record, names):
-            raise Wrong(f"the value does not change with {argument}, the argument: is another one used, a global? "
-                        f"Read {where}.")
+            mistake = question.mistake(inputs, record)
+            why = f"{mistake.text}." if mistake else "is another one used, a global?"
+            raise Wrong(f"the value does not change with {argument}, the argument: {why} Read {where}.")
 
 
 def _value(question: Question, inputs: dict, record: Record, shares: dict[str, float]) -> tuple[float, str]:

@@ -66,6 +66,7 @@ def network(formula: Formula, shapes: tuple[Shape, ...], *, where: str, marks: t
             found.give(marks[2], not said, "" if problem else said)
         return found.verdict()
 
+    judge.formula = formula
     return judge
 
 
@@ -215,7 +216,7 @@ class _Tap:
 
     def among(self, candidates: Tensor) -> bool:
         """Whether everything that came in is 0 or one of these values (n, K), up to a factor."""
-        found = self.found / self.found.abs().max()
+        found = self.found / self.found[self.found.abs().argmax()]
         for top in candidates.abs().flatten().topk(min(50, candidates.numel())).values:
             gaps = (found - candidates / top).abs().min(dim=0).values
             if bool((torch.minimum(gaps, found.abs()) < 1e-4).all()):

@@ -148,6 +148,7 @@ def training(loss: Formula, *, where: str, repair: str, weights: dict[str, float
             failed = failed or problem
         return found.verdict()
 
+    judge.formula = formula
     return judge
 
 
@@ -192,7 +193,8 @@ def reached(replays: Replays, formula: Formula, loss: Formula, name: str, repair
         return 0.0, f"the weights are not those of this loss with Adam: {mistake.text}."
     for other, argument in arguments.items():
         if near(record, name, run, record.tensor(f"{other} weights", None)):
-            return 0.0, f"{argument}, the argument, changes nothing: is another one used, a global?"
+            why = f"{mistake.text}." if mistake else "is another one used, a global?"
+            return 0.0, f"{argument}, the argument, changes nothing: {why}"
     if mistake and of_loss:
         return CARRIED, f"the loss of this training is wrong: repair {repair}, first: {mistake.text}."
     if mistake:

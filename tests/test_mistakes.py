@@ -1,0 +1,150 @@
+"""Every mistake of every formula plays itself: it is handed in as an answer, and is told in its own words.
+
+Two mistakes that cannot be told apart by what they do are one, and one of them has to go.
+"""
+
+import random
+from functools import cache
+
+import pytest
+import torch
+from wrong_answers import networks
+from wrong_answers.right import RIGHT
+
+from kdcourse.marking import checks
+from kdcourse.marking.judges import JUDGES
+from kdcourse.marking.judges.experiment import measured
+from kdcourse.marking.judges.mistakes import Formula
+from kdcourse.marking.judges.training import Replays
+from kdcourse.marking.record import Record
+
+SEED = 3
+FORMULAS = {name: judge.formula for name, judge in JUDGES.items() if hasattr(judge, "formula")}
+COLUMNS = {(name, column.name): column for name, judge in JUDGES.items() for column in getattr(judge, "columns", ())}
+RIGHT_ANSWERS = {answer.check: answer for answer in reversed(RIGHT)}
+
+
+def singles(formula: Formula):
+    return formula.mistakes(most=1)
+
+
+def of_loss(name: str, inputs: dict, value) -> Record:
+    """What a loss with this value, and its gradient, would have recorded, in single precision."""
+    record = Record()
+    for key, case in inputs.items():
+        found = case
+        if hasattr(case, "z_s"):
+            found = case.with_(z_s=case.z_s.double().requires_grad_())
+        result = torch.as_tensor(value(found))
+        record.keep(f"{key} value", result.float() if result.is_floating_point() else result)
+        if result.requires_grad:
+            record.keep(f"{key} gradient", torch.autograd.grad(result, found.z_s)[0].float())
+    for key in ("gradients", "recording afterwards", "unharmed"):
+        for case in inputs:
+            record.keep(f"{case} {key}", torch.zeros(3) if key == "gradients" else 1.0)
+    return record
+
+
+@cache
+def _recorded(name: str, answer) -> Record:
+    return checks.CHECKS[name].record(SEED, answer)
+
+
+def recorded(name: str, answer) -> Record:
+    """What an answer does, each time as a record of its own."""
+    found = _recorded(name, answer)
+    return Record(found.tensors, found.notes)
+
+
+def of_training(name: str, inputs: dict, value) -> Record:
+    """A right training, with the weights at its end exchanged for those of the mistake."""
+    record = recorded(name, *RIGHT_ANSWERS[name].arguments)
+    replays = Replays(inputs, record)
+    for run in inputs:
+        record.keep(f"{run} weights", value(replays.run(run)).float())
+    return record
+
+
+def of_network(name: str, inputs: dict, value) -> Record:
+    """A right network, with its answers exchanged for those of the mistake."""
+    case = inputs["main"]
+    build = networks.teacher if name == "teacher_network" else networks.student
+    record = recorded(name, build)
+    w = case.weights([tuple(p.shape) for p in build().parameters()])
+    z = value(case.with_(x=case.x.double(), w=[part.double() for part in w], tap=lambda i, f: f)).float()
+    for part, answer in {"logits": z, "once more": z, "one image": z[:1]}.items():
+        record.keep(part, answer)
+    return record
+
+
+PLAYED = {"teacher_network": of_network, "student_network": of_network, "train": of_training,
+          "stopped_distillation": of_training}
+
+
+def told(name: str, seed: int, value):
+    inputs = checks.CHECKS[name].draw(seed)
+    record = PLAYED.get(name, of_loss)(name, inputs, value)
+    return checks.CHECKS[name].verdict(seed, record)
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_a_mistake_that_is_handed_in_is_told_in_its_own_words(name):
+    other = {}
+    for mistake in singles(FORMULAS[name]):
+        verdict = told(name, SEED, mistake.value)
+        assert verdict.share < 1
+        if mistake.text not in verdict.message:
+            other[mistake.text] = verdict.message
+    assert other == {}
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_what_is_right_is_told_right(name):
+    assert told(name, SEED, FORMULAS[name].right) == (1.0, "right")
+
+
+@pytest.mark.parametrize("name", ["distillation_loss", "combined_loss", "teacher_loss"])
+def test_several_mistakes_are_told_as_no_more_than_they_are(name, seeds):
+    formula = FORMULAS[name]
+    many = [one for one in formula.mistakes() if one.size > 1]
+    known = {one.text: one for one in formula.mistakes()}
+    for seed in seeds:
+        for mistake in random.Random(seed).sample(many, 12):
+            message = told(name, seed, mistake.value).message
+            words = message.partition("That is what one gets if: ")[2]
+            found = next((one for text, one in known.items() if words.startswith(f"{text}. ")), None)
+            assert found or "does not change" in message, (mistake.text, message)
+            assert not found or found.size <= mistake.size, (mistake.text, message)
+
+
+@pytest.mark.parametrize("name, column", COLUMNS, ids=lambda text: text.replace(" ", "_"))
+def test_a_wrong_number_of_an_experiment_is_told_in_its_own_words(name, column):
+    inputs, position = checks.CHECKS[name].draw(3), [one.name for one in JUDGES[name].columns].index(column)
+    right = checks.CHECKS[name].ask(inputs, *RIGHT_ANSWERS[name].arguments)
+    other = {}
+    for mistake in singles(COLUMNS[name, column].formula):
+        record = Record(right.tensors, right.notes)
+        for case in inputs:
+            values = right.tensors[f"{case} value"].clone()
+            values[:, position] = mistake.value(JUDGES[name].values(inputs[case], measured(right, case)))
+            record.keep(f"{case} value", values)
+        record.tensors["once more value"] = record.tensors["first value"]
+        verdict = JUDGES[name](inputs, record)
+        assert verdict.share < 1
+        if mistake.text not in verdict.message:
+            other[mistake.text] = verdict.message
+    assert other == {}
+
+
+def test_mistakes_come_in_the_order_of_their_number_and_a_nested_formula_counts_all_of_its_own():
+    inner = Formula(lambda c, a, b: a(c) + b(c), a={"": lambda c: c, "a": lambda c: 2 * c},
+                    b={"": lambda c: 1, "b": lambda c: 0})
+    outer = Formula(lambda c, first, inside: first(c) * inside(c), first={"": lambda c: 3, "x": lambda c: 4},
+                    inside=inner.place("inside, ", keep=False))
+    assert outer.right(2) == 9
+    found = [(one.text, one.size, one.places, one.value(2)) for one in outer.mistakes()]
+    assert found == [
+        ("x", 1, ("first",), 12), ("inside, a", 1, ("inside",), 15), ("inside, b", 1, ("inside",), 6),
+        ("inside, a; b", 2, ("inside",), 12), ("x; inside, a", 2, ("first", "inside"), 20),
+        ("x; inside, b", 2, ("first", "inside"), 8), ("x; inside, a; b", 3, ("first", "inside"), 16)]
+    assert [one.text for one in outer.mistakes(most=1)] == ["x", "inside, a", "inside, b"]
