@@ -30,7 +30,8 @@ FLOORS = {
 
 
 ASSIGNMENT = re.compile(r"a\d\d_")
-SHARED = {"marking.checks": ("experiment",), "marking.judges": ("mistakes", "experiment", "intervals")}
+SHARED = {"marking.checks": ("experiment",),
+          "marking.judges": ("mistakes", "experiment", "intervals", "logits", "training")}
 
 
 def name_of(path: Path) -> str:

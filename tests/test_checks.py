@@ -4,6 +4,7 @@ Every answer goes both ways: checked at home, and recorded in one place and judg
 """
 
 import re
+import time
 from collections import Counter
 
 import pytest
@@ -160,6 +161,29 @@ def test_the_trained_pair_is_judged_by_its_weights_and_by_what_is_reported(both_
 
     cheat = Cheat(experiments.small_student(3))
     assert share(teacher, cheat, {"teacher": of_teacher, "student": 1.0}).share == pytest.approx(0.5)
+
+
+def test_a_student_that_learnt_from_labels_alone_or_from_test_images_is_recognised_by_its_weights(both_ways):
+    source, (teacher, of_teacher) = data.load("digits"), trained("teacher", 15)
+    settings = {"epochs": 8, "lr": 0.01, "batch_size": 100}
+    for split, T, alpha, says in ((source.train, 4.0, 0.5, ""), (source.train, 1.0, 0.0, "labels alone"),
+                                  (source.test, 4.0, 0.9, "the test images"), (source.test, 1.0, 0.0, "the test images"),
+                                  (source.train, 1.0, 0.5, "")):
+        student = experiments.small_student(0)
+        loops.loop(student, teacher, split, T=T, alpha=alpha, seed=0, **settings)
+        accuracy = (student(source.test.x / 255).argmax(dim=1) == source.test.y).double().mean().item()
+        answer = Answer("trained_pair", (teacher, student, {"teacher": of_teacher, "student": accuracy}), "")
+        verdict = both_ways(answer, 0)[1]
+        assert verdict.share == pytest.approx(0.7 if says else 1.0) and says in verdict.message, (T, alpha, verdict)
+
+
+def test_a_wrong_answer_is_judged_within_ten_seconds_of_the_processor():
+    for answer in WRONG:
+        if answer.check == "stopped_distillation" or answer.name == "a_hundred_epochs":
+            check = getattr(checks, answer.check)
+            record, before = check.record(3, *answer.arguments), time.process_time()
+            check.verdict(3, record)
+            assert time.process_time() - before < 10, answer.name
 
 
 @pytest.mark.parametrize("loss", [

@@ -4,7 +4,10 @@ import math
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
+from kdcourse import data
+from kdcourse.core import seeded
 from kdcourse.marking.judges.accuracies import ACCURACY, unharmed, unrecorded
 from kdcourse.marking.judges.comparisons import (
     DIFFERENCE,
@@ -26,7 +29,7 @@ from kdcourse.marking.judges.loss import loss
 from kdcourse.marking.judges.mistakes import Formula
 from kdcourse.marking.judges.network import Dropout, network
 from kdcourse.marking.judges.training import Marking, replay, training
-from kdcourse.marking.judges.weights import Network, weights
+from kdcourse.marking.judges.weights import Network, retrained, weights
 from kdcourse.marking.record import Wrong
 
 NETWORKS, LOSSES, LOOP, COMPARED, CURVE, PAIR, COSTS = (f"notebook 01, section {n}" for n in (1, 2, 3, 4, 6, 7, 9))
@@ -122,11 +125,24 @@ def small_student(w, x):
     return F.linear(F.relu(F.linear(x.flatten(1), w[0], w[1])), w[2], w[3])
 
 
+def other_trainings(w):
+    """Trainings of the student, as the text sets them, on labels alone or on images that are not for training."""
+    with seeded(0):
+        layers = nn.Linear(64, 64), nn.Linear(64, 10)
+    start = [part.detach().double() for layer in layers for part in (layer.weight, layer.bias)]
+    for part, images in data.load("digits").splits.items():
+        z_t = small_teacher(w["teacher"], images.x.double() / 255)
+        for T, alpha in ((1, 0), *((T, alpha) for T in (1, 4) for alpha in (0.5, 0.9) if part == "test")):
+            words = "a training on labels alone" if part == "train" else f"a training on the {part} images"
+            yield "student", words, start, retrained(start, small_student, images, z_t, T=T, alpha=alpha, epochs=8,
+                                                     lr=0.01, batch_size=100, seed=0)
+
+
 trained_pair = weights({
     "teacher": Network(((32, 1, 3, 3), (32,), (32, 32, 3, 3), (32,), (64, 128), (64,), (10, 64), (10,)), small_teacher,
                        0.95),
     "student": Network(((64, 64), (64,), (10, 64), (10,)), small_student, 0.88),
-}, source="digits", where=PAIR, trained=0.3, reported=0.2)
+}, source="digits", where=PAIR, trained=0.3, reported=0.2, suspects=other_trainings)
 
 
 temperature_curve = experiment(

@@ -5,14 +5,19 @@ from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from kdcourse import data
+from kdcourse.data import Split
 from kdcourse.marking.judges.base import Marks, ran
+from kdcourse.marking.judges.logits import COMBINED
 from kdcourse.marking.judges.mistakes import Formula
+from kdcourse.marking.judges.training import adam
 from kdcourse.marking.record import Case, Record, Verdict, Wrong
 
 NEAR = 0.002  # how far a reported share may be off
+SAME = 0.05  # of the way that weights went: rounding adds up over a training, and another training is far
 
 
 class Network(NamedTuple):
@@ -59,17 +64,39 @@ REPORTED = Formula(lambda c, of, scale: {name: scale(of(c, name)) for name in c.
 })
 
 
-def weights(networks: dict[str, Network], *, source: str, where: str, trained: float, reported: float) -> Callable:
-    """A judge of networks that were trained on a source: `trained` and `reported` are the marks for each."""
+def retrained(start: list[Tensor], forward: Callable, split: Split, z_t: Tensor, *, T: float, alpha: float, epochs: int,
+              lr: float, batch_size: int, seed: int) -> Tensor:
+    """The weights at the end of a distillation by Adam with the order of images that (seed, epoch) draws."""
+    w, memory = torch.cat([part.flatten() for part in start]).requires_grad_(), {}
+    for epoch in range(epochs):
+        for batch in split.batches(batch_size, seed=seed, epoch=epoch):
+            parts = [part.reshape(one.shape) for part, one in zip(w.split([one.numel() for one in start]), start,
+                                                                 strict=True)]
+            z_s = forward(parts, batch.x.to(w.dtype))
+            loss = COMBINED.right(Case(z_s=z_s, z_t=z_t[batch.index], y=batch.y, T=T, alpha=alpha))
+            gradient = torch.autograd.grad(loss, w)[0]
+            with torch.no_grad():
+                adam(w, gradient, memory, lr)
+    return w.detach()
+
+
+def weights(networks: dict[str, Network], *, source: str, where: str, trained: float, reported: float,
+            suspects: Callable = lambda networks: ()) -> Callable:
+    """A judge of networks that were trained on a source: `trained` and `reported` are the marks for each.
+
+    `suspects(w)` gives, of the weights w {name: list} that were recorded, (name, words, start, end) of trainings that
+    were not asked for. Who trained in exactly that way is told so; of another order of the images nothing can be known.
+    """
     def judge(inputs: dict, record: Record) -> Verdict:
         ran(record, ["networks"])
         found = Marks(where)
         c = Case(source=source, kept={}, networks={
             name: _network(record, name, networks, where) for name in networks})
+        recognised = _recognised({name: _weights(record, name) for name in networks}, suspects)
         learnt = {name: on("test")(c, name) >= one.floor for name, one in networks.items()}
         for name, one in networks.items():
-            peeked = learnt[name] and _peeked(c, name)
-            found.give(trained, learnt[name] and not peeked, peeked or (
+            known = recognised.get(name, "") if learnt[name] else ""
+            found.give(trained, learnt[name] and not known, known or (
                 f"the {name} reads {on('test')(c, name):.1%} of the test images, recomputed from its weights; at least "
                 f"{one.floor:.0%} is expected of a trained one."))
         if note := record.notes.get("reported"):
@@ -87,7 +114,7 @@ def weights(networks: dict[str, Network], *, source: str, where: str, trained: f
 
 def _network(record: Record, name: str, networks: dict[str, Network], where: str) -> Callable:
     """The network with the recorded weights; raises `Wrong` where they are those of another one."""
-    w = [record.tensors[f"{name} {i}"].double() for i in range(64) if f"{name} {i}" in record.tensors]
+    w = _weights(record, name)
     shapes = tuple(tuple(part.shape) for part in w)
     if shapes != networks[name].shapes:
         others = [one for one in networks if networks[one].shapes == shapes]
@@ -109,7 +136,15 @@ def _misreported(c: Case, name: str, said: dict[str, float]) -> str:
             f"{text.rstrip('?')}{'?' if text.endswith('?') else '.'}")
 
 
-def _peeked(c: Case, name: str) -> str:
-    """What to say of a network that knows the test images better than the validation images, which it should have seen
-    as little; empty if it does not."""
-    return ""
+def _weights(record: Record, name: str) -> list[Tensor]:
+    return [record.tensors[f"{name} {i}"].double() for i in range(64) if f"{name} {i}" in record.tensors]
+
+
+def _recognised(w: dict[str, list[Tensor]], suspects: Callable) -> dict[str, str]:
+    """By the names of networks, which training that was not asked for gives exactly their weights."""
+    found = {}
+    for name, words, start, end in suspects(w):
+        recorded = torch.cat([part.flatten() for part in w[name]])
+        if (recorded - end).norm() <= SAME * (end - torch.cat([part.flatten() for part in start])).norm():
+            found.setdefault(name, f"the {name}'s weights are those of {words}.")
+    return found
