@@ -167,8 +167,8 @@ def test_a_student_that_learnt_from_labels_alone_or_from_test_images_is_recognis
     source, (teacher, of_teacher) = data.load("digits"), trained("teacher", 15)
     settings = {"epochs": 8, "lr": 0.01, "batch_size": 100}
     for split, T, alpha, says in ((source.train, 4.0, 0.5, ""), (source.train, 1.0, 0.0, "labels alone"),
-                                  (source.test, 4.0, 0.9, "the test images"), (source.test, 1.0, 0.0, "the test images"),
-                                  (source.train, 1.0, 0.5, "")):
+                                  (source.test, 4.0, 0.9, "the test images"), (source.train, 1.0, 0.5, ""),
+                                  (source.test, 1.0, 0.0, "the test images")):
         student = experiments.small_student(0)
         loops.loop(student, teacher, split, T=T, alpha=alpha, seed=0, **settings)
         accuracy = (student(source.test.x / 255).argmax(dim=1) == source.test.y).double().mean().item()

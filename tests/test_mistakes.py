@@ -11,12 +11,15 @@ import torch
 from wrong_answers import networks
 from wrong_answers.right import RIGHT
 
+from kdcourse.core import generator
 from kdcourse.marking import checks
+from kdcourse.marking.checks.loss import loss as ask_loss
 from kdcourse.marking.judges import JUDGES
 from kdcourse.marking.judges.experiment import measured
+from kdcourse.marking.judges.loss import loss as judge_loss
 from kdcourse.marking.judges.mistakes import Formula
 from kdcourse.marking.judges.training import Replays
-from kdcourse.marking.record import Record
+from kdcourse.marking.record import Case, Record
 
 SEED = 3
 FORMULAS = {name: judge.formula for name, judge in JUDGES.items() if hasattr(judge, "formula")}
@@ -134,6 +137,46 @@ def test_a_wrong_number_of_an_experiment_is_told_in_its_own_words(name, column):
         if mistake.text not in verdict.message:
             other[mistake.text] = verdict.message
     assert other == {}
+
+
+def length(a):
+    return a.flatten(1).norm(dim=1)[:, None, None]
+
+
+ATTENTION = Formula(  # Zagoruyko and Komodakis 2017, arXiv:1612.03928, section 3.1 with p = 2
+    lambda c, power, channels, scale: (scale(channels(power(c.f_s.double()))) * c.probe).sum(),
+    power={"": lambda f: f.square(), "positive and negative values cancel: they are not squared": lambda f: f,
+           "this is p = 1": lambda f: f.abs(), "only positive values count": lambda f: f.relu().square()},
+    channels={"": lambda a: a.mean(1), "the largest channel is taken": lambda a: a.amax(1)},
+    scale={"": lambda a: a / length(a), "the map is not divided by its length": lambda a: a,
+           "the map is divided by its sum": lambda a: a / a.sum((1, 2), keepdim=True),
+           "one length for the whole batch": lambda a: a / a.norm()})
+
+
+def maps(seed):
+    draw = generator(seed, 3)
+    return {name: Case(f_s=torch.randn(*shape, generator=draw), probe=torch.randn(shape[0], *shape[2:], generator=draw))
+            for name, shape in {"wide": (3, 4, 5, 6), "narrow": (2, 6, 4, 4)}.items()}
+
+
+def attention(power=lambda f: f.square(), scale=lambda a: a / length(a)):
+    return lambda f: scale(power(f).mean(1))
+
+
+@pytest.mark.parametrize("answer, share, says", [
+    (attention(), 1.0, "right"), (lambda f: torch.nn.functional.normalize(f.pow(2).sum(1).flatten(1)).view(
+        len(f), *f.shape[2:]), 1.0, "right"),
+    (attention(lambda f: f.abs()), 0.0, "if: this is p = 1."),
+    (attention(scale=lambda a: a / a.norm()), 0.0, "if: one length for the whole batch."),
+    (attention(lambda f: f.abs(), lambda a: a), 0.0, "if: this is p = 1; the map is not divided by its length."),
+    (lambda f: attention()(f.detach()), 0.7, "no gradient reaches the student"),
+    (lambda f: attention()(f).flatten(1), 0.0, "a tensor of shape (3, 30) was returned, not (3, 5, 6)"),
+])
+def test_a_map_of_an_exercise_to_come_is_asked_through_a_probe_and_judged_by_its_formula(answer, share, says):
+    check = ask_loss(maps, lambda f, c: f(c.f_s), "wide", "narrow", at="f_s")
+    judge = judge_loss(ATTENTION, "wide", "narrow", where="notebook 03", at="f_s", large=0, marks=(0.7, 0.3))
+    verdict = judge(maps(SEED), check.record(SEED, answer))
+    assert verdict.share == pytest.approx(share) and says in verdict.message, verdict
 
 
 def test_mistakes_come_in_the_order_of_their_number_and_a_nested_formula_counts_all_of_its_own():

@@ -27,7 +27,7 @@ LONGEST = 300        # characters in one recorded note
 LARGEST_FILE = 32_000_000
 LARGEST_HEADER = 1_000_000
 MOST_NOTES = 200
-LIBRARIES = tuple(os.path.dirname(os.path.dirname(module.__file__)) for module in (torch, os))
+LIBRARIES = (os.path.dirname(os.path.dirname(torch.__file__)), os.path.dirname(os.__file__))
 UNANSWERED = "NotImplementedError"
 
 

@@ -182,7 +182,11 @@ def _training(case, record, formula, roles, dropouts, misplaced, *, right: bool)
 
 
 class _Tap:
-    """Reads which part of a layer's input was dropped off the gradient on its weights, and drops the same part."""
+    """Reads off the gradient on a layer's weights which part of its input was dropped, and drops the same part.
+
+    For one image that gradient is the outer product of what comes back and what goes in: its columns, added up, are the
+    input times one factor. So input by input the ratio to what goes in without dropout is that factor, or 0.
+    """
 
     def __init__(self, record: Record, role: Role, dropout: Dropout):
         side = "rows" if role.turned else "columns"

@@ -103,9 +103,9 @@ class Replays:
         return self.runs[name]
 
     def reaches(self, name: str, weights: Callable) -> bool:
-        """Whether a training gives the recorded weights; not, where the budget is used up."""
+        """Whether a training gives the recorded weights; not, where the budget is used up, or would be."""
         run = self.run(name)
-        if self.left < len(run.steps):
+        if self.left < len(run.steps) or too_many(run):
             return False
         self.left -= len(run.steps)
         return near(self.record, name, run, weights(run))
@@ -218,7 +218,7 @@ def too_many(run: Case) -> str:
     """What to say of far more steps than were asked for, which are not replayed; empty if there are not."""
     asked = run.settings["epochs"] * -(-len(run.split) // run.settings["batch_size"])
     return "" if len(run.steps) <= FAR * asked else (
-        f"{len(run.steps):,} steps were made, and {asked} were asked for: the weights were not looked at.")
+        f"{len(run.steps):,} steps or more were made, and {asked} were asked for: the weights were not looked at.")
 
 
 def decayed(record: Record, name: str, run: Case) -> str:
