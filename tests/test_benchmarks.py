@@ -164,3 +164,63 @@ def test_the_table_of_learners_is_what_was_measured_and_every_arm_was_trained_fo
     arms = {arm for arm, _ in trials}
     assert arms == {"hard labels", *content["settings"]["weights"]}
     assert trials == {(arm, seed) for arm in arms for seed in content["seeds"]}
+
+
+def rows_of_table(title: str, table: dict) -> list[str]:
+    """The rows of one family of comparisons with hard labels in benchmarks/README.md."""
+    rows = []
+    for arm, entry in table.items():
+        c = entry.get("above hard labels")
+        beside = "" if c is None else (f"{c['points']:+.1f} [{c['low']:+.1f}, {c['high']:+.1f}], n = {c['n']}"
+                                       f"{'' if c['holm'] else ', not after Holm'}")
+        rows.append(f"| {title} | {arm} | {100 * entry['test_accuracy']:.1f} | {beside} |")
+    return rows
+
+
+def test_the_tables_of_the_positive_control_are_what_was_measured():
+    content = json.loads((RESULTS[0].parent / "positive_control.json").read_text())
+    text = (RESULTS[0].parent.parent / "README.md").read_text()
+    rows = [row for title, table in content["results"]["tables"].items() for row in rows_of_table(title, table)]
+    assert [row for row in rows if row not in text] == []
+    assert all(f"{100 * entry['valid_accuracy']:.1f}" in text for entry in content["results"]["grid"])
+
+
+def test_the_positive_control_is_positive_in_two_sets_of_seeds_and_with_the_other_teacher():
+    results = json.loads((RESULTS[0].parent / "positive_control.json").read_text())["results"]
+    chosen = "kd, " + ", ".join(f"{name} = {value:g}" for name, value in results["chosen"].items())
+    tables = results["tables"]
+    assert list(tables) == ["ten seeds", "ten other seeds", "another teacher"]
+    for table in tables.values():
+        found = table[chosen]["above hard labels"]
+        assert found["n"] == 10 and found["low"] > 0 and found["holm"]
+
+
+def test_settings_of_the_positive_control_were_chosen_on_validation_images_by_seeds_of_their_own():
+    content = json.loads((RESULTS[0].parent / "positive_control.json").read_text())
+    trials = content["results"]["trials"]
+    tried = {row["seed"] for row in trials if row["stage"] == "chosen"}
+    measured = [row for row in trials if row["stage"] == "measured"]
+    assert not tried & {row["seed"] for row in measured}
+    assert all(row["test_accuracy"] is None for row in trials if row["stage"] == "chosen")
+    best = max(content["results"]["grid"], key=lambda entry: entry["valid_accuracy"])
+    assert best["settings"] == content["results"]["chosen"]
+    for row in measured:
+        assert re.fullmatch("[0-9a-f]{40}", row["commit"]) and row["test_accuracy"] > 0.5
+
+
+def test_comparisons_in_a_table_are_those_of_the_trainings_beside_it():
+    results = json.loads((RESULTS[0].parent / "positive_control.json").read_text())["results"]
+    trials = [row for row in results["trials"] if row["stage"] == "measured"]
+
+    def accuracies(seeds, **values):
+        found = {row["seed"]: row["test_accuracy"] for row in trials
+                 if row["seed"] in seeds and all(row[key] == value for key, value in values.items())}
+        return [found[seed] for seed in seeds]
+
+    for title, seeds in (("ten seeds", range(10)), ("ten other seeds", range(10, 20))):
+        ours = accuracies(seeds, method="kd", settings=results["chosen"], teacher="fashion_cnn")
+        c = metrics.compare(ours, accuracies(seeds, method="hard labels"), images=2_000)
+        chosen = "kd, " + ", ".join(f"{name} = {value:g}" for name, value in results["chosen"].items())
+        entry = results["tables"][title][chosen]["above hard labels"]
+        found = (entry["points"], entry["low"], entry["high"])
+        assert found == pytest.approx((100 * c.mean, 100 * c.low, 100 * c.high))
