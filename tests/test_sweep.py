@@ -485,7 +485,7 @@ def test_global_random_numbers_are_as_before_though_a_loss_draws(few):
     ({"grid": ["T"]}, TypeError, r"grid is a dict of lists.*it is \['T'\]"),
     ({"student": "network"}, TypeError, "given two functions"),
     ({"make": "distiller"}, TypeError, "given two functions"),
-    ({"make": lambda s: None}, TypeError, r"None is none: write fit\(distillers.Supervised"),
+    pytest.param({"make": lambda s: None}, TypeError, r"None is none: write fit\(distillers.Supervised", id="no distiller"),
     ({"epochs": -1}, ValueError, "epochs is a whole number of at least 0; it is -1"),
     ({"optimizer": "adam"}, TypeError, "torch.optim.Adam, say.*not 'adam'"),
 ], ids=str)

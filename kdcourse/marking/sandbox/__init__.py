@@ -97,9 +97,11 @@ def _started(command: list[str], **how) -> subprocess.Popen:
 
 @contextlib.contextmanager
 def _core() -> Iterator[int]:
-    """The core that has the fewest runs: none can take another's."""
+    """The core that has the fewest runs: none can take another's. Where all are free, processes begin with others."""
     with STARTING:
-        core = min(sorted(os.sched_getaffinity(0)), key=lambda one: BUSY.get(one, 0))
+        cores = sorted(os.sched_getaffinity(0))
+        begin = os.getpid() % len(cores)
+        core = min(cores[begin:] + cores[:begin], key=lambda one: BUSY.get(one, 0))
         BUSY[core] = BUSY.get(core, 0) + 1
     try:
         yield core
