@@ -228,7 +228,7 @@ def degrees_of_freedom_of_the_temperatures(make, teach, measure, *, temperatures
 FOUND = {}
 
 
-@wrong("temperature_curve", 0.2, "stays from one call to the next")
+@wrong("temperature_curve", 0.4, "stays from one call to the next")
 def a_dict_that_is_never_emptied(make, teach, measure, *, temperatures, seeds, alpha):
     for T in temperatures:
         FOUND.setdefault(T, []).extend(measured(make, teach, measure, T, alpha, seed) for seed in seeds)

@@ -352,3 +352,11 @@ def counts_never_reset(network, split, batch_size):
         TALLY["right"] += right.sum().item()
         TALLY["seen"] += len(right)
     return TALLY["right"] / TALLY["seen"]
+
+
+@wrong("train", 0.7, "not those of Adam on the loss that is asked for")
+def labels_smoothed_a_little(student, teacher, split, **settings):
+    def loss(z_s, z_t, y, T, alpha):
+        return (1 - alpha) * F.cross_entropy(z_s, y, label_smoothing=0.01) + alpha * T**2 * kl(z_s, z_t, T)
+
+    loop(student, teacher, split, loss=loss, **settings)

@@ -207,3 +207,13 @@ def student_normalised_without_memory():
 class OfTheBatch(nn.Module):
     def forward(self, x):
         return (x - x.mean(0)) / x.std(0).clamp(min=1e-3) if self.training else x
+
+
+class Halving(nn.Module):
+    def forward(self, x):
+        return x * (torch.rand_like(x) > 0.5) if self.training else x
+
+
+@wrong("teacher_network", 0.7, "does not double what it keeps")
+def dropout_without_doubling():
+    return nn.Sequential(*(layer if i != 7 else Halving() for i, layer in enumerate(teacher())))

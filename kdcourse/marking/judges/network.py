@@ -173,8 +173,8 @@ def _training(case, record, formula, roles, dropouts, misplaced, *, right: bool)
         if tap.problem == "uneven" and right:
             plain = one.with_(tap=lambda i, f: f)
             return next((f"{words}." for words, inputs in misplaced.items() if tap.among(inputs(plain))),
-                        "in training something else changes what the dropouts see: another dropout before, or a "
-                        "normalisation.")
+                        "in training something else changes what the dropouts see: another dropout before, one that "
+                        "does not double what it keeps, or a normalisation.")
         if tap.problem not in ("", "uneven"):
             return tap.problem
     return "" if not right or close(reached, z[:1], atol=1e-3) else (
@@ -220,6 +220,8 @@ class _Tap:
 
     def among(self, candidates: Tensor) -> bool:
         """Whether everything that came in is 0 or one of these values (n, K), up to a factor."""
+        if candidates.shape[-1] != len(self.found):
+            return False
         found = self.found / self.found[self.found.abs().argmax()]
         for top in candidates.abs().flatten().topk(min(50, candidates.numel())).values:
             gaps = (found - candidates / top).abs().min(dim=0).values

@@ -16,7 +16,7 @@ from kdcourse.marking.judges.mistakes import Formula
 from kdcourse.marking.record import Case, Record, Verdict, Wrong
 
 CARRIED = 0.75  # of the marks for the weights, where only the loss is wrong: it was paid for elsewhere
-SAME = 2e-3  # of the way that the weights went: rounding stays far below, every known mistake far above
+SAME = 2e-4  # of the way that the weights went: single precision stays below 1e-6, every known mistake far above
 FAR = 2  # times the steps that were asked for are still replayed
 MOST_STEPS = 12_000  # of all replays for one verdict
 
