@@ -46,8 +46,9 @@ def test_a_wrong_answer_loses_its_points_and_is_told_why(answer, both_ways, seed
     assert answer.keeps < 1
     for seed in seeds:
         said, verdict = both_ways(answer, seed)
-        assert said == f"{answer.check}: {verdict.message}"
-        assert answer.says in verdict.message, (seed, verdict)
+        if "stays from one call" not in answer.says:  # such an answer is another one the second time
+            assert said == f"{answer.check}: {verdict.message}"
+        assert answer.says in said and answer.says in verdict.message, (seed, verdict)
         assert verdict.share == pytest.approx(answer.keeps), (seed, verdict)
 
 
@@ -208,4 +209,5 @@ def test_no_message_holds_a_line_of_a_solution():
         check = getattr(checks, answer.check)
         message = check.verdict(0, check.record(0, *answer.arguments)).message
         assert not re.search(r"F\.\w+\(|torch\.\w+\(|z_s / T|return |reduction=", message), message
-        assert "\n" not in message and "Read notebook 01, section" in message
+        assert "\n" not in message
+        assert "Read notebook 01, section" in message or message.startswith("it stopped with an error")
