@@ -30,7 +30,6 @@ VALIDATION = range(100, 103)
 GRID = {"T": [1.0, 2.0, 4.0], "alpha": [0.5, 0.9]}
 SETS = {"ten seeds": (TEACHERS[0], range(10)), "ten other seeds": (TEACHERS[0], range(10, 20)),
         "another teacher": (TEACHERS[1], range(10))}
-SETS = {title: (name, seeds) for title, (name, seeds) in SETS.items() if name in once.RECIPES}
 OTHERS = [("kd", {"T": T, "alpha": 0.9}) for T in (4.0, 2.0, 1.0)] + [("dist", {"T": T}) for T in (4.0, 2.0)]
 
 

@@ -59,6 +59,7 @@ RECIPES = Choices("network trained once", {
     "mnist_cnn": Recipe("mnist_rest", "cnn", epochs=6, lr=2e-3, batch_size=128, about="mnist_small"),
     "fashion_cnn": Recipe("fashion_rest", "cnn", epochs=6, lr=2e-3, batch_size=128, about="fashion_small",
                           checkpoints=True),
+    "fashion_cnn_1": Recipe("fashion_rest", "cnn", epochs=6, lr=2e-3, batch_size=128, seed=1, about="fashion_small"),
 })
 
 

@@ -224,3 +224,17 @@ def test_comparisons_in_a_table_are_those_of_the_trainings_beside_it():
         entry = results["tables"][title][chosen]["above hard labels"]
         found = (entry["points"], entry["low"], entry["high"])
         assert found == pytest.approx((100 * c.mean, 100 * c.low, 100 * c.high))
+
+
+@pytest.mark.parametrize("name", [name for name in ("methods_fashion", "methods_cifar10")
+                                  if (RESULTS[0].parent / f"{name}.json").exists()])
+def test_the_tables_of_the_methods_are_what_was_measured_and_what_is_missing_is_named(name):
+    content = json.loads((RESULTS[0].parent / f"{name}.json").read_text())
+    text, results = (RESULTS[0].parent.parent / "README.md").read_text(), content["results"]
+    rows = [row for title, cell in results["cells"].items() for row in rows_of_table(title, cell["table"])]
+    assert rows and [row for row in rows if row not in text] == []
+    lacking = {(entry["cell"], entry["method"]): set(entry["seeds"]) for entry in results["missing"]}
+    for title, cell in results["cells"].items():
+        for arm, entry in cell["table"].items():
+            assert entry["n"] + len(lacking.get((title, arm), ())) == len(content["seeds"]), (title, arm)
+    assert all(row["test_accuracy"] is None for row in results["trials"] if row["stage"] == "chosen")
