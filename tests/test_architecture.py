@@ -61,7 +61,8 @@ def room(module: str) -> str:
 
 def shared(folder: str, name: str, other: str) -> bool:
     """Whether a module may import another one of its folder. An assignment of the marking wing imports the kinds."""
-    if ASSIGNMENT.match(name.removeprefix(f"{folder}.")):
+    inside = name.removeprefix(f"{folder}.")
+    if folder in SHARED and (ASSIGNMENT.match(inside) or inside == "lessons"):
         return not ASSIGNMENT.match(other)
     return other == "base" or other in SHARED.get(folder, ())
 

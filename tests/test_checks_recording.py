@@ -231,8 +231,8 @@ def test_the_two_halves_mirror_each_other():
     for name in sorted(one for one in modules("checks") if re.match(r"a\d\d_", one)):
         asked = [key for key in checks.ASSIGNMENTS[name.removeprefix("a")]]
         assert asked and all(key in JUDGES for key in asked)
-    assert set(JUDGES) == set(checks.CHECKS) == {key for keys in checks.ASSIGNMENTS.values() for key in keys}
-    assert sum(map(len, checks.ASSIGNMENTS.values())) == len(checks.CHECKS)  # no name is taken twice
+    assert set(JUDGES) == set(checks.CHECKS) == {*checks.LESSONS, *sum(checks.ASSIGNMENTS.values(), ())}
+    assert sum(map(len, checks.ASSIGNMENTS.values())) + len(checks.LESSONS) == len(checks.CHECKS)
 
 
 def test_judges_import_no_losses_of_the_package_and_the_asking_half_no_judge():

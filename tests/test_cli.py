@@ -209,7 +209,7 @@ def test_a_copy_that_breaks_off_says_why_and_leaves_nothing(course, monkeypatch,
 
 
 def test_a_gradebook_that_cannot_be_written_is_a_short_message_that_says_what_to_do(course, monkeypatch, capsys):
-    from kdcourse.grade import book
+    from kdcourse.marking.grade import gradebook as book
 
     def full(chosen):
         with book._nbgrader("reading the assignment"):
@@ -319,11 +319,12 @@ def test_doctor_goes_on_after_a_source_that_cannot_be_read_and_reports_it(damage
         monkeypatch.setattr(data, "describe", lambda name: damage(tmp_path) if name == "mnist" else describe(name))
     assert cli.main(["doctor"]) == 1
     printed = capsys.readouterr().out
-    last = printed.split("  mnist ")[1]
+    last = printed.split("  mnist ", 1)[1]
     assert last.splitlines()[0].endswith("cannot be read: see below")
     assert all(f"\n  {name:<11} " in last for name in list(data.SOURCES)[list(data.SOURCES).index("mnist") + 1:])
-    (problem,) = [line for line in printed.splitlines() if line.startswith("problem: ")]
+    problem, *others = [line for line in printed.splitlines() if line.startswith("problem: ")]
     assert problem.startswith("problem: mnist: ") and said in problem
+    assert all(other.startswith("problem: mnist_rest: ") for other in others)   # it is made of the same files
 
 
 def test_what_was_not_fetched_is_no_problem(tmp_path, monkeypatch, capsys):

@@ -116,7 +116,7 @@ def test_a_network_is_asked_where_it_is_and_its_logits_come_to_the_cpu(monkeypat
                          ids=lambda metric: metric.__name__)
 def test_every_metric_takes_logits_from_any_device_and_labels_from_another(metric, labels_on):
     with Claimed():
-        metric(torch.empty(16, 10, device="cuda"), torch.empty(16, dtype=torch.int64, device=labels_on))
+        metric(torch.zeros(16, 10, device="cuda"), torch.zeros(16, dtype=torch.int64, device=labels_on))
 
 
 @pytest.mark.parametrize("metric", [metrics.accuracy, metrics.nll, metrics.ece, metrics.agreement],
@@ -131,7 +131,7 @@ def test_no_metric_asks_a_device_for_float64(metric):
             return result
 
     with NoDouble():
-        z, y = torch.empty(16, 10, device="cuda"), torch.empty(16, dtype=torch.int64, device="cuda")
+        z, y = torch.zeros(16, 10, device="cuda"), torch.zeros(16, dtype=torch.int64, device="cuda")
         metric(z, z if metric is metrics.agreement else y)
 
 

@@ -2,6 +2,8 @@
 
 import hashlib
 import importlib
+import json
+import re
 import sys
 import time
 import tomllib
@@ -84,8 +86,8 @@ def test_all_sheets_together_stay_below_ten_megabytes_and_each_has_its_licence_a
 
 def test_sheets_and_licences_travel_in_the_wheel():
     settings, package = tomllib.loads((ROOT / "pyproject.toml").read_text()), ROOT / "kdcourse"
-    packed = {path for pattern in settings["tool"]["setuptools"]["package-data"]["kdcourse"]
-              for path in package.glob(pattern)}
+    patterns = re.search(r'"kdcourse": (\[.*?\])', (ROOT / "setup.py").read_text())[1]
+    packed = {path for pattern in json.loads(patterns) for path in package.glob(pattern)}
     assert {path for path in package.rglob("*") if path.suffix in (".webp", ".LICENCE", ".safetensors")} <= packed
     declared = {path for pattern in settings["project"]["license-files"] for path in ROOT.glob(pattern)}
     assert set(small.FOLDER.glob("*.LICENCE")) <= declared

@@ -70,7 +70,8 @@ def _probabilities(z: Tensor, T: float, dim: int) -> Tensor:
     """softmax(z / T), each vector along `dim` divided by its largest entry: a correlation does not change when a vector
     is scaled, and in log space nothing underflows on the way. A class that is ruled out has probability 0."""
     log_p = F.log_softmax(softened(z, T), dim=1)
-    return (log_p - log_p.amax(dim=dim, keepdim=True).detach().clamp_min(torch.finfo(log_p.dtype).min)).exp()
+    p = (log_p - log_p.amax(dim=dim, keepdim=True).detach().clamp_min(torch.finfo(log_p.dtype).min)).exp()
+    return p
 
 
 def _unit(centred: Tensor, dim: int) -> Tensor:
