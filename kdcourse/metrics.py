@@ -266,8 +266,9 @@ def _labels(z: Tensor, y: Tensor) -> Tensor:
 def _check_logits(z: Tensor) -> None:
     if z.ndim != 2 or 0 in z.shape:
         raise ValueError(f"logits (N, K) are needed, of at least one image and one class, not {tuple(z.shape)}")
-    wrong = (~z.amax(dim=1).isfinite()).nonzero()[:, 0].tolist()   # NaN, +inf, or nothing but -inf
-    if wrong:
+    finite = z.amax(dim=1).isfinite()   # not with NaN, +inf, or nothing but -inf
+    if not finite.all():
+        wrong = (~finite).nonzero()[:, 0].tolist()
         raise ValueError(f"the logits of {len(wrong)} of {len(z)} images are not finite, first those of image "
                          f"{wrong[0]}: {z[wrong[0]].tolist()!r:.100}; the network diverged, or left the range of its "
                          "numbers")
