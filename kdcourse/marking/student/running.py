@@ -55,6 +55,8 @@ async def _run(notebook, folder: Path, variables: dict[str, str], seconds: float
     async with client.async_setup_kernel(cwd=str(folder), env=variables, **quiet):
         with contextlib.suppress(RuntimeError):  # so that Ctrl-C ends this program, not the kernel under it
             asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
+        # a kernel that dies while all ends is no news: the program ends, too
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
         if not await runner.silently(client, f"exec({BLOCK!r}, {{}})\n{WARM}"):
             return "the kernel ended before the first cell: is there a file beside the notebook that hides a module?"
         before = ""
