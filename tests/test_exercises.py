@@ -174,24 +174,39 @@ def test_only_what_is_there_when_graded_is_imported():
     assert missing_imports(nbformat.read(SOLUTION, 4)) == []
 
 
+IMPORTS = "import torch; from kdcourse import data, metrics, viz; from kdcourse.marking import checks"
+
+
+def used(before, after) -> float:
+    """Seconds of the processor, of this process and of those it started, between two `os.times()`."""
+    return after.children_user - before.children_user + after.user - before.user
+
+
 @pytest.fixture(scope="module")
-def solved():
+def allowed():
+    """Seconds that checking may take: 12 on a machine that imports torch and the course in less than 2.5."""
+    before = os.times()
+    subprocess.run([sys.executable, "-c", IMPORTS], check=True)
+    return max(12.0, 5 * used(before, os.times()))
+
+
+@pytest.fixture(scope="module")
+def solved(allowed):
     """What `check` says of the solved notebook, and how many seconds of the processor kernel and judging took."""
     for _ in range(2):  # once more if somebody else kept the machine busy
         before = os.times()
         results, warnings = student.check(SOLUTION)
-        after = os.times()
-        if (seconds := after.children_user - before.children_user + after.user - before.user) < 12:
+        if (seconds := used(before, os.times())) < allowed:
             break
     return results, warnings, seconds
 
 
-def test_the_solved_notebook_is_right_in_every_check_and_takes_at_most_12_seconds(solved):
+def test_the_solved_notebook_is_right_in_every_check_within_five_times_what_importing_takes(solved, allowed):
     results, warnings, seconds = solved
     assert warnings == []
     assert [result for result in results if result.standing not in ("right", "written")] == []
     assert student.report(results, []).splitlines()[-3].startswith("9 of 9 automatic marks")
-    assert seconds < 12
+    assert seconds < allowed
 
 
 def test_an_untouched_exercise_is_open_everywhere_and_nothing_is_right(capsys):
