@@ -208,7 +208,7 @@ def start(course: Path) -> subprocess.Popen:
 def test_grading_that_was_ended_in_the_middle_is_taken_up_where_it_was(how, course):
     process = start(course)
     process.send_signal(how)
-    _, told = process.communicate(timeout=30)
+    _, told = process.communicate(timeout=150)
     assert process.returncode == (-9 if how == signal.SIGKILL else 130)
     assert how == signal.SIGKILL or re.search(r"interrupted: [1-5] of 6 are done; the same command", told)
     with sqlite3.connect(course / "grading" / "gradebook.db") as database:
