@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from kdcourse import data, files
-from kdcourse.data import clothes
 from kdcourse.data.small import tiles
 
 SHEETS = {"train": 6, "test": 1}
@@ -25,7 +24,7 @@ def fashion() -> data.Source:
             return data.load("fashion")
         except data.DataError as error:
             sys.exit(f"skipped: {error}")
-    classes = clothes.CLASSES
+    classes = data.fashion.CLASSES
     x, y = _images("train")
     return data.from_arrays("fashion", x[:55_000], y[:55_000], classes=classes, valid=(x[55_000:], y[55_000:]),
                             test=_images("test"))

@@ -129,7 +129,7 @@ def answers(name: str, halves: dict, half: str, folder: Path, known: dict) -> te
     known[name] = {"weights": teachers.base.key_of(network)} | {
         words: sureness(network, split) for words, split in
         {"seen half": seen.train, "unseen half": halves["unseen half"].train, "test": seen.test}.items()}
-    return teachers.kept(network, halves[half].train, augment=VIEWS, folder=folder)
+    return teachers.LogitBank.cached(network, halves[half].train, augment=VIEWS, folder=folder)
 
 
 def sureness(network, split) -> dict:

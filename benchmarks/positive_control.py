@@ -20,7 +20,7 @@ from journal import Journal
 from record import RESULTS, write
 from students import HARD, KEYS, best, means, table, train_missing
 
-from kdcourse import data, models, once, teachers
+from kdcourse import data, models, teachers, trained
 
 NAME = "positive_control"
 IMAGES = 1_000
@@ -71,7 +71,7 @@ def student(source, seed: int) -> models.Classifier:
 
 def bank(name: str, split) -> teachers.LogitBank:
     """The kept answers of a teacher about the first images."""
-    kept = once.answers(name)["train"]
+    kept = trained.answers(name)["train"]
     return teachers.LogitBank(kept.table[:, :IMAGES], origin=split.origin(), teacher=kept.teacher)
 
 
@@ -96,7 +96,7 @@ def save(journal: Journal, settings: dict, images: int) -> Path:
         found = table({named(*arm): measured(*arm) for arm in arms(settings)}, measured(HARD, {}),
                       images=images)
         tables[title] = {arm: entry for arm, entry in found.items() if entry["n"]}
-    known = {name: once.measured(name) for name, _ in SETS.values()}
+    known = {name: trained.measured(name) for name, _ in SETS.values()}
     results = {"chosen": settings, "grid": means(journal.where(stage="chosen", method="kd")),
                "hard labels on validation": means(journal.where(stage="chosen", method=HARD)),
                "teachers": {name: {key: made[key] for key in ("test_accuracy", "fashion_small")}

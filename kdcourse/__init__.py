@@ -1,8 +1,19 @@
-"""The package behind the course: its submodules are its vocabulary, and reading them is part of the lessons.
+"""The package behind the course: its rooms are its vocabulary, and reading them is part of the lessons.
 
-From the bottom up: `core`, `profiles`, `files`; `losses`, `models`, `data`; `teachers`, `metrics`, `cost`;
-`distillers`, `viz`; `train`; `sweep`, `procedures`, `widgets`, `once`; `marking`, which no lesson imports but for its
-checks; `cli`. A module imports only from lower floors. Nothing is imported here, so that `import kdcourse` is instant.
+From the ground up; a module imports only from lower floors.
+
+- `core`, `profiles`, `files`: the words of the course (`Batch`, `Term`, ...); quick or full; where data lies
+- `losses`: what a student is asked to minimise, as pure functions; `models`: the networks; `data`: the images
+- `teachers`: frozen or recorded; `metrics`: what logits know; `cost`: what a network costs
+- `distillers`: one class per method, `METHODS` by name; `viz`: the pictures
+- `train`: the loop
+- `sweep`: grids of settings; `procedures`: what takes several trainings; `widgets`: the explorers; `trained`: networks
+  kept with their recipes; `worksheets`: lessons to be filled in
+- `study`: paired students and every comparison, recorded results
+- `marking`: what no lesson imports but for its checks: recording, checking, judging, the sandbox, grading
+- `cli`: the command `kdcourse`
+
+Nothing is imported here, so that `import kdcourse` is instant.
 """
 
 __version__ = "0.1.0"

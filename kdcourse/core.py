@@ -127,7 +127,7 @@ def check_seed(seed) -> None:
         raise ValueError(f"a seed is an integer of at least 0; it is {number}")
 
 
-def moment(batch: Batch) -> tuple[int, int]:
+def draw_key(batch: Batch) -> tuple[int, int]:
     """The epoch and the place in the training of a batch, as integers: the key of what a distiller draws for it, so
     that its draws do not depend on what anybody else has drawn before."""
     return batch.epoch, round(batch.progress * 2**32)

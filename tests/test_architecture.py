@@ -17,7 +17,7 @@ FLOORS = {
         ("teachers", "metrics", "cost"),
         ("distillers", "viz"),
         ("train",),
-        ("sweep", "procedures", "widgets", "once", "worksheets",
+        ("sweep", "procedures", "widgets", "trained", "worksheets",
          "marking.record", "marking.runner", "marking.__init__"),
         ("study", "marking.judges"),
         ("marking.checks", "marking.sandbox"),
@@ -84,7 +84,7 @@ def violations(name: str, tree: ast.AST) -> list[str]:
         if other not in FLOORS:
             found.append(f"{name} imports kdcourse.{other}, which stands on no floor: add it to FLOORS")
         elif other == folder:
-            if not name.endswith(".__init__") and not shared(folder, name, rest[0]):
+            if not name.endswith((".__init__", ".__main__")) and not shared(folder, name, rest[0]):
                 found.append(f"{name} imports {inside}: inside a folder only base is shared")
         elif FLOORS[other] >= FLOORS[folder]:
             found.append(f"{name} (floor {FLOORS[folder]}) imports {inside} (floor {FLOORS[other]}): not a lower floor")
@@ -126,6 +126,14 @@ def test_an_import_against_the_rules_is_reported(name, code, complaint):
 ])
 def test_an_import_within_the_rules_is_not(name, code):
     assert violations(name, ast.parse(code)) == []
+
+
+def test_the_package_lists_every_room_and_no_other():
+    rooms = re.sub(r"\(.*?\)", "", ast.get_docstring(TREES["__init__"]).split("- ", 1)[1])
+    listed = set(re.findall(r"`(\w+)`(?=[:,])", rooms))
+    there = {path.name.removesuffix(".py") for path in ROOT.iterdir()
+             if path.suffix == ".py" or (path / "__init__.py").exists()}  # fmt: skip
+    assert listed == {name for name in there if not name.startswith("__")}
 
 
 def test_importing_the_package_imports_nothing():

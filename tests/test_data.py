@@ -1,6 +1,5 @@
 import gzip
 import hashlib
-import importlib
 import re
 import shutil
 import subprocess
@@ -339,7 +338,7 @@ def tiny(tmp_path, monkeypatch):
         contents[f"{name}-labels-idx1-ubyte.gz"] = draw.integers(0, 10, n, dtype=np.uint8)
     for name, array in contents.items():
         (tmp_path / name).write_bytes(idx(array))
-    module = importlib.import_module("kdcourse.data.handwritten")  # kdcourse.data.handwritten is the function
+    module = data.digits
     monkeypatch.setattr(module, "CHECKSUMS", {name: md5(tmp_path / name) for name in contents})
     return tmp_path, contents
 
@@ -373,7 +372,7 @@ def test_mnist_validates_on_the_last_5000_of_its_60000_training_images(tiny, mon
     for name, array in (("train-images-idx3-ubyte.gz", x), ("train-labels-idx1-ubyte.gz", y)):
         (folder / name).write_bytes(idx(array))
         checksums[name] = md5(folder / name)
-    monkeypatch.setattr(importlib.import_module("kdcourse.data.handwritten"), "CHECKSUMS", checksums)
+    monkeypatch.setattr(data.digits, "CHECKSUMS", checksums)
     source = data.load("mnist", root=folder)
     for split, expected in ((source.train, range(55_000)), (source.valid, range(55_000, 60_000))):
         assert (split.x[:, 0, 0, 0].long() * 256 + split.x[:, 0, 0, 1]).tolist() == list(expected)
@@ -461,7 +460,7 @@ def unpack(folder: Path, which, dotted=False) -> dict[str, str]:
 @pytest.mark.parametrize("which, dotted", [("ubyte", False), ("ubyte", True), ("train", False), ("images", True)])
 def test_mnist_is_read_unpacked_as_well_and_verified(tiny, monkeypatch, which, dotted, layout):
     folder, contents = tiny
-    module = importlib.import_module("kdcourse.data.handwritten")
+    module = data.digits
     monkeypatch.setattr(module, "UNPACKED", unpack(folder, which, dotted))
     root = move(folder, layout)
     source = data.load("mnist", root=root)
@@ -474,7 +473,7 @@ def test_mnist_is_read_unpacked_as_well_and_verified(tiny, monkeypatch, which, d
 
 
 def test_checksums_of_unpacked_mnist_are_those_of_the_packed_files_contents(real_data):
-    module = importlib.import_module("kdcourse.data.handwritten")
+    module = data.digits
     for name, checksum in module.UNPACKED.items():
         content = gzip.decompress((real_data / "mnist" / f"{name}.gz").read_bytes())
         assert hashlib.md5(content).hexdigest() == checksum

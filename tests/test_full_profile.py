@@ -16,7 +16,7 @@ import torch
 import transformers
 
 from kdcourse import data, procedures, profiles, train
-from kdcourse.data import tissue
+from kdcourse.data import mhist
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 
@@ -65,9 +65,9 @@ def small_mhist(tmp_path, monkeypatch):
     """A folder with generated tissue in the place of MHIST's images: so many, and in their size."""
     data.polyps.write(tmp_path / "mhist", 224, train=60, test=24)
     labels = [line.split(",") for line in (tmp_path / "mhist" / "annotations.csv").read_text().splitlines()[1:]]
-    counts = {key: sum((line[3], line[1]) == key for line in labels) for key in tissue.COUNTS}
+    counts = {key: sum((line[3], line[1]) == key for line in labels) for key in mhist.COUNTS}
     assert all(counts.values())
-    monkeypatch.setattr(tissue, "COUNTS", counts)
+    monkeypatch.setattr(mhist, "COUNTS", counts)
     monkeypatch.setenv("KDCOURSE_DATA", str(tmp_path))
 
 

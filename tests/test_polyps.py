@@ -8,7 +8,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import roc_auc_score
 
 from kdcourse import data, metrics, models
-from kdcourse.data import tissue
+from kdcourse.data import mhist
 from kdcourse.data.polyps import GLANDS, MOST, TRAITS, _draw, lesions, write
 from kdcourse.distillers import Supervised
 from kdcourse.train import fit
@@ -82,7 +82,7 @@ def test_what_is_written_has_the_two_files_and_the_columns_of_mhist(tmp_path):
     assert {path.name for path in (tmp_path / "polyps").iterdir()} == {"annotations.csv", "images.zip"}
     with open(tmp_path / "polyps" / "annotations.csv", newline="") as file:
         header, *lines = csv.reader(file)
-    assert tuple(header) == tissue.COLUMNS
+    assert tuple(header) == mhist.COLUMNS
     assert [line[3] for line in lines] == ["train"] * 100 + ["test"] * 60
     with zipfile.ZipFile(tmp_path / "polyps" / "images.zip") as archive:
         assert archive.namelist() == [f"images/{line[0]}" for line in lines]
@@ -90,7 +90,7 @@ def test_what_is_written_has_the_two_files_and_the_columns_of_mhist(tmp_path):
 
 def test_what_loads_is_what_the_reader_of_mhist_reads_from_the_written_folder(tmp_path):
     write(tmp_path, 16, **SMALL, seed=3)
-    loaded, expected = small(size=16, seed=3), tissue.read("polyps", tmp_path, pixels=16, seed=3)
+    loaded, expected = small(size=16, seed=3), mhist.read("polyps", tmp_path, pixels=16, seed=3)
     for kind in KINDS:
         assert loaded.splits[kind].key == expected.splits[kind].key
         assert torch.equal(loaded.splits[kind].votes, expected.splits[kind].votes)

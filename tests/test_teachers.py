@@ -7,7 +7,7 @@ from kdcourse import cost, data, distillers, metrics, models, train
 from kdcourse.core import Batch
 from kdcourse.data import Augment
 from kdcourse.distillers import DML, KD, SLKD, Supervised
-from kdcourse.teachers import FeatureBank, FromProbabilities, LogitBank, Teacher, Trajectory, as_teacher, kept
+from kdcourse.teachers import FeatureBank, FromProbabilities, LogitBank, Teacher, Trajectory, as_teacher
 from kdcourse.teachers.base import check_teachers, look
 
 EXACT = {"rtol": 1e-5, "atol": 1e-5}  # what the order of a sum may change in float32
@@ -500,13 +500,13 @@ def test_a_bank_with_another_number_of_rows_than_its_split_is_refused_before_tra
 ], ids=["one pixel", "inverted", "mirrored behind its back", "two images swapped in numpy"])
 def test_pixels_changed_in_place_are_other_images_to_a_bank_that_was_recorded_before(change, network, source, tmp_path):
     split = data.Split("own", source.train.x.clone(), source.train.y)
-    bank, key = kept(network, split, folder=tmp_path), split.key
+    bank, key = LogitBank.cached(network, split, folder=tmp_path), split.key
     bank(first_batch(split))
     change(split.x)
     assert split.key != key
     with pytest.raises(ValueError, match="answers to other pictures"):
         bank(first_batch(split))
-    again = kept(network, split, folder=tmp_path)
+    again = LogitBank.cached(network, split, folder=tmp_path)
     assert mistakes(again, Teacher(network), split, tolerance=1e-2) == []
 
 
@@ -559,7 +559,7 @@ def test_two_networks_of_the_same_weights_and_other_layers_have_other_keys(sourc
     network = Says(lambda z: z)
     doubled = nn.Sequential(network, nn.Hardtanh())
     assert Teacher(network).key() != Teacher(doubled).key()
-    first, second = (kept(each, source.valid, folder=tmp_path) for each in (network, doubled))
+    first, second = (LogitBank.cached(each, source.valid, folder=tmp_path) for each in (network, doubled))
     assert first.table.abs().max() > 1 >= second.table.abs().max()
 
 

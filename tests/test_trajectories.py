@@ -7,7 +7,7 @@ from safetensors import SafetensorError
 from kdcourse import data, distillers, models, procedures, teachers, train
 from kdcourse.core import Batch
 from kdcourse.data import Augment
-from kdcourse.teachers import LogitBank, Trajectory, kept
+from kdcourse.teachers import LogitBank, Trajectory
 
 TRAINING = {"epochs": 3, "lr": 2e-3, "batch_size": 50}
 
@@ -106,7 +106,7 @@ def test_a_trajectory_goes_to_disk_and_back(source, teacher, tmp_path):
     assert isinstance(back, Trajectory) and torch.equal(back.table, trajectory.table)
 
 
-# kept: banks on disk
+# cached: banks on disk
 
 @pytest.fixture
 def asked(teacher, monkeypatch):
@@ -117,7 +117,7 @@ def asked(teacher, monkeypatch):
 
 
 def test_a_bank_is_recorded_once_and_then_read(source, teacher, asked, tmp_path):
-    first, second = (kept(teacher, source.train, folder=tmp_path) for _ in range(2))
+    first, second = (LogitBank.cached(teacher, source.train, folder=tmp_path) for _ in range(2))
     assert len(asked) == 1 and torch.equal(first.table, second.table) and first.origin == second.origin
     assert len(list(tmp_path.iterdir())) == 1
 
@@ -130,7 +130,7 @@ def test_another_teacher_images_augmentation_size_or_type_is_another_file(source
              *((network, source.train, {}) for network in statistics)]
     for _ in range(2):
         for asked_one, split, settings in calls:
-            kept(asked_one, split, folder=tmp_path, **settings)
+            LogitBank.cached(asked_one, split, folder=tmp_path, **settings)
     assert len(asked) == len(list(tmp_path.iterdir())) == len(calls)
 
 
@@ -139,11 +139,11 @@ def test_another_teacher_images_augmentation_size_or_type_is_another_file(source
     lambda content: content[:-100] + bytes(100),
 ], ids=["half", "empty", "one byte short", "overwritten"])
 def test_a_file_that_is_not_whole_is_recorded_anew_and_never_half_used(damage, source, teacher, asked, tmp_path):
-    first = kept(teacher, source.train, folder=tmp_path)
+    first = LogitBank.cached(teacher, source.train, folder=tmp_path)
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()
     path.write_bytes(damage(whole))
-    assert torch.equal(kept(teacher, source.train, folder=tmp_path).table, first.table)
+    assert torch.equal(LogitBank.cached(teacher, source.train, folder=tmp_path).table, first.table)
     assert len(asked) == 2 and len(path.read_bytes()) == len(whole)
     assert torch.equal(LogitBank.load(path, teacher=teacher, split=source.train).table, first.table)
 
@@ -171,7 +171,7 @@ def test_a_recording_that_cannot_be_written_is_not_lost(error, source, teacher, 
     asked.clear()
     monkeypatch.setattr("kdcourse.teachers.base.save_file", raising(error))
     for _ in range(2):
-        assert torch.equal(kept(teacher, source.train, folder=tmp_path / "new").table, expected)
+        assert torch.equal(LogitBank.cached(teacher, source.train, folder=tmp_path / "new").table, expected)
     assert len(asked) == 2 and list((tmp_path / "new").iterdir()) == []
     with pytest.raises(OSError, match=r"No space left|Permission denied"):
         LogitBank.record(teacher, source.train).save(tmp_path / "bank.safetensors")
@@ -184,7 +184,7 @@ def test_a_recording_cut_off_while_it_is_written_leaves_nothing_behind(source, t
 
     monkeypatch.setattr("kdcourse.teachers.base.save_file", half)
     with pytest.raises(KeyboardInterrupt):
-        kept(teacher, source.train, folder=tmp_path)
+        LogitBank.cached(teacher, source.train, folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -194,18 +194,18 @@ def test_a_recording_cut_off_while_it_is_written_leaves_nothing_behind(source, t
     lambda folder, path: folder.symlink_to(folder),
 ], ids=["the folder is a file", "the file is a folder", "a link to itself"])
 def test_a_recording_whose_place_is_taken_is_not_lost(spoil, source, teacher, tmp_path):
-    kept(teacher, source.train, folder=tmp_path / "first")
+    LogitBank.cached(teacher, source.train, folder=tmp_path / "first")
     (name,) = (path.name for path in (tmp_path / "first").iterdir())
     spoil(tmp_path / "second", tmp_path / "second" / name)
-    bank = kept(teacher, source.train, folder=tmp_path / "second")
+    bank = LogitBank.cached(teacher, source.train, folder=tmp_path / "second")
     assert torch.equal(bank.table, LogitBank.record(teacher, source.train).table)
 
 
 @pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(5, "Input/output error")])
 def test_a_recording_that_cannot_be_read_is_made_again(error, source, teacher, asked, tmp_path, monkeypatch):
-    kept(teacher, source.train, folder=tmp_path)
+    LogitBank.cached(teacher, source.train, folder=tmp_path)
     monkeypatch.setattr("kdcourse.teachers.base.safe_open", raising_with_settings(error))
-    kept(teacher, source.train, folder=tmp_path)
+    LogitBank.cached(teacher, source.train, folder=tmp_path)
     assert len(asked) == 2
 
 
@@ -213,29 +213,29 @@ def test_a_split_of_any_name_has_a_file_of_its_own(source, teacher, asked, tmp_p
     names = ["a/b", "a\\b", "a:b", "a" * 300, "a\nb", 'what? *"<a>|', "..", "ä"]
     for _ in range(2):
         for name in names:
-            kept(teacher, data.Split(name, source.train.x, source.train.y), folder=tmp_path)
+            LogitBank.cached(teacher, data.Split(name, source.train.x, source.train.y), folder=tmp_path)
     assert len(asked) == len(list(tmp_path.iterdir())) == len(names)
 
 
 def test_a_file_with_the_right_name_and_another_content_is_refused_by_name(source, teacher, tmp_path):
     other = models.build("resnet8", source.shape, 10, seed=8, width=4)
-    kept(teacher, source.train, folder=tmp_path)
+    LogitBank.cached(teacher, source.train, folder=tmp_path)
     (path,) = tmp_path.iterdir()
     LogitBank.record(other, source.train).save(path)
     with pytest.raises(ValueError, match="recorded another teacher"):
-        kept(teacher, source.train, folder=tmp_path)
+        LogitBank.cached(teacher, source.train, folder=tmp_path)
 
 
 def test_a_folder_that_cannot_be_written_to_costs_only_a_recording(source, teacher, asked, tmp_path):
     (tmp_path / "file").write_text("in the way")
     for _ in range(2):
-        assert kept(teacher, source.train, folder=tmp_path / "file").table.shape == (1, 180, 10)
+        assert LogitBank.cached(teacher, source.train, folder=tmp_path / "file").table.shape == (1, 180, 10)
     assert len(asked) == 2
 
 
 def test_banks_are_kept_in_the_data_folder_by_default(source, teacher, tmp_path, monkeypatch):
     monkeypatch.setenv("KDCOURSE_DATA", str(tmp_path))
-    kept(teacher, source.train)
+    LogitBank.cached(teacher, source.train)
     assert [path.suffix for path in (tmp_path / "recordings").iterdir()] == [".safetensors"]
 
 

@@ -3,46 +3,47 @@
 from functools import partial
 
 from kdcourse.core import Choices
-from kdcourse.data import photographs as photographs
+from kdcourse.data import cifar as cifar
+from kdcourse.data import digits as digits
+from kdcourse.data import fashion as fashion
+from kdcourse.data import mhist as mhist
 from kdcourse.data import polyps as polyps
 from kdcourse.data import shapes as shapes
 from kdcourse.data import small as small
-from kdcourse.data import tissue as tissue
 from kdcourse.data.augment import Augment as Augment
 from kdcourse.data.base import Source as Source
 from kdcourse.data.base import Split as Split
 from kdcourse.data.base import from_arrays as from_arrays
-from kdcourse.data.clothes import fashion, fetch_fashion
-from kdcourse.data.handwritten import describe_mnist, digits, fetch_mnist, mnist
 from kdcourse.files import DataError as DataError
 
 SOURCES = Choices("source", {
-    "digits": digits,
+    "digits": digits.digits,
     "mnist_small": small.mnist_small,
     "fashion_small": small.fashion_small,
     "tissue_small": small.tissue_small,
-    "mnist": mnist,
-    "fashion": fashion,
-    "cifar10": photographs.cifar10,
-    "cifar100": photographs.cifar100,
+    "mnist": digits.mnist,
+    "fashion": fashion.fashion,
+    "cifar10": cifar.cifar10,
+    "cifar100": cifar.cifar100,
     "shapes": shapes.shapes,
-    "mhist": tissue.mhist,
-    "polyps": partial(polyps.polyps, read=tissue.read),  # generated, and read by what reads MHIST
+    "mhist": mhist.mhist,
+    "polyps": partial(polyps.polyps, read=mhist.read),  # generated, and read by what reads MHIST
     "glands": polyps.glands,
-    "mnist_rest": partial(small.rest, small.mnist_small, mnist),  # what the teachers of the small sets learned from
-    "fashion_rest": partial(small.rest, small.fashion_small, fashion),
+    # what the teachers of the small sets learned from
+    "mnist_rest": partial(small.rest, small.mnist_small, digits.mnist),
+    "fashion_rest": partial(small.rest, small.fashion_small, fashion.fashion),
 })
 FETCHERS = Choices("source to fetch", {
-    "mnist": fetch_mnist,
-    "fashion": fetch_fashion,
-    **{name: partial(photographs.fetch, name) for name in photographs.KINDS},
-    "mhist": tissue.own_mhist,
+    "mnist": digits.fetch_mnist,
+    "fashion": fashion.fetch_fashion,
+    **{name: partial(cifar.fetch, name) for name in cifar.KINDS},
+    "mhist": mhist.own_mhist,
 })
 
 DESCRIPTIONS = {  # of what is large: found without reading all of it
-    "mnist": describe_mnist,
-    **{name: partial(photographs.describe, name) for name in photographs.KINDS},
-    "mhist": tissue.describe,
+    "mnist": digits.describe_mnist,
+    **{name: partial(cifar.describe, name) for name in cifar.KINDS},
+    "mhist": mhist.describe,
 }
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from kdcourse.core import Batch, Term, moment, seeded, uniform
+from kdcourse.core import Batch, Term, draw_key, seeded, uniform
 from kdcourse.distillers.base import (
     Distiller,
     Regressor,
@@ -153,7 +153,7 @@ class MGD(Distiller):
         """0 with probability `masked`, else 1: (B, C, 1, 1), or (B, 1, H, W). Drawn anew for every batch."""
         B, C, H, W = f.shape
         shape = (B, 1, H, W) if self.spatial else (B, C, 1, 1)
-        return (uniform(shape, (self.seed, *moment(batch))) >= self.masked).float().to(f.device)
+        return (uniform(shape, (self.seed, *draw_key(batch))) >= self.masked).float().to(f.device)
 
     def forward(self, batch: Batch) -> dict[str, Term]:
         z_s, f_s, f_t = _stage(self, batch)

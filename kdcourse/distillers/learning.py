@@ -5,7 +5,7 @@ What the student follows is a path, not its end. `procedures` records such paths
 
 from torch import Tensor, nn
 
-from kdcourse.core import Batch, Term, generator, moment, seeded
+from kdcourse.core import Batch, Term, draw_key, generator, seeded
 from kdcourse.distillers.base import Distiller, check_share, check_weights, hard_labels, several, switched_on
 from kdcourse.losses.base import check_temperature
 from kdcourse.losses.logits import kd_loss
@@ -95,7 +95,7 @@ class SelfLearners(Distiller):
         return self.learn(batch)[0]
 
     def _answer(self, k: int, learner: nn.Module, batch: Batch) -> Tensor:
-        with seeded(generator(self.seed, k, *moment(batch)).initial_seed(), batch.x.device):
+        with seeded(generator(self.seed, k, *draw_key(batch)).initial_seed(), batch.x.device):
             return learner(batch.x)
 
 

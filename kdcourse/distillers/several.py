@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from kdcourse.core import Batch, Term, generator, moment
+from kdcourse.core import Batch, Term, draw_key, generator
 from kdcourse.distillers.base import Distiller, check_share, check_weights, hard_labels, several, switched_on
 from kdcourse.losses.base import check_temperature
 from kdcourse.losses.logits import kd_loss
@@ -78,7 +78,7 @@ class DGKD(Distiller):
     def _kept(self, batch: Batch) -> list[int]:
         if not self.drop or not self.training:
             return list(range(len(self.guides)))
-        order = torch.randperm(len(self.guides), generator=generator(self.seed, *moment(batch)))
+        order = torch.randperm(len(self.guides), generator=generator(self.seed, *draw_key(batch)))
         return sorted(order[self.drop:].tolist())
 
 

@@ -7,6 +7,7 @@ makes distillation as cheap as training the student alone.
 import contextlib
 import hashlib
 import os
+import re
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from kdcourse import files
 from kdcourse.core import Batch, asked, device_of, dtype_of, fingerprint, inside
 from kdcourse.models.base import Answer, check_classes, check_shows_features, evaluating
 from kdcourse.models.wrap import Wrapped
@@ -98,6 +100,29 @@ class LogitBank(nn.Module):
             _check_trained(network)
         [table] = recorded(network, split, lambda batch: [asked(network, batch.x)], augment, dtype, batch_size)
         return cls(table, origin=split.origin(augment), teacher=key_of(network))
+
+    @classmethod
+    def cached(cls, teacher, split, *, augment=None, dtype=torch.float16, folder=None) -> "LogitBank":
+        """`record(teacher, split, ...)` from disk; recorded and saved if it is not there, or was cut off.
+
+        It lies in `folder` (by default `recordings` in the data folder) under a name made of the teacher's weights,
+        statistics and size, the images, the augmentation and the type: whatever changes one of them makes another
+        file. A folder that cannot be read or written (full, read-only, another user's, a file) costs a recording each
+        time and nothing else. Raises as `record` does, and ValueError for a file of this name whose content belongs to
+        another teacher or other images.
+        """
+        made_of = f"{key_of(teacher)} {split.origin(augment)} {dtype}"
+        called = re.sub(r"[^\w.-]", "-", split.name)[:100]  # which every file system takes
+        name = f"{called}-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}.safetensors"
+        path = Path(folder or files.folder() / "recordings") / name
+        try:
+            return cls.load(path, teacher=teacher, split=split, augment=augment)
+        except (OSError, CutOff):
+            bank = cls.record(teacher, split, augment=augment, dtype=dtype)
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            bank.save(path)
+        return bank
 
     @classmethod
     def load(cls, path, *, teacher, split, augment=None) -> "LogitBank":

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from kdcourse import data, distillers, metrics, models, once, train
+from kdcourse import data, distillers, metrics, models, train, trained
 from kdcourse.teachers import LogitBank, Trajectory
 
-TEACHERS = [name for name, recipe in once.RECIPES.items() if recipe.about]
-SMALL = once.Recipe("shapes", "cnn", epochs=2, lr=1e-3, batch_size=64, images={"train": 64}, layers={"width": 2},
+TEACHERS = [name for name, recipe in trained.RECIPES.items() if recipe.about]
+SMALL = trained.Recipe("shapes", "cnn", epochs=2, lr=1e-3, batch_size=64, images={"train": 64}, layers={"width": 2},
                     about="shapes", checkpoints=True)
 
 
@@ -18,16 +18,16 @@ def elsewhere(monkeypatch, tmp_path):
     """Recipes of small networks, kept in a folder of their own."""
     for name, recipe in {"small": SMALL, "pupil": replace(SMALL, seed=1, teacher="small", lesson={"T": 2.0},
                                                           augment={"pad": 1})}.items():
-        monkeypatch.setitem(once.RECIPES, name, recipe)
-    monkeypatch.setattr(once, "FOLDER", tmp_path / "new")
+        monkeypatch.setitem(trained.RECIPES, name, recipe)
+    monkeypatch.setattr(trained, "FOLDER", tmp_path / "new")
     return tmp_path / "new"
 
 
-@pytest.mark.parametrize("name", [name for name in once.RECIPES if name not in TEACHERS])
+@pytest.mark.parametrize("name", [name for name in trained.RECIPES if name not in TEACHERS])
 def test_a_kept_network_is_as_good_as_its_file_says_on_images_drawn_anew(name):
-    recipe, made = once.RECIPES[name], once.measured(name)
+    recipe, made = trained.RECIPES[name], trained.measured(name)
     source = data.load(recipe.source, **recipe.images)
-    network = once.trained(name)
+    network = trained.network(name)
     accuracy = metrics.accuracy(metrics.predict(network, source.test), source.test.y)
     assert accuracy == pytest.approx(made["test_accuracy"], abs=0.015)
     assert accuracy > 3 / len(source.classes)
@@ -36,114 +36,114 @@ def test_a_kept_network_is_as_good_as_its_file_says_on_images_drawn_anew(name):
 
 @pytest.mark.parametrize("name", TEACHERS)
 def test_the_answers_kept_beside_a_teacher_are_what_it_says_about_the_small_set(name):
-    network, source = once.trained(name), data.load(once.RECIPES[name].about)
-    for kind, bank in once.answers(name).items():
+    network, source = trained.network(name), data.load(trained.RECIPES[name].about)
+    for kind, bank in trained.answers(name).items():
         z = metrics.predict(network, source.splits[kind])
         assert bank.table.dtype == torch.float16 and bank.table.shape == (1, *z.shape)
         assert (z - bank.table[0].float()).abs().max() < 0.03
-        kept = once.measured(name)[once.RECIPES[name].about][kind]
+        kept = trained.measured(name)[trained.RECIPES[name].about][kind]
         assert kept["accuracy"] == pytest.approx(metrics.accuracy(z, source.splits[kind].y), abs=0.002)
         assert kept["confidence"] == pytest.approx(z.softmax(dim=1).max(dim=1).values.mean().item(), abs=1e-3)
 
 
 @pytest.mark.parametrize("name", TEACHERS)
 def test_a_teacher_is_no_surer_of_its_students_images_than_of_test_images(name):
-    kept = once.measured(name)[once.RECIPES[name].about]
+    kept = trained.measured(name)[trained.RECIPES[name].about]
     assert abs(kept["train"]["confidence"] - kept["test"]["confidence"]) < 0.02
     assert kept["test"]["accuracy"] > (0.985 if "mnist" in name else 0.89)
 
 
 @pytest.mark.parametrize("name", TEACHERS)
 def test_checkpoints_lead_to_the_kept_teacher(name):
-    if not once.RECIPES[name].checkpoints:
+    if not trained.RECIPES[name].checkpoints:
         with pytest.raises(ValueError, match=f"no checkpoints of {name} are kept; choose one of: "):
-            once.checkpoints(name)
+            trained.checkpoints(name)
         return
-    path, y = once.checkpoints(name), data.load(once.RECIPES[name].about).train.y
-    assert len(path.table) == once.RECIPES[name].epochs
+    path, y = trained.checkpoints(name), data.load(trained.RECIPES[name].about).train.y
+    assert len(path.table) == trained.RECIPES[name].epochs
     early, last = (metrics.accuracy(path.at(epoch).table[0].float(), y) for epoch in (1, len(path.table)))
     assert early < last
-    assert (path.table[-1].float() - once.answers(name)["train"].table[0].float()).abs().max() < 0.1
+    assert (path.table[-1].float() - trained.answers(name)["train"].table[0].float()).abs().max() < 0.1
 
 
 def test_all_files_together_stay_below_six_megabytes_and_each_has_a_recipe():
-    files = [path for path in once.FOLDER.rglob("*") if path.is_file()]
-    assert {path.stem for path in files if path.parent == once.FOLDER} == set(once.RECIPES)
+    files = [path for path in trained.FOLDER.rglob("*.safetensors")]
+    assert {path.stem for path in files if path.parent == trained.FOLDER} == set(trained.RECIPES)
     expected = {f"{name}-{kind}" for name in TEACHERS for kind in ("train", "valid", "test")}
-    expected |= {f"{name}-checkpoints" for name in TEACHERS if once.RECIPES[name].checkpoints}
-    assert {path.stem for path in files if path.parent != once.FOLDER} == expected
+    expected |= {f"{name}-checkpoints" for name in TEACHERS if trained.RECIPES[name].checkpoints}
+    assert {path.stem for path in files if path.parent != trained.FOLDER} == expected
     assert max(path.stat().st_size for path in files) < 1_500_000
     assert sum(path.stat().st_size for path in files) < 6_000_000
 
 
 def test_an_unknown_name_is_refused_with_the_choices():
     with pytest.raises(ValueError, match=r"choose one of: .*glands_resnet8"):
-        once.trained("glands_resnet9")
+        trained.network("glands_resnet9")
 
 
 def test_a_file_of_another_recipe_is_refused_and_the_way_out_is_named(monkeypatch):
-    monkeypatch.setitem(once.RECIPES, "glands_resnet8", replace(once.RECIPES["glands_resnet8"], epochs=11))
-    with pytest.raises(ValueError, match=r"another recipe.*python -m kdcourse\.once glands_resnet8"):
-        once.trained("glands_resnet8")
+    monkeypatch.setitem(trained.RECIPES, "glands_resnet8", replace(trained.RECIPES["glands_resnet8"], epochs=11))
+    with pytest.raises(ValueError, match=r"another recipe.*python -m kdcourse\.trained glands_resnet8"):
+        trained.network("glands_resnet8")
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut off", "a number changed"])
 def test_a_file_that_is_not_whole_is_refused_and_the_way_out_is_named(monkeypatch, tmp_path, damage):
-    content = bytearray((once.FOLDER / "glands_resnet8.safetensors").read_bytes())
+    content = bytearray((trained.FOLDER / "glands_resnet8.safetensors").read_bytes())
     if damage == "a number changed":
         content[-1] ^= 1
     if damage != "gone":
         (tmp_path / "glands_resnet8.safetensors").write_bytes(content[:-9] if damage == "cut off" else content)
-    monkeypatch.setattr(once, "FOLDER", tmp_path)
-    with pytest.raises(ValueError, match=r"cannot be used .*python -m kdcourse\.once glands_resnet8"):
-        once.trained("glands_resnet8")
+    monkeypatch.setattr(trained, "FOLDER", tmp_path)
+    with pytest.raises(ValueError, match=r"cannot be used .*python -m kdcourse\.trained glands_resnet8"):
+        trained.network("glands_resnet8")
 
 
 def test_training_again_by_a_recipe_gives_the_same_file(elsewhere):
-    first = once.train_again("small").read_bytes()
-    network, made = once.trained("small"), once.measured("small")
-    assert once.train_again("small").read_bytes() == first
+    first = trained.train_again("small").read_bytes()
+    network, made = trained.network("small"), trained.measured("small")
+    assert trained.train_again("small").read_bytes() == first
     fresh = models.build("cnn", (3, 16, 16), 12, seed=0, width=2)
     assert not torch.equal(network.linear.weight, fresh.linear.weight)
     assert made["recipe"]["source"] == "shapes" and made["shape"] == [3, 16, 16] and made["classes"] == 12
 
 
 def test_images_read_from_elsewhere_make_the_same_network(elsewhere):
-    first = once.train_again("small").read_bytes()
-    assert once.train_again("small", data.load("shapes", train=64)).read_bytes() == first
+    first = trained.train_again("small").read_bytes()
+    assert trained.train_again("small", data.load("shapes", train=64)).read_bytes() == first
 
 
 def test_a_teacher_is_kept_in_half_precision_with_its_answers_and_its_checkpoints(elsewhere):
-    once.train_again("small")
-    network, source = once.trained("small"), data.load("shapes")
+    trained.train_again("small")
+    network, source = trained.network("small"), data.load("shapes")
     for weight in network.parameters():
         assert weight.dtype == torch.float32 and torch.equal(weight, weight.half().float())
     expected = LogitBank.record(network, source.train)
-    bank, path = once.answers("small")["train"], once.checkpoints("small")
+    bank, path = trained.answers("small")["train"], trained.checkpoints("small")
     assert (bank.table - expected.table).abs().max() < 2e-3 and bank.origin == expected.origin
     assert isinstance(path, Trajectory) and path.table.shape == (2, *bank.table.shape[1:])
     assert (path.at(2).table - bank.table).abs().max() < 0.05
 
 
 def test_a_pupil_of_a_network_trained_once_is_trained_by_kd_on_augmented_images(elsewhere):
-    once.train_again("small")
-    once.train_again("pupil")
+    trained.train_again("small")
+    trained.train_again("pupil")
     source, student = data.load("shapes", train=64), models.build("cnn", (3, 16, 16), 12, seed=1, width=2)
-    train.fit(distillers.KD(student, once.trained("small"), T=2.0), source, epochs=2, lr=1e-3, batch_size=64, seed=1,
+    train.fit(distillers.KD(student, trained.network("small"), T=2.0), source, epochs=2, lr=1e-3, batch_size=64, seed=1,
               schedule="cosine", augment=data.Augment(pad=1))
-    kept = once.trained("pupil").state_dict()
+    kept = trained.network("pupil").state_dict()
     assert all(torch.equal(weight.half().float(), kept[name]) for name, weight in student.state_dict().items())
 
 
 def test_answers_of_a_network_that_has_none_are_refused_with_the_choices():
     with pytest.raises(ValueError, match=r"no answers of glands_resnet8 are kept; choose one of: .*mnist_cnn"):
-        once.answers("glands_resnet8")
+        trained.answers("glands_resnet8")
 
 
 def test_answers_of_another_network_are_refused(elsewhere):
-    once.train_again("small")
+    trained.train_again("small")
     kept = (elsewhere / "answers" / "small-train.safetensors").read_bytes()
-    once.train_again("pupil")
+    trained.train_again("pupil")
     (elsewhere / "answers" / "pupil-train.safetensors").write_bytes(kept)
     with pytest.raises(ValueError, match="recorded another teacher"):
-        once.answers("pupil")
+        trained.answers("pupil")

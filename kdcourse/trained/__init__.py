@@ -1,12 +1,11 @@
 """Networks that a lesson needs trained and has no minute to train: trained once by their recipe, and kept with it.
 
-The files lie in `kdcourse/trained/`. Each holds the weights, the recipe that made them, fingerprints of the images and
-of the weights, and what was measured. `python -m kdcourse.once NAME` trains one again. Teachers of the small sets are
+The files lie beside this one. Each holds the weights, the recipe that made them, fingerprints of the images and of
+the weights, and what was measured. `python -m kdcourse.trained NAME` trains one again. Teachers of the small sets are
 kept in half precision, beside their answers about these sets: they learned from images that the small sets lack.
 """
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,7 +21,7 @@ from kdcourse.data import Augment
 from kdcourse.models import Classifier
 from kdcourse.teachers import LogitBank, Trajectory
 
-FOLDER = Path(__file__).parent / "trained"
+FOLDER = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -63,14 +62,14 @@ RECIPES = Choices("network trained once", {
 })
 
 
-def trained(name: str) -> Classifier:
+def network(name: str) -> Classifier:
     """The network of that name with its kept weights, in eval mode.
 
     Raises ValueError for an unknown name, naming the choices, and when the file was made by another recipe or is not
     whole, saying how to train it again.
     """
     recipe, path = RECIPES[name], FOLDER / f"{name}.safetensors"
-    again = f"train it again: python -m kdcourse.once {name}"
+    again = f"train it again: python -m kdcourse.trained {name}"
     try:
         with safe_open(path, framework="pt") as file:
             weights = {key: file.get_tensor(key) for key in file.keys()}
@@ -81,9 +80,9 @@ def trained(name: str) -> Classifier:
         raise ValueError(f"{path.name} cannot be used ({error}); {again}") from error
     if Recipe(**made["recipe"]) != recipe:
         raise ValueError(f"{path.name} was made by another recipe, {made['recipe']}; {again}")
-    network = _network(recipe, made["shape"], made["classes"])
-    network.load_state_dict(weights)
-    return network.eval()
+    made_again = _network(recipe, made["shape"], made["classes"])
+    made_again.load_state_dict(weights)
+    return made_again.eval()
 
 
 def measured(name: str) -> dict:
@@ -95,21 +94,21 @@ def measured(name: str) -> dict:
 def answers(name: str) -> dict[str, LogitBank]:
     """What the teacher of that name said about the train, valid and test images of its small source, as they are.
 
-    Raises ValueError for a network whose answers are not kept, and as `trained` does.
+    Raises ValueError for a network whose answers are not kept, and as `network` does.
     """
-    return {kind: LogitBank.load(_answers(name, kind), teacher=trained(name), split=split)
+    return {kind: LogitBank.load(_answers(name, kind), teacher=network(name), split=split)
             for kind, split in _about(name).splits.items()}
 
 
 def checkpoints(name: str) -> Trajectory:
     """What the teacher of that name said about the training images of its small source after each of its epochs.
 
-    Raises ValueError for a network whose checkpoints are not kept, and as `trained` does.
+    Raises ValueError for a network whose checkpoints are not kept, and as `network` does.
     """
     if not RECIPES[name].checkpoints:
         raise ValueError(f"no checkpoints of {name} are kept; choose one of: "
                          f"{', '.join(name for name, recipe in RECIPES.items() if recipe.checkpoints)}")
-    return Trajectory.load(_answers(name, "checkpoints"), teacher=trained(name), split=_about(name).train)
+    return Trajectory.load(_answers(name, "checkpoints"), teacher=network(name), split=_about(name).train)
 
 
 def train_again(name: str, source=None) -> Path:
@@ -167,10 +166,10 @@ def _keep_answers(name: str, network: Classifier, tables: Sequence[Tensor]) -> d
     return {RECIPES[name].about: found}
 
 
-def _distiller(recipe: Recipe, network: Classifier) -> distillers.Distiller:
+def _distiller(recipe: Recipe, student: Classifier) -> distillers.Distiller:
     if not recipe.teacher:
-        return distillers.Supervised(network)
-    return distillers.KD(network, trained(recipe.teacher), **recipe.lesson)
+        return distillers.Supervised(student)
+    return distillers.KD(student, network(recipe.teacher), **recipe.lesson)
 
 
 def _about(name: str):
@@ -190,8 +189,3 @@ def _network(recipe: Recipe, shape, classes: int) -> Classifier:
 
 def _of(weights: dict) -> str:
     return fingerprint(*(weights[key] for key in sorted(weights)))
-
-
-if __name__ == "__main__":
-    for chosen in sys.argv[1:] or RECIPES:
-        print(train_again(chosen), measured(chosen))

@@ -21,7 +21,7 @@ import torchvision.datasets.cifar
 from torchvision.datasets import CIFAR10, CIFAR100
 
 from kdcourse import cli, data
-from kdcourse.data import photographs
+from kdcourse.data import cifar
 from kdcourse.files import md5
 
 KINDS = {"cifar10": CIFAR10, "cifar100": CIFAR100}
@@ -122,7 +122,7 @@ def whole_sized(name, place, train):
 
 
 def test_the_last_5000_of_the_50000_training_images_validate(tiny, monkeypatch):
-    monkeypatch.setattr(photographs, "_images", whole_sized)
+    monkeypatch.setattr(cifar, "_images", whole_sized)
     source = data.load(tiny.name)
     for split, expected in ((source.train, range(45_000)), (source.valid, range(45_000, 50_000)),
                             (source.test, range(10_000))):
@@ -131,9 +131,9 @@ def test_the_last_5000_of_the_50000_training_images_validate(tiny, monkeypatch):
 
 
 def test_a_description_is_the_repr_and_is_had_from_the_checksums_alone(tiny, monkeypatch):
-    monkeypatch.setattr(photographs, "_images", whole_sized)
+    monkeypatch.setattr(cifar, "_images", whole_sized)
     expected = repr(data.load(tiny.name))
-    monkeypatch.setattr(photographs, "_images", None)
+    monkeypatch.setattr(cifar, "_images", None)
     assert data.describe(tiny.name) == expected
     (tiny.folder / tiny.test).unlink()
     with pytest.raises(data.DataError, match=f"missing .*{tiny.test}"):
@@ -145,7 +145,7 @@ def test_other_sources_are_described_by_their_repr():
 
 
 def test_doctor_says_that_the_set_is_there_without_reading_it(tiny, monkeypatch, capsys):
-    monkeypatch.setattr(photographs, "_images", None)
+    monkeypatch.setattr(cifar, "_images", None)
     cli.doctor()
     line = f"  {tiny.name:<11} Source('{tiny.name}': 45,000 train, 5,000 valid, 10,000 test; "
     assert line in capsys.readouterr().out
@@ -338,7 +338,7 @@ def test_a_disk_that_fills_up_while_unpacking_gives_a_recipe_and_no_half_file_ge
         (folder / tiny.train[0]).write_bytes(b"half of")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(photographs, "extract_archive", full)
+    monkeypatch.setattr(cifar, "extract_archive", full)
     assert cli.main(["fetch", tiny.name]) == 2
     message = capsys.readouterr().err
     room, elsewhere = steps(message)
@@ -357,7 +357,7 @@ def test_a_folder_that_cannot_be_made_is_an_error_that_names_the_variable(tiny):
 
 def test_the_lists_are_those_of_torchvision():
     for name, kind, n in (("cifar10", CIFAR10, 7), ("cifar100", CIFAR100, 3)):
-        checksums = photographs._checksums(name)
+        checksums = cifar._checksums(name)
         assert len(checksums) == n and checksums[f"{kind.base_folder}/{kind.meta['filename']}"] == kind.meta["md5"]
         assert checksums.items() >= {(f"{kind.base_folder}/{f}", md5) for f, md5 in kind.train_list + kind.test_list}
 

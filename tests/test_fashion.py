@@ -8,7 +8,7 @@ import torch
 from torchvision.datasets import FashionMNIST
 
 from kdcourse import cli, data
-from kdcourse.data import clothes
+from kdcourse.data import fashion
 from kdcourse.files import md5
 
 N = {"train": 60_000, "t10k": 10_000}
@@ -37,7 +37,7 @@ def files_of_clothes(tmp_path_factory):
 @pytest.fixture
 def tiny(files_of_clothes, monkeypatch):
     folder, made = files_of_clothes
-    monkeypatch.setattr(clothes, "CHECKSUMS", {path.name: md5(path) for path in folder.iterdir()})
+    monkeypatch.setattr(fashion, "CHECKSUMS", {path.name: md5(path) for path in folder.iterdir()})
     return folder, made
 
 
@@ -57,7 +57,7 @@ def test_fashion_is_found_in_its_own_folder_and_in_torchvisions(tiny, tmp_path, 
 
 
 def test_digits_in_the_folder_of_all_data_are_not_taken_for_clothes(tmp_path, monkeypatch):
-    for name in clothes.CHECKSUMS:
+    for name in fashion.CHECKSUMS:
         (tmp_path / name).write_bytes(b"MNIST has files of the same names")
     monkeypatch.setenv("KDCOURSE_DATA", str(tmp_path))
     with pytest.raises(data.DataError, match=r"(?s)fashion is not in \S*/fashion: missing .*kdcourse fetch fashion"):
@@ -91,7 +91,7 @@ def test_fetch_of_clothes_keeps_what_is_whole_and_without_a_connection_says_what
 
 
 def test_fashion_is_asked_of_the_files_that_torchvision_lists():
-    assert dict(FashionMNIST.resources) == clothes.CHECKSUMS and len(clothes.CHECKSUMS) == 4
+    assert dict(FashionMNIST.resources) == fashion.CHECKSUMS and len(fashion.CHECKSUMS) == 4
 
 
 def test_the_small_set_names_its_classes_as_torchvision_does():

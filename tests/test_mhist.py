@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from kdcourse import data
-from kdcourse.data import polyps, tissue
+from kdcourse.data import mhist, polyps
 
 HEADER = ["Image Name", "Majority Vote Label", "Number of Annotators who Selected SSA (Out of 7)", "Partition"]
 PUBLISHED = {("train", "HP"): 1545, ("train", "SSA"): 630, ("test", "HP"): 617, ("test", "SSA"): 360}  # Wei et al. 2021
@@ -71,12 +71,12 @@ TINY = {("train", "HP"): 40, ("train", "SSA"): 15, ("test", "HP"): 9, ("test", "
 @pytest.fixture
 def tiny(tmp_path, monkeypatch) -> Path:
     """A whole copy of 70 images of 8x8 pixels; `load` stands for `mhist` with those numbers."""
-    monkeypatch.setattr(tissue, "COUNTS", TINY)
+    monkeypatch.setattr(mhist, "COUNTS", TINY)
     return write(tmp_path / "copy", table(TINY), 8)
 
 
 def load(folder: Path, **settings):
-    return tissue.read("mhist", folder, pixels=8, counts=TINY, **settings)
+    return mhist.read("mhist", folder, pixels=8, counts=TINY, **settings)
 
 
 def rows_of(split) -> list[int]:
@@ -149,9 +149,9 @@ def test_a_copy_is_found_in_its_folder_or_the_one_above_packed_or_not(tiny, tmp_
     expected = load(tiny)
     root = tmp_path / "root"
     shutil.copytree(tiny, root / layout)
-    assert tissue._place(root) == tissue._place(str(root)) == root / layout
+    assert mhist._place(root) == mhist._place(str(root)) == root / layout
     monkeypatch.setenv("KDCOURSE_DATA", str(root))
-    assert tissue._place(None) == root / layout
+    assert mhist._place(None) == root / layout
     for kind, split in load(root / layout).splits.items():
         assert split.key == expected.splits[kind].key and torch.equal(split.votes, expected.splits[kind].votes)
 
@@ -330,19 +330,19 @@ def test_sources_with_one_label_an_image_have_no_votes():
 @pytest.mark.parametrize("where", ["images\\{}", "{}", "a\\b\\{}", "a/b\\{}", "images/{}"])
 def test_images_are_found_by_their_own_names_however_an_archive_writes_paths(tmp_path, where):
     polyps.write(tmp_path, 8, train=20, test=5)
-    expected = tissue.read("polyps", tmp_path, pixels=8)
+    expected = mhist.read("polyps", tmp_path, pixels=8)
     with zipfile.ZipFile(tmp_path / "images.zip") as archive:
         contents = {name.rpartition("/")[2]: archive.read(name) for name in archive.namelist()}
     with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
         for name, content in contents.items():
             archive.writestr(where.format(name), content)
-    found = tissue.read("polyps", tmp_path, pixels=8)
+    found = mhist.read("polyps", tmp_path, pixels=8)
     assert [split.key for split in found.splits.values()] == [split.key for split in expected.splits.values()]
 
 
 def test_images_unpacked_with_backslashes_in_their_names_are_found(tmp_path):
     polyps.write(tmp_path, 8, train=20, test=5)
-    expected = tissue.read("polyps", tmp_path, pixels=8)
+    expected = mhist.read("polyps", tmp_path, pixels=8)
     (tmp_path / "images").mkdir()
     with zipfile.ZipFile(tmp_path / "images.zip") as archive:
         for name in archive.namelist():
@@ -351,15 +351,15 @@ def test_images_unpacked_with_backslashes_in_their_names_are_found(tmp_path):
             except OSError:
                 pytest.skip("this system has no such names")
     (tmp_path / "images.zip").unlink()
-    assert tissue.read("polyps", tmp_path, pixels=8).train.key == expected.train.key
+    assert mhist.read("polyps", tmp_path, pixels=8).train.key == expected.train.key
 
 
 @pytest.fixture
 def own_copy(tmp_path, monkeypatch):
     """A folder as MHIST's, as large as its pixels and far smaller in number."""
     polyps.write(tmp_path / "mhist", 224, train=10, test=4)
-    table = tissue._table(tmp_path / "mhist" / "annotations.csv", None)
-    monkeypatch.setattr(tissue, "COUNTS", Counter((row.partition, row.label) for row in table))
+    table = mhist._table(tmp_path / "mhist" / "annotations.csv", None)
+    monkeypatch.setattr(mhist, "COUNTS", Counter((row.partition, row.label) for row in table))
     monkeypatch.setenv("KDCOURSE_DATA", str(tmp_path))
     return tmp_path / "mhist"
 
@@ -367,7 +367,7 @@ def own_copy(tmp_path, monkeypatch):
 def test_ones_own_copy_is_described_as_its_repr_from_one_of_its_images(own_copy, monkeypatch):
     assert data.describe("mhist") == repr(data.load("mhist"))
     opened = []
-    monkeypatch.setattr(tissue, "Image", SimpleNamespace(open=lambda file: opened.append(file) or Image.open(file)))
+    monkeypatch.setattr(mhist, "Image", SimpleNamespace(open=lambda file: opened.append(file) or Image.open(file)))
     data.describe("mhist")
     assert len(opened) == 1
 
@@ -391,7 +391,7 @@ def test_images_of_ones_own_in_place_of_mhist_are_told_which_call_takes_them(tmp
     for ask in (lambda: data.load("mhist"), lambda: data.describe("mhist")):
         with pytest.raises(data.DataError, match=r"instead of 3,152: .* data\.from_arrays\(name, x, y, classes="):
             ask()
-    table = tissue._table(tmp_path / "mhist" / "annotations.csv", None)
-    monkeypatch.setattr(tissue, "COUNTS", Counter((row.partition, row.label) for row in table))
+    table = mhist._table(tmp_path / "mhist" / "annotations.csv", None)
+    monkeypatch.setattr(mhist, "COUNTS", Counter((row.partition, row.label) for row in table))
     with pytest.raises(data.DataError, match=r"8x8 RGB instead of 224x224 RGB.* data\.from_arrays\("):
         data.describe("mhist")
