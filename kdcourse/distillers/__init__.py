@@ -1,31 +1,31 @@
 """Distillers: one class per method. `METHODS[name](student, teacher)` builds one with its defaults."""
 
 from kdcourse.core import Choices
-from kdcourse.distillers.adaptive import CTKD as CTKD
-from kdcourse.distillers.adaptive import IPWD as IPWD
 from kdcourse.distillers.base import Distiller as Distiller
 from kdcourse.distillers.features import AT as AT
 from kdcourse.distillers.features import MGD as MGD
 from kdcourse.distillers.features import Cosine as Cosine
 from kdcourse.distillers.features import FitNet as FitNet
-from kdcourse.distillers.learning import SLKD as SLKD
-from kdcourse.distillers.learning import ProKD as ProKD
-from kdcourse.distillers.learning import SelfLearners as SelfLearners
 from kdcourse.distillers.logits import ATS as ATS
+from kdcourse.distillers.logits import CTKD as CTKD
 from kdcourse.distillers.logits import DIST as DIST
 from kdcourse.distillers.logits import DKD as DKD
 from kdcourse.distillers.logits import ESKD as ESKD
+from kdcourse.distillers.logits import IPWD as IPWD
 from kdcourse.distillers.logits import KD as KD
 from kdcourse.distillers.logits import Supervised as Supervised
+from kdcourse.distillers.ofd import OFD as OFD
 from kdcourse.distillers.relations import CRD as CRD
 from kdcourse.distillers.relations import RKD as RKD
 from kdcourse.distillers.relations import SP as SP
-from kdcourse.distillers.reuse import SimKD as SimKD
+from kdcourse.distillers.review_kd import ReviewKD as ReviewKD
 from kdcourse.distillers.several import DGKD as DGKD
 from kdcourse.distillers.several import DML as DML
 from kdcourse.distillers.several import MultiTeacher as MultiTeacher
-from kdcourse.distillers.stages import OFD as OFD
-from kdcourse.distillers.stages import ReviewKD as ReviewKD
+from kdcourse.distillers.several import ProKD as ProKD
+from kdcourse.distillers.simkd import SimKD as SimKD
+from kdcourse.distillers.slkd import SLKD as SLKD
+from kdcourse.distillers.slkd import SelfLearners as SelfLearners
 
 METHODS = Choices("method", {
     "kd": KD,

@@ -1,4 +1,5 @@
-"""Methods with more than one network beside the student: several teachers, assistants, or a peer that learns too."""
+"""Methods with more than one network beside the student: several teachers, assistants, a teacher's checkpoints, or a
+peer that learns too."""
 
 import torch
 from torch import Tensor, nn
@@ -80,6 +81,50 @@ class DGKD(Distiller):
             return list(range(len(self.guides)))
         order = torch.randperm(len(self.guides), generator=generator(self.seed, *draw_key(batch)))
         return sorted(order[self.drop:].tolist())
+
+
+class ProKD(Distiller):
+    """Progressive KD: the student follows a teacher's checkpoints in their order, then hard labels alone.
+
+    Until `soft_until`, a share of the training, `KD` from one checkpoint after the other, each for the same time, while
+    the temperature falls from `T` at the first to 1 at the last; after it the cross-entropy alone. Rezagholizadeh et
+    al. 2021, arXiv:2110.08532; no code was released, and the schedule here is ours. `teachers` is a list of networks or
+    banks, the earliest first, or a single one, which teaches at `T` throughout.
+
+    Raises as `KD` does, and ValueError for T < 1 or an empty list. Introduced in notebook 05.
+    """
+
+    def __init__(
+        self, student: nn.Module, teachers, *, T: float = 4.0, alpha: float = 0.9, soft_until: float = 0.75
+    ):
+        super().__init__(student)
+        check_temperature(T)
+        check_share("alpha", alpha)
+        check_share("soft_until", soft_until)
+        if isinstance(teachers, list | tuple) and not teachers:
+            raise ValueError("Pro-KD follows the teacher's checkpoints: a list of at least one is needed")
+        self.teachers = several(teachers, apart_from=student)
+        if T < 1 and len(self.teachers) > 1:
+            raise ValueError(f"the temperature falls from T to 1, so T must be at least 1; it is {T}")
+        self.T, self.alpha, self.soft_until = T, alpha, soft_until
+
+    def checkpoint(self, progress: float) -> int:
+        """Which of the teachers teaches now, counted from 0."""
+        return min(int(progress / self.soft_until * len(self.teachers)), len(self.teachers) - 1)
+
+    def temperature(self, checkpoint: int) -> float:
+        """T at the first of several checkpoints, 1 at the last, in equal steps."""
+        return self.T - (self.T - 1) * checkpoint / max(len(self.teachers) - 1, 1)
+
+    def forward(self, batch: Batch) -> dict[str, Term]:
+        z_s = self.student(batch.x)
+        if batch.progress >= self.soft_until:
+            return {"ce": hard_labels(1.0, z_s, batch.y)}
+        k = self.checkpoint(batch.progress)
+        return switched_on({
+            "ce": hard_labels(1 - self.alpha, z_s, batch.y),
+            "kd": Term(self.alpha, kd_loss(z_s, self.teachers[k](batch), T=self.temperature(k))),
+        })
 
 
 class DML(Distiller):
