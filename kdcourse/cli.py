@@ -36,6 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command with `arguments` (those of the shell by default); returns the exit status."""
     with contextlib.suppress(AttributeError, ValueError):
         sys.stdout.reconfigure(errors="replace")  # a title may hold what an old terminal cannot show
+    # what jsonschema imports to know Internet addresses builds a grammar for 3 s, and is not needed to read notebooks
+    sys.modules.setdefault("rfc3987_syntax", None)
     chosen = parser().parse_args(arguments)
     try:
         status = COMMANDS[chosen.command](chosen)

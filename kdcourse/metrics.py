@@ -10,7 +10,7 @@ from operator import index
 
 import torch
 import torch.nn.functional as F
-from scipy import stats
+from scipy import special
 from torch import Tensor, nn
 
 from kdcourse.core import asked, device_of
@@ -96,7 +96,7 @@ def interval(values: Sequence[float]) -> tuple[float, float, float]:
     n = len(x)
     if n < 2:
         raise ValueError(f"an interval needs at least two values, and there are {n}: train with more seeds")
-    half = stats.t.ppf(0.975, n - 1) * x.std().item() / math.sqrt(n)
+    half = special.stdtrit(n - 1, 0.975).item() * x.std().item() / math.sqrt(n)
     return x.mean().item(), x.mean().item() - half, x.mean().item() + half
 
 
@@ -214,7 +214,7 @@ def _p_value(difference: Tensor) -> float:
     n, mean, error = len(difference), difference.mean().item(), difference.std().item() / math.sqrt(len(difference))
     if error == 0:
         return 0.0 if mean else 1.0
-    return 2 * stats.t.sf(abs(mean) / error, n - 1).item()
+    return 2 * special.stdtr(n - 1, -abs(mean) / error).item()
 
 
 def _numbers(name: str, values: Sequence[float]) -> Tensor:

@@ -338,7 +338,7 @@ def test_a_disk_that_fills_up_while_unpacking_gives_a_recipe_and_no_half_file_ge
         (folder / tiny.train[0]).write_bytes(b"half of")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cifar, "extract_archive", full)
+    monkeypatch.setattr("torchvision.datasets.utils.extract_archive", full)
     assert cli.main(["fetch", tiny.name]) == 2
     message = capsys.readouterr().err
     room, elsewhere = steps(message)

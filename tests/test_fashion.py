@@ -5,10 +5,10 @@ import gzip
 import numpy as np
 import pytest
 import torch
-from torchvision.datasets import FashionMNIST
+from torchvision.datasets import MNIST, FashionMNIST
 
 from kdcourse import cli, data
-from kdcourse.data import fashion
+from kdcourse.data import digits, fashion
 from kdcourse.files import md5
 
 N = {"train": 60_000, "t10k": 10_000}
@@ -90,8 +90,14 @@ def test_fetch_of_clothes_keeps_what_is_whole_and_without_a_connection_says_what
     assert f"fashion is complete in {tmp_path / 'fashion'}" in capsys.readouterr().out
 
 
-def test_fashion_is_asked_of_the_files_that_torchvision_lists():
-    assert dict(FashionMNIST.resources) == fashion.CHECKSUMS and len(fashion.CHECKSUMS) == 4
+@pytest.mark.parametrize("ours, theirs", [(fashion, FashionMNIST), (digits, MNIST)])
+def test_files_mirrors_and_checksums_are_those_that_torchvision_lists(ours, theirs):
+    assert theirs.resources == list(ours.CHECKSUMS.items()) and tuple(theirs.mirrors) == ours.MIRRORS
+    assert len(ours.CHECKSUMS) == 4
+
+
+def test_classes_are_called_as_torchvision_calls_them():
+    assert tuple(FashionMNIST.classes) == fashion.CLASSES
 
 
 def test_the_small_set_names_its_classes_as_torchvision_does():

@@ -36,13 +36,13 @@ SOURCES = Choices("source", {
 FETCHERS = Choices("source to fetch", {
     "mnist": digits.fetch_mnist,
     "fashion": fashion.fetch_fashion,
-    **{name: partial(cifar.fetch, name) for name in cifar.KINDS},
+    **{name: partial(cifar.fetch, name) for name in cifar.CLASSES},
     "mhist": mhist.own_mhist,
 })
 
 DESCRIPTIONS = {  # of what is large: found without reading all of it
     "mnist": digits.describe_mnist,
-    **{name: partial(cifar.describe, name) for name in cifar.KINDS},
+    **{name: partial(cifar.describe, name) for name in cifar.CLASSES},
     "mhist": mhist.describe,
 }
 

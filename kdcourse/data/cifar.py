@@ -8,14 +8,11 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torchvision.datasets import CIFAR10, CIFAR100
-from torchvision.datasets.utils import extract_archive
 
 from kdcourse import files
 from kdcourse.data.base import Source, Split
 from kdcourse.files import DataError, folder, verified
 
-KINDS = {"cifar10": CIFAR10, "cifar100": CIFAR100}
 CLASSES = {"cifar10": 10, "cifar100": 100}
 TRAIN = 45_000  # of the 50,000 training images; the others validate
 
@@ -57,7 +54,9 @@ def fetch(name: str) -> Path:
     An archive that lies in that folder already is unpacked without a connection, and stays; a downloaded one is removed
     at the end. A file gets its name only once it is whole. Raises DataError with a recipe when it cannot be had.
     """
-    kind, root, checksums = KINDS[name], _place(name, None), _checksums(name)
+    from torchvision.datasets.utils import extract_archive
+
+    kind, root, checksums = _kind(name), _place(name, None), _checksums(name)
     if all((root / file).is_file() and files.md5(root / file) == expected for file, expected in checksums.items()):
         return root
     archive = root / kind.filename
@@ -101,15 +100,21 @@ def _read(name: str, root: Path | str | None) -> Source:
 def _images(name: str, place: Path, train: bool) -> tuple[Tensor, Tensor, tuple[str, ...]]:
     with warnings.catch_warnings():  # NumPy 2.4.0 to 2.4.4 warn of pickles as old as these, and read them all the same
         warnings.filterwarnings("ignore", r"dtype\(\): align should be passed")
-        whole = KINDS[name](place, train=train)
+        whole = _kind(name)(place, train=train)
     x = torch.from_numpy(whole.data).permute(0, 3, 1, 2)  # back to channels first, as the file has them
     return x, torch.tensor(whole.targets), tuple(whole.classes)
 
 
 def _checksums(name: str) -> dict[str, str]:
-    kind = KINDS[name]
+    kind = _kind(name)
     listed = [*kind.train_list, *kind.test_list, (kind.meta["filename"], kind.meta["md5"])]
     return {f"{kind.base_folder}/{file}": expected for file, expected in listed}
+
+
+def _kind(name: str):
+    from torchvision import datasets  # slow to import, and lessons on other images need it not
+
+    return {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
 
 
 def _place(name: str, root: Path | str | None) -> Path:

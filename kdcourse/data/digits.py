@@ -5,14 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
-from torchvision.datasets import MNIST
 
 from kdcourse.data.base import Source, Split, from_arrays
 from kdcourse.files import fetch, folder, verified
 
 CLASSES = tuple("0123456789")
-CHECKSUMS = dict(MNIST.resources)
+MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/")
+CHECKSUMS = {  # MD5; both as torchvision has them
+    "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+    "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
+    "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
+    "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
+}
 UNPACKED = {  # the MD5 of the same files without their compression
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
     "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
@@ -27,6 +31,8 @@ def digits() -> Source:
     They are the test part of the UCI "Optical Recognition of Handwritten Digits" (E. Alpaydin, C. Kaynak, 1998,
     CC BY 4.0): 13 people wrote them, and writers are not kept apart between the splits here.
     """
+    from sklearn.datasets import load_digits  # slow to import, and lessons on other images need it not
+
     bunch = load_digits()
     x = (bunch.images / 16).astype(np.float32)  # pixels count from 0 to 16
     return from_arrays("digits", x, bunch.target, classes=CLASSES, valid=200 / 1797, test=597 / 1797)
@@ -63,7 +69,7 @@ def describe_mnist() -> str:
 
 def fetch_mnist() -> Path:
     """Download what is missing of MNIST (12 MB) from torchvision's mirrors, verified; returns its folder."""
-    return fetch("mnist", _mnist_folder(None), MNIST.mirrors, CHECKSUMS)
+    return fetch("mnist", _mnist_folder(None), MIRRORS, CHECKSUMS)
 
 
 def _mnist_files(root: Path | str | None) -> dict[str, Path]:

@@ -15,7 +15,6 @@ from typing import NamedTuple
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from torchvision import models as zoo
 
 from kdcourse.files import DataError, patience
 from kdcourse.models.base import evaluating
@@ -126,6 +125,8 @@ def _from_timm(name: str, classes: int | None, size: int | None) -> Loaded:
 
 
 def _from_torchvision(name: str, classes: int | None, size: int | None) -> Loaded:
+    from torchvision import models as zoo  # slow to import
+
     if name not in (names := zoo.list_models(module=zoo)):
         raise _unknown("torchvision", name, names)
     weights = zoo.get_model_weights(name).DEFAULT

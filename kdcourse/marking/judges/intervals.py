@@ -5,7 +5,7 @@ A case has `values`, lists of one length n, one for each interval; the width is 
 
 import math
 
-from scipy import stats
+from scipy import special
 from torch import Tensor
 
 from kdcourse.marking.judges.mistakes import Formula
@@ -17,7 +17,7 @@ def deviation(values: Tensor) -> Tensor:
 
 def t(n: int, share: float = 0.975) -> float:
     """The quantile for n values, of n - 1 degrees of freedom."""
-    return float(stats.t.ppf(share, n - 1))
+    return float(special.stdtrit(n - 1, share))
 
 
 QUANTILE = {
