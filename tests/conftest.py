@@ -6,6 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
+MARKS = {  # the tests of these files need it; those that take longest begin first, so that no worker is left alone
+    "browser": ("test_browser", "test_formgrader_browser"),
+    "sandbox": ("test_grade", "test_sandbox", "test_grade_again", "test_grade_check", "test_grade_exercise",
+                "test_grade_odd", "test_grade_beside"),
+    "kernel": ("test_handin", "test_exercises", "test_full_profile", "test_notebooks"),
+}
 SEEDS = (3, 10)
 collect_ignore_glob = ["broken_notebooks/*"]
 torch.set_num_threads(1)
@@ -13,6 +19,16 @@ torch.set_num_threads(1)
 
 def pytest_addoption(parser):
     parser.addoption("--thorough", action="store_true", help="judge every answer on ten seeds, not on two")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    order = {file: place for place, file in enumerate(file for files in MARKS.values() for file in files)}
+    for item in items:
+        for mark, files in MARKS.items():
+            if item.path.stem in files:
+                item.add_marker(mark)
+    items.sort(key=lambda item: order.get(item.path.stem, len(order) + (item.path.suffix != ".ipynb")))
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from torchvision.models.resnet import BasicBlock
 
 from kdcourse import data, distillers, losses, models, train
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 BROKEN = {
     "not_executed_in_order": "not executed from first to last",

@@ -13,7 +13,7 @@ import pytest
 from kdcourse.marking import sandbox, student
 from kdcourse.marking.student.reporting import report
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 NAME = "01_vanilla_kd"
 KEPT = ("setup", "q1a-written", "q3", "q3-losses", "q3-example", "teacher_loss", "distillation_loss", "q8-counts",
         "count_parameters", "q8-written")

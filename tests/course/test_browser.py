@@ -21,7 +21,7 @@ import pytest
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 LESSON = ROOT / "notebooks" / "02_soft_targets.ipynb"    # one that has explorers
 CELLS = (       # a notebook that has all of them, about networks that know nothing
     """import torch
@@ -396,6 +396,7 @@ CONTRAST = """it => {     // of a text with what is behind it, as WCAG 2 defines
 }"""
 
 
+@pytest.mark.timed
 def test_from_a_key_to_the_picture_it_takes_no_time_that_a_reader_would_notice(explorer, record_property):
     slider = next(filter(None, explorer.controls.values()))
     handle, times = explorer.slider(slider), []

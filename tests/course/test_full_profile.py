@@ -18,7 +18,7 @@ import transformers
 from kdcourse import data, procedures, profiles, train
 from kdcourse.data import mhist
 
-NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
 @pytest.fixture(autouse=True)

@@ -2,15 +2,17 @@
 
 import ast
 import re
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
+import pytest
 import yaml
 
 from kdcourse import cli
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
@@ -75,6 +77,16 @@ def test_every_module_imports_only_what_is_declared_and_optional_packages_only_i
         tree = ast.parse(path.read_text(encoding="utf-8"))
         assert imported(tree.body) <= declared, path.name
         assert imported(ast.walk(tree)) <= declared | optional, path.name
+
+
+SLOW = ("torchvision", "sklearn", "scipy.stats", "matplotlib", "pandas", "IPython", "nbformat", "torch._dynamo")
+
+
+@pytest.mark.parametrize("room", ["marking.checks", "data", "models", "distillers", "metrics", "trained"])
+def test_what_takes_seconds_to_import_is_imported_where_it_is_needed(room):
+    asked = f"import sys, kdcourse.{room}; print([name for name in {SLOW} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
 
 
 INTERNAL = {"KDCOURSE_RECORD", "KDCOURSE_GRADING_SEED"}  # set by the course itself, for a kernel that is checked

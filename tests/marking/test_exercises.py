@@ -19,7 +19,7 @@ from kdcourse.marking import checks, student
 from kdcourse.marking.release import release
 from kdcourse.marking.student.results import missing_imports
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 NAME = "01_vanilla_kd"
 SOLUTION = ROOT / "solutions" / NAME / f"{NAME}.ipynb"
 EXERCISE = ROOT / "exercises" / NAME / f"{NAME}.ipynb"
@@ -201,6 +201,7 @@ def solved(allowed):
     return results, warnings, seconds
 
 
+@pytest.mark.timed
 def test_the_solved_notebook_is_right_in_every_check_within_five_times_what_importing_takes(solved, allowed):
     results, warnings, seconds = solved
     assert warnings == []

@@ -41,6 +41,7 @@ def shapes(size: int) -> dict[str, str]:
 
 @pytest.mark.parametrize("size", [page.LONGEST, 200_000])
 @pytest.mark.parametrize("name", shapes(8))
+@pytest.mark.timed
 def test_no_text_takes_five_seconds_to_render(name, size):
     page.rendered("*x*", {})  # what is imported once
     text = shapes(size)[name]
@@ -50,6 +51,7 @@ def test_no_text_takes_five_seconds_to_render(name, size):
     assert size == page.LONGEST or "data:image" in text or shown == page.plain(text)
 
 
+@pytest.mark.timed
 def test_the_texts_of_one_page_have_a_budget_together():
     """A notebook may have a thousand cells of them."""
     context = {"resources": {}}

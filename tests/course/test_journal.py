@@ -13,7 +13,7 @@ from kdcourse import data, metrics, models, train
 from kdcourse.distillers import KD, Supervised
 from kdcourse.teachers import LogitBank
 
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 HEAD = {"cell": "few digits", "teacher": "mlp", "stage": "measured", "method": "kd"}
 
 

@@ -196,7 +196,7 @@ def start(course: Path) -> subprocess.Popen:
         raise SystemExit(graded(Path({str(course)!r}), Path({str(course / "six")!r}), jobs=1))
     """
     process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stderr=subprocess.PIPE, text=True,
-                               env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)})  # fmt: skip
+                               env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])})  # fmt: skip
     done = course / "grading" / "cache" / "tiny" / "done"
     deadline = time.monotonic() + 60
     while not list(done.glob("student*.json")) and time.monotonic() < deadline:

@@ -15,7 +15,7 @@ import torch
 from kdcourse import data, files
 from kdcourse.data import small
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 NAMES = list(small.CHECKSUMS)
 GREY = ["mnist_small", "fashion_small"]
 HAS = {"mnist_small": "mnist", "fashion_small": "fashion_mnist", "tissue_small": "pcam_subset"}
@@ -70,6 +70,7 @@ def test_a_sheet_that_is_missing_or_not_whole_is_refused(name, monkeypatch, tmp_
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.timed
 def test_loading_takes_less_than_a_second_of_the_processor(name):
     start = time.process_time()
     data.load(name)

@@ -10,7 +10,7 @@ import pytest
 
 from kdcourse import worksheets
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 CELL = '''
 LIMIT = 3       # stays

@@ -277,6 +277,7 @@ def test_a_process_that_has_ended_holds_nothing():
     assert watch._ask(process, watch._share) == watch._ask(process, watch._resident) == 0
 
 
+@pytest.mark.timed
 def test_a_greedy_neighbour_costs_a_submission_no_time():
     greedy = "import os, time\nfor _ in range(25):\n    if not os.fork():\n        while True: pass\ntime.sleep(60)"
     began, found = time.monotonic(), {}

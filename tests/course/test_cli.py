@@ -16,7 +16,7 @@ import kdcourse
 from kdcourse import cli, data, files
 from kdcourse.marking import student
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 NAME = "01_vanilla_kd"
 
 

@@ -146,6 +146,7 @@ def test_a_hundred_classes_are_drawn_and_every_ninth_is_named():
     assert explorer.maps[0].get_array().shape == (100, 100) and len(explorer.names) == 12
 
 
+@pytest.mark.timed
 def test_a_change_is_shown_within_a_tenth_of_a_second():
     explorer, times = made(n=1500), []
     for T in (1, 2, 4, 8) * 2:

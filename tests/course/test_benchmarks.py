@@ -8,7 +8,7 @@ import pytest
 
 from kdcourse import distillers, metrics
 
-RESULTS = sorted((Path(__file__).parent.parent / "benchmarks" / "results").glob("*.json"))
+RESULTS = sorted((Path(__file__).parents[2] / "benchmarks" / "results").glob("*.json"))
 
 
 def problems(content: dict) -> list[str]:

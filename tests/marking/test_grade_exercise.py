@@ -13,7 +13,7 @@ from wrong_answers import experiments, losses, right
 
 from kdcourse.marking.grade import grade
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 NAME = "01_vanilla_kd"
 IMPORTS = "import math\nfrom torch.distributions import Categorical, kl_divergence"
 HAND_INS = {  # the answers of the catalogue that take the place of the solution's

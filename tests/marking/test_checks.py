@@ -178,6 +178,7 @@ def test_a_student_that_learnt_from_labels_alone_or_from_test_images_is_recognis
         assert verdict.share == pytest.approx(0.7 if says else 1.0) and says in verdict.message, (T, alpha, verdict)
 
 
+@pytest.mark.timed
 def test_a_wrong_answer_is_judged_within_ten_seconds_of_the_processor():
     for answer in WRONG:
         if answer.check == "stopped_distillation" or answer.name == "a_hundred_epochs":
