@@ -50,7 +50,8 @@ def client(notebook, *, cap: int | None = None, sockets: Path | None = None) -> 
     )
     made = Client(
         notebook, km=manager, timeout=None, allow_errors=True, startup_timeout=120, record_timing=False,
-        store_widget_state=False, shutdown_kernel="immediate", extra_arguments=["--HistoryManager.hist_file=:memory:"],
+        store_widget_state=False, shutdown_kernel="immediate", iopub_timeout=60,
+        extra_arguments=["--HistoryManager.hist_file=:memory:"],
     )  # fmt: skip
     made.owns_km = True  # so that it closes what it opens
     made.log.disabled = True

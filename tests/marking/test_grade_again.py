@@ -36,6 +36,10 @@ def graded_course(tmp_path_factory):
     for path in (course / "in").rglob("*.ipynb"):
         os.utime(path, (HANDED_IN.timestamp(),) * 2)
     assert graded(course, course / "in") == 0
+    columns = ("double points", "norm points", "double message", "norm message", "total", "notes")
+    found = {student: tuple(row[column] for column in columns) for student, row in table(course).items()}
+    wrong = "double of x is wrong"
+    assert found == {"anna": ("2", "3", "right", "right", "5", ""), "ben": ("0", "3", wrong, "right", "3", "")}
     return course
 
 
@@ -180,6 +184,54 @@ def test_one_whose_grading_fails_keeps_no_other_from_it(course, monkeypatch, cap
     monkeypatch.undo()
     assert graded(course, course / "more") == 0
     assert table(course)["dora"]["total"] == "5"
+
+
+ONCE = {
+    "its process ended": sandbox.Execution({1: []}, {}, sandbox.outputs.DIED),
+    "it did not let go": sandbox.Execution({1: []}, {}, sandbox.outputs.ENDS["stuck"]),
+    "the clock of a cell": sandbox.Execution({1: [
+        {"output_type": "error", "ename": "Timeout", "evalue": "this cell ran past 12 seconds by the clock",
+         "traceback": []}]}),
+    "the clock of all": sandbox.Execution({1: []}, {}, "the notebook took more than 80 seconds by the clock"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ONCE)
+def test_what_the_machine_may_have_ended_is_run_again_alone_before_it_is_believed(name, course, monkeypatch):
+    """Of two who run side by side one is ended so, once: it repeats when the other has ended, and loses no mark."""
+    run, going, beside, ended = sandbox.run, [], [], []
+
+    def once(text, *given, **named):
+        going.append(1)
+        beside.append(len(going))
+        try:
+            found = run(text, *given, **named)
+            if "unlucky" in text and not ended:
+                ended.append(1)
+                return ONCE[name]
+            return found
+        finally:
+            going.pop()
+
+    monkeypatch.setattr(sandbox, "run", once)
+    write(course / "more" / "dora.ipynb", answered(released(course), before="# unlucky"))
+    write(course / "more" / "emil.ipynb", answered(released(course), before="import time; time.sleep(2)"))
+    assert graded(course, course / "more") == 0
+    assert len(beside) == 3 and max(beside[:2]) == 2 and beside[2] == 1
+    rows = table(course)
+    assert [(rows[one]["total"], rows[one]["notes"]) for one in ("dora", "emil")] == [("5", "")] * 2
+
+
+def test_what_ends_so_twice_is_believed_and_what_its_own_computing_ended_at_once(course, monkeypatch):
+    run, ran = sandbox.run, []
+    monkeypatch.setattr(sandbox, "run", lambda text, *given, **named: ran.append(text) or run(text, *given, **named))
+    write(course / "more" / "dora.ipynb", answered(released(course), before="import os; os._exit(0)"))
+    write(course / "more" / "emil.ipynb", answered(released(course), before="while True: pass"))
+    assert graded(course, course / "more") == 0
+    assert [sum(word in text for text in ran) for word in ("os._exit", "while True")] == [2, 1]
+    rows = table(course)
+    assert rows["dora"]["total"] == "0" and "process ended" in rows["dora"]["notes"]
+    assert rows["emil"]["total"] == "5" and "6 seconds of computing" in rows["emil"]["notes"]
 
 
 def start(course: Path) -> subprocess.Popen:

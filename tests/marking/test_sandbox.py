@@ -1,5 +1,6 @@
 """The sandbox keeps a student's program in and from harming the grader. Each wall and limit is seen to matter."""
 
+import contextlib
 import json
 import os
 import socket
@@ -18,7 +19,7 @@ from grading.course import ROOT, need_sandbox
 
 import kdcourse
 from kdcourse.marking import sandbox
-from kdcourse.marking.sandbox import MB, Limits, cgroup, hidden, outputs, seccomp, walls, watch
+from kdcourse.marking.sandbox import MB, Limits, cgroup, hidden, inside, outputs, seccomp, walls, watch
 
 LIMITS = Limits(cell=8, total=20, memory=700 * MB, processes=48, disk=16 * MB, output=2**16, result=4 * MB)
 SECRET = "kdcourse-test-secret"
@@ -291,6 +292,66 @@ def test_a_greedy_neighbour_costs_a_submission_no_time():
     assert shown(found["honest"]) == "through\n" and found["honest"].stopped == ""
     assert "seconds of computing" in f"{shown(found['greedy'])} {found['greedy'].stopped}"
     assert time.monotonic() - began < 200
+
+
+@pytest.mark.parametrize("name, counted", [("cell", True), ("total", True), ("cell", False)])
+def test_time_without_a_core_is_nobodys_by_the_clock(name, counted, monkeypatch, tmp_path):
+    """Four others want the core of a run that computes for 3 seconds, and may take 8 by the clock."""
+    if not Path("/proc/self/schedstat").exists():
+        pytest.skip("this system does not say how long a process had no core")
+    monkeypatch.setattr(sandbox, "_core", lambda: contextlib.nullcontext(min(os.sched_getaffinity(0))))
+    if not counted:  # a world in which it is not known how long one waited
+        source = walls.INSIDE.read_text().replace("/schedstat", "/unknown")
+        monkeypatch.setattr(walls, "INSIDE", tmp_path / walls.INSIDE.name)
+        walls.INSIDE.write_text(source)
+        monkeypatch.setattr(watch, "waited", lambda root, before: 0.0)
+    limits = {"cell": replace(LIMITS, cell=8, total=None, patience=1),
+              "total": replace(LIMITS, cell=None, total=8, patience=1)}  # fmt: skip
+    program = f"import os; os.sched_setaffinity(0, {{{min(os.sched_getaffinity(0))}}})\nwhile True: pass"
+    busy = [subprocess.Popen([sys.executable, "-c", program], start_new_session=True) for _ in range(4)]
+    try:
+        execution = run(COMPUTE.format(3), limits=limits[name])
+    finally:
+        for one in busy:
+            one.kill()
+            one.wait()
+    told = f"{shown(execution)} {execution.stopped}"
+    assert ("8 seconds by the clock" in told, "through" in told) == ((False, True) if counted else (True, False))
+
+
+def test_a_process_that_a_look_has_missed_does_not_bring_its_past_into_a_cell(monkeypatch):
+    seen = iter([20.0, 20.5, 0.0, 21.0, 27.5])
+    monkeypatch.setattr(inside, "computed", lambda root: next(seen))
+    job = {"cell": 6, "patience": 100, "root": None}
+    said = inside.late(job)
+    assert said() == ""
+    said = inside.late(job)  # the look with which this cell begins sees nothing
+    assert said() == "" and said() == "this cell ran past 6 seconds of computing"
+
+
+def test_no_two_runs_on_a_machine_are_the_same_user():
+    """The limit of processes and threads counts by user: another process, with the same numbers to begin with, too."""
+    if os.geteuid() != 0:
+        pytest.skip("only root runs them as other users")
+    script = """
+        import itertools
+        from kdcourse.marking.sandbox import walls
+        walls.COUNTER = itertools.count(7)
+        with walls.user() as one, walls.user() as other:
+            print(one, other, flush=True)
+            input()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    pipe = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipe) as first, subprocess.Popen(command, **pipe) as second:
+        taken = [*first.stdout.readline().split(), *second.stdout.readline().split()]
+        first.kill()  # and whoever is killed keeps none
+        first.wait()
+        with subprocess.Popen(command, **pipe) as third:
+            again = third.stdout.readline().split()
+            third.communicate("\n")
+        second.communicate("\n")
+    assert len(set(taken)) == 4 and not set(again) & set(taken[2:])
 
 
 def test_with_the_machine_out_of_memory_nobody_is_to_blame(monkeypatch):

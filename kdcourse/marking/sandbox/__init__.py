@@ -21,6 +21,7 @@ from kdcourse.marking.sandbox.base import Execution as Execution
 from kdcourse.marking.sandbox.base import Limits as Limits
 from kdcourse.marking.sandbox.base import SandboxError as SandboxError
 from kdcourse.marking.sandbox.modules import hidden as hidden
+from kdcourse.marking.sandbox.outputs import doubtful as doubtful
 from kdcourse.marking.sandbox.walls import INSIDE as INSIDE
 from kdcourse.marking.sandbox.walls import RUNNER as RUNNER
 from kdcourse.marking.sandbox.walls import seen as seen
@@ -58,7 +59,8 @@ def run(
             process, group = _started(command, env=dict(os.environ)), None
         else:
             core, group = stack.enter_context(_core()), stack.enter_context(cgroup.made(limits))
-            process = _walled({**walls.given(notebook, **orders), **files}, core, limits, hide)
+            content = walls.given(notebook, **orders, user=stack.enter_context(walls.user()))
+            process = _walled({**content, **files}, core, limits, hide)
         said, why = watch.watch(process, limits, stop=stop or threading.Event(), group=group)
     execution = outputs.understood(said, names, why)
     if execution is None:

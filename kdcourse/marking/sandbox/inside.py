@@ -97,13 +97,17 @@ async def run(job: dict, text: str, work: Path, send) -> None:
 
 def late(job: dict) -> Callable[[], str]:
     """Tells when the cell that begins now has computed for too long, or has long done nothing: in words, or nothing."""
-    seconds, patience = job["cell"], job["patience"]
-    began, before = time.monotonic(), computed(job["root"])
+    seconds, patience, root = job["cell"], job["patience"], job["root"]
+    # never less than was seen before: a process that one look misses would bring all its past into this cell
+    before = job["computed"] = max(computed(root), job.get("computed", 0.0))
+    began, queued = time.monotonic(), queues(root)
 
     def said() -> str:
-        if seconds and computed(job["root"]) - before > seconds:
+        job["computed"] = max(computed(root), job["computed"])
+        if seconds and job["computed"] - before > seconds:
             return f"this cell ran past {seconds:g} seconds of computing"
-        if seconds and time.monotonic() - began > seconds * patience:
+        clock = time.monotonic() - began
+        if seconds and clock > seconds * patience and clock - waited(root, queued) > seconds * patience:
             return f"this cell ran past {seconds * patience:g} seconds by the clock"
         return ""
 
@@ -112,15 +116,31 @@ def late(job: dict) -> Callable[[], str]:
 
 def computed(root: int | None) -> float:
     """CPU seconds of a process (None: this one) and of all below it, those that have ended and were waited for too."""
+    return sum(_each(root, lambda process: sum(process.cpu_times()[:4])).values())  # user, system, of children both
+
+
+def queues(root: int | None) -> dict[int, float]:
+    """Seconds in which a process (None: this one), and each below it, could have computed and had no core, by number;
+    nothing where the system does not count them. Source: Documentation/scheduler/sched-stats.rst."""
+    return _each(root, lambda process: int(Path(f"/proc/{process.pid}/schedstat").read_text().split()[1]) / 1e9)
+
+
+def waited(root: int | None, before: dict[int, float]) -> float:
+    """Seconds in which the one of them that had to wait longest had no core since these were its `queues`."""
+    return max((seconds - before.get(number, 0.0) for number, seconds in queues(root).items()), default=0.0)
+
+
+def _each(root: int | None, what: Callable) -> dict[int, float]:
+    """A number of a process and of each below it that can be asked for it."""
     import psutil
 
-    total = 0.0
+    found = {}
     with contextlib.suppress(psutil.Error):
         first = psutil.Process(root)
         for process in (first, *first.children(recursive=True)):
-            with contextlib.suppress(psutil.Error):
-                total += sum(process.cpu_times()[:4])  # user, system, and of children both
-    return total
+            with contextlib.suppress(psutil.Error, OSError, ValueError, IndexError):
+                found[process.pid] = what(process)
+    return found
 
 
 def _recording(path: Path, job: dict) -> bytes:

@@ -48,6 +48,14 @@ def understood(said: bytes, names: Iterable[str], why: str) -> Execution | None:
     return execution
 
 
+def doubtful(execution: Execution) -> bool:
+    """Whether the machine may have ended it, or a cell of it, and not what it does: the clock may, which runs on while
+    a disk is waited for, and so may the system, which ends processes when memory is short."""
+    shown = [output for outputs in execution.outputs.values() for output in outputs]
+    said = [execution.stopped, *(output["evalue"] for output in shown if output.get("ename") == "Timeout")]
+    return execution.stopped in ENDS.values() or any("by the clock" in one for one in said)
+
+
 def cleaned(outputs: Any) -> list[dict]:
     """Outputs as nbformat defines them, of known kinds only, with text of bounded length and no metadata."""
     room, found = LONGEST, []

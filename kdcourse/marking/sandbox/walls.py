@@ -5,16 +5,18 @@ memory. There is no network, no other process, no home folder, and no way to bec
 what it writes is what a student's program chose to say.
 """
 
+import contextlib
 import itertools
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from kdcourse.marking.sandbox.base import MB, Limits
+from kdcourse.marking.sandbox.base import MB, Limits, SandboxError
 
 INSIDE, RUNNER = Path(__file__).with_name("inside.py"), Path(__file__).parents[1] / "runner.py"
 GIVEN = Path("/given")
@@ -44,13 +46,35 @@ def unavailable() -> str:
     return f"bubblewrap does not work here: {tried.stderr.strip()}" if tried.returncode else ""
 
 
+@contextlib.contextmanager
+def user() -> Iterator[int | None]:
+    """A user that no other run on this machine is; None where this program is not root, and has no other to give.
+
+    The kernel counts processes and threads by user: two runs of one would have the limit of one, and the honest one
+    could start no thread while the other has them all. Which are taken is known by names of sockets, which nobody can
+    leave behind.
+    """
+    if os.geteuid() != 0:
+        yield None
+        return
+    with socket.socket(socket.AF_UNIX) as name:
+        for _ in range(SLOTS):
+            one = USERS + next(COUNTER) % SLOTS
+            with contextlib.suppress(OSError):  # it is taken
+                name.bind(f"\0kdcourse-user-{one}")
+                break
+        else:
+            raise SandboxError(f"all of {SLOTS} users run something already: grade with fewer --jobs")
+        yield one
+
+
 def given(notebook: str, *, names: Sequence[str], environment: dict[str, str], limits: Limits, warm: str,
-          folder: Path | None = None) -> dict[str, bytes]:  # fmt: skip
+          folder: Path | None = None, user: int | None = None) -> dict[str, bytes]:  # fmt: skip
     """The files, by name, that a run needs beside the student's: its orders, the notebook (its text), the programs.
 
     `names` are the checks whose recordings are to be brought back; `warm` is code to run before the student's time
     begins. With `folder` it will run there without walls, and of the limits only the times hold; without, they are in
-    `/given`.
+    `/given`, and it becomes `user`, if there is one.
     """
     place, here = folder or Path("/tmp"), folder or GIVEN
     resources = {  # DATA, not AS: importing torch reserves far more addresses than it ever uses
@@ -58,7 +82,7 @@ def given(notebook: str, *, names: Sequence[str], environment: dict[str, str], l
         "MSGQUEUE": 0, "SIGPENDING": 1024, "MEMLOCK": 2**16,
     }  # fmt: skip
     job = {
-        "user": USERS + next(COUNTER) % SLOTS if not folder and os.geteuid() == 0 else None,
+        "user": user,
         "limits": {} if folder else {name: value for name, value in resources.items() if value is not None},
         "root": None if folder else 1, "cell": limits.cell, "patience": limits.patience, "output": limits.output,
         "recording": RECORDING, "names": list(names), "warm": warm, "home": str(place / "home"),

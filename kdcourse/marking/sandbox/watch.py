@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 
 from kdcourse.marking.sandbox.base import MB, Limits, SandboxError
+from kdcourse.marking.sandbox.inside import queues, waited
 
 OFTEN = 0.2  # seconds between two looks
 STARTUP = 180  # seconds until something is written
@@ -56,7 +57,7 @@ def watch(process: subprocess.Popen, limits: Limits, *, stop: threading.Event, g
 def _read(process: subprocess.Popen, said: bytearray, complained: bytearray, limits: Limits, stop: threading.Event,
           counted: "Use") -> None:  # fmt: skip
     """Fill both until the program ends. Raises Ended if it has to be."""
-    began, look, before = time.monotonic(), 0.0, 0.0
+    began, look, before, queued = time.monotonic(), 0.0, 0.0, {}
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ, said)
         selector.register(process.stderr, selectors.EVENT_READ, complained)
@@ -65,7 +66,7 @@ def _read(process: subprocess.Popen, said: bytearray, complained: bytearray, lim
             _take(selector, most={id(complained): MB})
             now = time.monotonic()
             if silent and said:  # it begins: what came before is on nobody's time
-                began, before = now, counted.computed()
+                began, before, queued = now, counted.computed(), queues(process.pid)
             if stop.is_set():
                 raise Ended("grading was interrupted")
             if not said and now - began > STARTUP:
@@ -74,7 +75,7 @@ def _read(process: subprocess.Popen, said: bytearray, complained: bytearray, lim
                 raise Ended(f"what it brought back was larger than {limits.result / MB:g} MB")
             if now > look:
                 if said and limits.total:
-                    _in_time(limits, now - began, counted.computed() - before)
+                    _in_time(limits, now - began - waited(process.pid, queued), counted.computed() - before)
                 _in_bounds(limits, counted)
                 look = time.monotonic() + OFTEN
 
