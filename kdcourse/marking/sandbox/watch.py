@@ -57,7 +57,7 @@ def watch(process: subprocess.Popen, limits: Limits, *, stop: threading.Event, g
 def _read(process: subprocess.Popen, said: bytearray, complained: bytearray, limits: Limits, stop: threading.Event,
           counted: "Use") -> None:  # fmt: skip
     """Fill both until the program ends. Raises Ended if it has to be."""
-    began, look, before, queued = time.monotonic(), 0.0, 0.0, {}
+    began, look, before = time.monotonic(), 0.0, 0.0
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ, said)
         selector.register(process.stderr, selectors.EVENT_READ, complained)
@@ -66,7 +66,7 @@ def _read(process: subprocess.Popen, said: bytearray, complained: bytearray, lim
             _take(selector, most={id(complained): MB})
             now = time.monotonic()
             if silent and said:  # it begins: what came before is on nobody's time
-                began, before, queued = now, counted.computed(), queues(process.pid)
+                began, before, counted.queues = now, counted.computed(), queues(process.pid)
             if stop.is_set():
                 raise Ended("grading was interrupted")
             if not said and now - began > STARTUP:
@@ -75,7 +75,7 @@ def _read(process: subprocess.Popen, said: bytearray, complained: bytearray, lim
                 raise Ended(f"what it brought back was larger than {limits.result / MB:g} MB")
             if now > look:
                 if said and limits.total:
-                    _in_time(limits, now - began - waited(process.pid, queued), counted.computed() - before)
+                    _in_time(limits, now - began - counted.waited(), counted.computed() - before)
                 _in_bounds(limits, counted)
                 look = time.monotonic() + OFTEN
 
@@ -117,7 +117,7 @@ class Use:
     """What a process and all that it started have used so far, or hold now."""
 
     def __init__(self, root: int, group=None):
-        self.root, self.group, self.most = root, group, 0.0
+        self.root, self.group, self.most, self.longest, self.queues = root, group, 0.0, 0.0, {}
 
     def computed(self) -> float:
         """CPU seconds, of those that have ended too: as much of them as was ever seen."""
@@ -125,6 +125,11 @@ class Use:
             return self.group.computed()
         self.most = max(self.most, sum(_ask(one, lambda one: sum(one.cpu_times()[:4])) for one in family(self.root)))
         return self.most
+
+    def waited(self) -> float:
+        """Seconds in which one of them, of those that have ended too, had no core since these were its `queues`."""
+        self.longest = max(self.longest, waited(self.root, self.queues))
+        return self.longest
 
     def memory(self, enough: int) -> int:
         """Bytes of memory: no limit of a single process binds what several share. Up to `enough` it may be too many."""
