@@ -127,7 +127,7 @@ def plain_gradient_descent(student, teacher, split, **settings):
     loop(student, teacher, split, rule=torch.optim.SGD, **settings)
 
 
-@wrong("train", 0.0, "the student was not trained")
+@wrong("train", 0.0, "are student and teacher exchanged?")
 def roles_exchanged(student, teacher, split, **settings):  # keras-io, before it was repaired
     loop(teacher, student, split, **settings)
 
@@ -291,7 +291,7 @@ def cleared_before_the_step(student, teacher, split, **settings):
     loop(student, teacher, split, rule=Forgetful, **settings)
 
 
-@wrong("train", 0.7, "the weights were not looked at")
+@wrong("train", 0.7, "a step uses 1 image, and batch_size is 8; ")
 def one_image_a_step(student, teacher, split, *, batch_size, **settings):
     loop(student, teacher, split, batch_size=1, **settings)
 
@@ -323,7 +323,7 @@ def stop_rounded(student, teacher, split, *, stop, epochs, **settings):
          share=lambda epoch, alpha: alpha if epoch < round(stop * epochs) else 0.0, **settings)
 
 
-@wrong("stopped_distillation", 0.4, "the weights were not looked at")
+@wrong("stopped_distillation", 0.4, "a step uses 1 image, and batch_size is 8; ")
 def stopped_one_image_a_step(student, teacher, split, *, stop, epochs, batch_size, **settings):
     loop(student, teacher, split, epochs=epochs, batch_size=1,
          share=lambda epoch, alpha: alpha if epoch < stop * epochs else 0.0, **settings)
@@ -360,3 +360,19 @@ def labels_smoothed_a_little(student, teacher, split, **settings):
         return (1 - alpha) * F.cross_entropy(z_s, y, label_smoothing=0.01) + alpha * T**2 * kl(z_s, z_t, T)
 
     loop(student, teacher, split, loss=loss, **settings)
+
+
+@wrong("train", 0.7, "Adam with amsgrad=True")
+def adam_that_never_forgets(student, teacher, split, **settings):
+    loop(student, teacher, split, rule=partial(torch.optim.Adam, amsgrad=True), **settings)
+
+
+@wrong("train", 0.7, "not those of Adam on the loss that is asked for")
+def adam_with_a_shorter_memory(student, teacher, split, **settings):
+    loop(student, teacher, split, rule=partial(torch.optim.Adam, betas=(0.9, 0.99)), **settings)
+
+
+@wrong("stopped_distillation", 0.4, "Adam with amsgrad=True")
+def stopped_by_an_adam_that_never_forgets(student, teacher, split, *, stop, epochs, **settings):
+    loop(student, teacher, split, epochs=epochs, rule=partial(torch.optim.Adam, amsgrad=True),
+         share=lambda epoch, alpha: alpha if epoch / epochs < stop else 0.0, **settings)

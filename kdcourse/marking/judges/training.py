@@ -16,7 +16,8 @@ from kdcourse.marking.judges.mistakes import Formula
 from kdcourse.marking.record import Case, Record, Verdict, Wrong
 
 CARRIED = 0.75  # of the marks for the weights, where only the loss is wrong: it was paid for elsewhere
-SAME = 2e-4  # of the way that the weights went: single precision stays below 1e-6, every known mistake far above
+SAME = 5e-6  # of the way that the weights went: single precision stays below 7e-7, every known mistake above 2e-5
+ALIKE = 2e-4  # the same, to name a mistake: where its way is short, rounding is a larger part of it
 FAR = 2  # times the steps that were asked for are still replayed
 MOST_STEPS = 12_000  # of all replays for one verdict
 
@@ -43,6 +44,15 @@ def adam(w: Tensor, gradient: Tensor, memory: dict, lr: float) -> None:
     w -= lr * (m / (1 - 0.9**t)) / ((v / (1 - 0.999**t)).sqrt() + 1e-8)
 
 
+def amsgrad(w: Tensor, gradient: Tensor, memory: dict, lr: float) -> None:
+    """One step of AMSGrad as torch has it, Reddi, Kale and Kumar 2018, arXiv:1904.09237: Adam whose v never falls."""
+    t = memory["t"] = memory.get("t", 0) + 1
+    m = memory["m"] = 0.9 * memory.get("m", 0) + 0.1 * gradient
+    v = memory["v"] = 0.999 * memory.get("v", 0) + 0.001 * gradient**2
+    largest = memory["largest"] = torch.maximum(memory.get("largest", v), v)
+    w -= lr * (m / (1 - 0.9**t)) / ((largest / (1 - 0.999**t)).sqrt() + 1e-8)
+
+
 def descent(w: Tensor, gradient: Tensor, memory: dict, lr: float, momentum: float = 0.0) -> None:
     """One step of stochastic gradient descent."""
     memory["m"] = momentum * memory.get("m", 0) + gradient
@@ -56,6 +66,8 @@ LOOP = {  # what may be wrong with a loop, as changes of `replay`
     "gradients add up from step to step: zero_grad is missing": {"clear": False},
     "the optimiser is not Adam but SGD": {"rule": descent},
     "the optimiser is not Adam but SGD with momentum": {"rule": partial(descent, momentum=0.9)},
+    "the optimiser is Adam with amsgrad=True, and its other arguments are to stay as torch has them":
+        {"rule": amsgrad},
     "the optimiser is made anew in every epoch and forgets": {"anew": lambda epoch: True},
     "the optimiser is made anew in every step and forgets": {"forget": True},
     "the learning rate is Adam's default, 0.001, not the one given": {"lr": 0.001},
@@ -102,13 +114,13 @@ class Replays:
                 student_modes=(self.record.tensor(f"{name} modes", None) > 0).tolist())
         return self.runs[name]
 
-    def reaches(self, name: str, weights: Callable) -> bool:
+    def reaches(self, name: str, weights: Callable, within: float = ALIKE) -> bool:
         """Whether a training gives the recorded weights; not, where the budget is used up, or would be."""
         run = self.run(name)
         if self.left < len(run.steps) or too_many(run):
             return False
         self.left -= len(run.steps)
-        return near(self.record, name, run, weights(run))
+        return near(self.record, name, run, weights(run), within)
 
     def mistake(self, formula: Formula, names: tuple[str, ...]):
         """The first single mistake that gives the weights of every run."""
@@ -162,11 +174,14 @@ def replayed(loss: Formula, **plans: dict[str, Callable]) -> Formula:
     return Formula(whole, **plans, loop=LOOP, **loss.places)
 
 
-def trained(record: Record, names) -> None:
+def trained(record: Record, inputs: dict[str, Case]) -> None:
     """Raise `Wrong` where a run ended in an error or trained nothing."""
-    ran(record, names)
+    ran(record, inputs)
     if not len(record.tensor("main rows", None)):
-        raise Wrong("the student was not trained: no gradient came back from what it answered.")
+        weight, bias = inputs["main"].teacher
+        kept = torch.equal(record.tensor("main teacher weights", None), torch.cat([weight.flatten(), bias]).double())
+        raise Wrong("the student was not trained: no gradient came back from what it answered."
+                    + ("" if kept else " The teacher was trained: are student and teacher exchanged?"))
 
 
 def steps(record: Record, name: str) -> list[Tensor]:
@@ -183,7 +198,7 @@ def reached(replays: Replays, formula: Formula, loss: Formula, name: str, repair
     record, run = replays.record, replays.run(name)
     if problem := unmoved(record, name, run) or too_many(run) or decayed(record, name, run):
         return 0.0, problem if explain else ""
-    if replays.reaches(name, formula.right):
+    if replays.reaches(name, formula.right, SAME):
         return 1.0, ""
     if not explain:
         return 0.0, ""
@@ -216,9 +231,12 @@ def unmoved(record: Record, name: str, run: Case) -> str:
 
 def too_many(run: Case) -> str:
     """What to say of far more steps than were asked for, which are not replayed; empty if there are not."""
-    asked = run.settings["epochs"] * -(-len(run.split) // run.settings["batch_size"])
+    size = run.settings["batch_size"]
+    asked, largest = run.settings["epochs"] * -(-len(run.split) // size), max(map(len, run.steps))
+    smaller = f"a step uses {largest} image{'s' * (largest > 1)}, and batch_size is {size}; " * (largest < size)
     return "" if len(run.steps) <= FAR * asked else (
-        f"{len(run.steps):,} steps or more were made, and {asked} were asked for: the weights were not looked at.")
+        f"{smaller}{len(run.steps):,} steps or more were made, and {asked} were asked for: the weights were not looked "
+        "at.")
 
 
 def decayed(record: Record, name: str, run: Case) -> str:
@@ -272,10 +290,10 @@ def _visits(found: Marks, run: Case, record: Record, name: str, marks: Marking) 
                if largest > size else "every epoch has the same order: draw a new one for each.")
 
 
-def near(record: Record, name: str, run: Case, end: Tensor) -> bool:
+def near(record: Record, name: str, run: Case, end: Tensor, within: float = SAME) -> bool:
     """Whether the recorded weights are these."""
     found = record.tensor(f"{name} weights", len(end))
-    return bool((found - end).norm() <= SAME * (end - _start(run)).norm())
+    return bool((found - end).norm() <= within * (end - _start(run)).norm())
 
 
 def _start(run: Case) -> Tensor:
