@@ -269,6 +269,22 @@ def test_memory_that_many_short_processes_share_counts_once():
     assert (shown(execution), execution.stopped) == ("through\n", "")
 
 
+LOADER = """
+    import torch
+    from torch.utils.data import DataLoader, TensorDataset
+    rows = TensorDataset(torch.arange(64.0).reshape(64, 1))
+    seen = sum(float(x.sum()) for _ in range(3) for x, in DataLoader(rows, 8, num_workers=8))
+    print("all seen" if seen == 3 * 63 * 32 else seen)
+"""
+
+
+def test_eight_workers_of_a_data_loader_fit_into_half_the_memory_that_they_seem_to_hold():
+    """Each seems to hold all of torch, and so do those that end while they are counted."""
+    limits = replace(LIMITS, cell=None, total=None, memory=1000 * MB, processes=192)
+    execution = run(LOADER, limits=limits)
+    assert "all seen" in shown(execution) and execution.stopped == ""
+
+
 def test_a_process_that_has_ended_holds_nothing():
     child = subprocess.Popen(["sleep", "60"])
     process = psutil.Process(child.pid)
