@@ -320,7 +320,7 @@ def test_time_without_a_core_is_nobodys_by_the_clock(name, counted, monkeypatch,
         source = walls.INSIDE.read_text().replace("/schedstat", "/unknown")
         monkeypatch.setattr(walls, "INSIDE", tmp_path / walls.INSIDE.name)
         walls.INSIDE.write_text(source)
-        monkeypatch.setattr(watch, "waited", lambda root, before: 0.0)
+        monkeypatch.setattr(watch, "queues", lambda root: {})
     limits = {"cell": replace(LIMITS, cell=8, total=None, patience=1),
               "total": replace(LIMITS, cell=None, total=8, patience=1)}  # fmt: skip
     program = f"import os; os.sched_setaffinity(0, {{{min(os.sched_getaffinity(0))}}})\nwhile True: pass"
