@@ -212,3 +212,14 @@ def test_no_message_holds_a_line_of_a_solution():
         assert not re.search(r"F\.\w+\(|torch\.\w+\(|z_s / T|return |reduction=", message), message
         assert "\n" not in message
         assert "Read notebook 01, section" in message or message.startswith("it stopped with an error")
+
+
+@pytest.mark.parametrize("name", ["share_right", "softened", "soft_loss", "student_loss", "wrong_answers",
+                                  "soft_gradient", "smoothed"])
+def test_a_blank_that_is_still_empty_is_told_so(name, capsys):
+    def empty(*given):
+        """A blank as a worksheet has it."""
+        ...
+
+    with pytest.raises(CheckFailed, match="the blank is still empty"):
+        checks.CHECKS[name](empty)

@@ -25,6 +25,7 @@ SEED = 3
 FORMULAS = {name: judge.formula for name, judge in JUDGES.items() if hasattr(judge, "formula")}
 COLUMNS = {(name, column.name): column for name, judge in JUDGES.items() for column in getattr(judge, "columns", ())}
 RIGHT_ANSWERS = {answer.check: answer for answer in reversed(RIGHT)}
+RIGHT_ANSWERS["train_by_hand"] = RIGHT_ANSWERS["train"]
 
 
 def singles(formula: Formula):
@@ -81,7 +82,7 @@ def of_network(name: str, inputs: dict, value) -> Record:
 
 
 PLAYED = {"teacher_network": of_network, "student_network": of_network, "train": of_training,
-          "stopped_distillation": of_training}
+          "stopped_distillation": of_training, "train_by_hand": of_training}
 
 
 def told(name: str, seed: int, value):

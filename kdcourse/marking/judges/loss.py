@@ -104,6 +104,8 @@ def _value(question: Question, inputs: dict, record: Record, shares: dict[str, f
         return 1.0, ""
     case, of = inputs[wrong], question.of(inputs[wrong])
     if (found := record.tensors.get(f"{wrong} value")) is None:
+        if record.notes.get(f"{wrong} value") == "None":
+            return 0.0, "nothing was returned: the blank is still empty, or its `return` is missing."
         return 0.0, f"{record.notes.get(f'{wrong} value', 'nothing')} was returned, not a number in a tensor."
     if found.ndim:
         if hasattr(case, "probe"):
