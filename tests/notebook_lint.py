@@ -14,6 +14,9 @@ TAGS = {
 LARGEST_OUTPUT = 200_000    # bytes
 LARGEST_NOTEBOOK = 600_000
 PRIVATE = re.compile(r"/home/\w|/Users/\w|/root\b|/tmp/|[A-Z]:\\\\Users")
+MOST_WORDS = 3_000          # of core prose: before the ledger, and not in what is optional
+FORMULA = re.compile(r"\$\$.+?\$\$|(?<![\\$])\$[^$\n]+\$", re.DOTALL)
+DOUBLED = re.compile(r"\\\\[A-Za-z]+")
 SWALLOWED = re.compile(r";\s*$", re.MULTILINE)
 
 
@@ -34,7 +37,23 @@ def defects(path: Path) -> list[str]:
                 if line.startswith("# ")]
     if len(headings) != 1:
         found.append(f"it has {len(headings)} titles (lines that begin with '# '); one is right")
-    return found
+    return found + _prose([cell.source for cell in notebook.cells if cell.cell_type == "markdown"])
+
+
+def _prose(cells: list[str]) -> list[str]:
+    """Formulas; and for a lesson with a ledger its length, and the minutes in its headings."""
+    found = [f"a formula has a doubled backslash: {bad}" for cell in cells for formula in FORMULA.findall(cell)
+             for bad in DOUBLED.findall(formula)]
+    text = "\n" + "\n".join(cells)
+    if "\n## Ledger" not in text:
+        return found
+    sections = re.split(r"\n(?=## )", text.split("\n## Ledger")[0])
+    words = sum(len(section.split()) for section in sections if "optional" not in section.split("\n")[0].lower())
+    if words > MOST_WORDS:
+        found.append(f"its core has {words:,} words of prose; {MOST_WORDS:,} are the most")
+    headings = [section.split("\n")[0] for section in sections[1:]]
+    return found + [f"a heading names no minutes: {heading!r}" for heading in headings
+                    if not re.search(r" · \d+ min$", heading)]
 
 
 def _metadata(raw: dict) -> list[str]:
