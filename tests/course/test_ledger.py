@@ -8,7 +8,7 @@ import pytest
 
 from kdcourse import metrics, study
 
-LESSONS = [path for path in sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
+LESSONS = [path for path in sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
            if "## Ledger" in path.read_text(encoding="utf-8")]
 FILE = re.compile(r"^`(\w+)`: `([^`]+)`(?: against `([^`]+)`)?$")
 
