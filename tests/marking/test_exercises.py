@@ -184,10 +184,10 @@ def used(before, after) -> float:
 
 @pytest.fixture(scope="module")
 def allowed():
-    """Seconds that checking may take: 12 on a machine that imports torch and the course in less than 2.5."""
+    """Seconds that checking may take: 12 on a machine that imports torch and the course in less than 1.5."""
     before = os.times()
     subprocess.run([sys.executable, "-c", IMPORTS], check=True)
-    return max(12.0, 5 * used(before, os.times()))
+    return max(12.0, 8 * used(before, os.times()))
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +202,7 @@ def solved(allowed):
 
 
 @pytest.mark.timed
-def test_the_solved_notebook_is_right_in_every_check_within_five_times_what_importing_takes(solved, allowed):
+def test_the_solved_notebook_is_right_in_every_check_within_eight_times_what_importing_takes(solved, allowed):
     results, warnings, seconds = solved
     assert warnings == []
     assert [result for result in results if result.standing not in ("right", "written")] == []
