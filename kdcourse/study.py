@@ -86,3 +86,22 @@ def _results():
     """The folder of the result files: beside the package in a checkout of the course, in it where it was installed."""
     beside = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
     return beside if beside.is_dir() else files("kdcourse") / "results"
+
+
+def kept(path: Path | None, key: str, settings: dict, measure: Callable[[], dict]) -> dict:
+    """What `measure()` returned under that key when it was first called with these settings: a long study that was
+    interrupted goes on where it stopped. Without a `path` it is measured and not kept.
+
+    Raises ValueError when the file was written with other settings.
+    """
+    settings = json.loads(json.dumps(settings))
+    if path is None:
+        return measure()
+    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"settings": settings, "rows": {}}
+    if content["settings"] != settings:
+        raise ValueError(f"{path.name} was measured with other settings: rename its folder, or choose another folder")
+    if key not in content["rows"]:
+        content["rows"][key] = measure()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content), encoding="utf-8")
+    return content["rows"][key]

@@ -42,6 +42,7 @@ class Recipe:
     teacher: str = ""                             # the name of another recipe
     lesson: dict = field(default_factory=dict)    # settings of KD
     about: str = ""                               # the source about whose images its answers are kept
+    first: int = 0                                # so many of the training images, the first; 0: all of them
     checkpoints: bool = False                     # whether those about its training images are kept after every epoch
 
 
@@ -51,6 +52,9 @@ RECIPES = Choices("network trained once", {
     # the same with a quarter of the weights: that lesson's student
     "glands_resnet8_thin": Recipe("glands", "resnet8", epochs=10, lr=3e-3, batch_size=64, images={"train": 6000},
                                   layers={"width": 8}),
+    # has seen photographs of animals and vehicles, and no tissue: what notebook 04 transfers to real tissue
+    "cifar_resnet8_thin": Recipe("cifar10", "resnet8", epochs=5, lr=5e-3, batch_size=128, layers={"width": 8},
+                                 augment={"pad": 2}, first=20_000),
     # a Vision Transformer needs more images than a lesson has time for: the strong teacher of notebook 06
     "shapes_vit": Recipe("shapes", "vit", epochs=20, lr=2e-3, batch_size=64, images={"train": 20_000},
                          layers={"depth": 6, "width": 48, "heads": 3}),
@@ -124,6 +128,8 @@ def train_again(name: str, source=None) -> Path:
     """
     recipe = RECIPES[name]
     source = source or data.load(recipe.source, **recipe.images)
+    if recipe.first:
+        source = source.with_train(source.train.take(torch.arange(recipe.first), f"first {recipe.first:,}"))
     network, tables = _network(recipe, source.shape, len(source.classes)), []
     about = data.load(recipe.about) if recipe.checkpoints else None
 

@@ -112,3 +112,17 @@ def test_the_terms_of_a_loss_are_drawn_where_they_were_there(found):
 def test_accuracy_over_cost_has_an_interval_where_there_are_seeds():
     ax = viz.against_cost({"teacher": (1e6, [0.9]), "student": (1e3, [0.7, 0.8])}, cost="multiply-adds")
     assert ax.get_xscale() == "log" and [line.get_ydata()[0] for line in ax.lines[::3]] == pytest.approx([90, 75])
+
+
+def test_a_study_that_was_interrupted_measures_nothing_twice_and_mixes_no_settings(tmp_path):
+    path, calls = tmp_path / "new" / "rows.json", []
+
+    def measure():
+        calls.append(1)
+        return {"auc": 0.5 + len(calls) / 10}
+
+    assert [study.kept(path, key, {"lr": (1, 2)}, measure) for key in ("a", "b", "a")] == [
+        {"auc": 0.6}, {"auc": 0.7}, {"auc": 0.6}]
+    with pytest.raises(ValueError, match="other settings"):
+        study.kept(path, "a", {"lr": (1, 3)}, measure)
+    assert study.kept(None, "a", {}, measure) == study.kept(None, "a", {}, lambda: {"auc": 0.8})

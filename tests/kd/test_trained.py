@@ -9,6 +9,7 @@ from kdcourse import data, distillers, metrics, models, train, trained
 from kdcourse.teachers import LogitBank, Trajectory
 
 TEACHERS = [name for name, recipe in trained.RECIPES.items() if recipe.about]
+DRAWN = [name for name, recipe in trained.RECIPES.items() if recipe.source in ("glands", "shapes")]
 SMALL = trained.Recipe("shapes", "cnn", epochs=2, lr=1e-3, batch_size=64, images={"train": 64}, layers={"width": 2},
                     about="shapes", checkpoints=True)
 
@@ -23,7 +24,7 @@ def elsewhere(monkeypatch, tmp_path):
     return tmp_path / "new"
 
 
-@pytest.mark.parametrize("name", [name for name in trained.RECIPES if name not in TEACHERS])
+@pytest.mark.parametrize("name", DRAWN)
 def test_a_kept_network_is_as_good_as_its_file_says_on_images_drawn_anew(name):
     recipe, made = trained.RECIPES[name], trained.measured(name)
     source = data.load(recipe.source, **recipe.images)
@@ -147,3 +148,16 @@ def test_answers_of_another_network_are_refused(elsewhere):
     (elsewhere / "answers" / "pupil-train.safetensors").write_bytes(kept)
     with pytest.raises(ValueError, match="recorded another teacher"):
         trained.answers("pupil")
+
+
+def test_the_network_that_saw_photographs_knows_them_and_is_made_from_as_many_as_its_recipe_says():
+    made = trained.measured("cifar_resnet8_thin")
+    assert made["recipe"]["first"] == 20_000 and made["test_accuracy"] > 0.4
+    assert trained.network("cifar_resnet8_thin")(torch.rand(2, 3, 32, 32)).shape == (2, 10)
+
+
+def test_a_recipe_may_use_only_the_first_images_of_its_source(elsewhere, monkeypatch):
+    monkeypatch.setitem(trained.RECIPES, "first", replace(SMALL, about="", checkpoints=False, first=40))
+    trained.train_again("first")
+    source = data.load("shapes", train=64)
+    assert trained.measured("first")["images"] == trained.fingerprint(source.train.x[:40], source.train.y[:40])
