@@ -11,6 +11,7 @@ student is the one with the best F1 on the validation patches. The test patches 
 """
 
 import argparse
+from multiprocessing import get_context
 
 import torch
 from record import write
@@ -89,14 +90,27 @@ def judged(network, source) -> dict:
             "threshold": threshold}
 
 
-def chosen(source, lessons: dict) -> tuple[str, list[dict]]:
+def chosen(measured: dict[tuple[str, int], dict]) -> tuple[str, list[dict]]:
     """The lesson with the best mean AUC on validation images, and all of them."""
-    rows = []
-    for name, lesson in lessons.items():
-        aucs = [judged(adapted(source, lesson, seed), source)["valid_auc"] for seed in CHOOSING]
-        rows.append({"lesson": name, "valid_auc": aucs})
-        print(rows[-1], flush=True)
+    names = dict.fromkeys(name for name, _ in measured)
+    rows = [{"lesson": name, "valid_auc": [measured[name, seed]["valid_auc"] for seed in CHOOSING]} for name in names]
     return max(rows, key=lambda row: sum(row["valid_auc"]))["lesson"], rows
+
+
+def in_parallel(arms: dict, seeds) -> dict[tuple[str, int], dict]:
+    """Every arm for every seed, each in one thread of one of a few processes: the numbers do not depend on how many."""
+    global task  # what a forked process finds; functions made inside another cannot be sent to it
+
+    def task(key):
+        name, seed = key
+        return key, arms[name](seed)
+
+    with get_context("fork").Pool(5) as pool:
+        return dict(pool.map(_task, [(name, seed) for name in arms for seed in seeds], chunksize=1))
+
+
+def _task(key):
+    return task(key)
 
 
 def main() -> None:
@@ -120,9 +134,13 @@ def main() -> None:
 
     soft = {f"T = {point['T']}, alpha = {point['alpha']}": kd(point) for point in GRID}
     attention = {f"beta = {beta:g}": at(beta) for beta in BETAS}
-    best, results["kd_grid"] = chosen(few, soft)
-    weight, results["at_grid"] = chosen(few, attention)
+    tried = {name: (lambda seed, lesson=lesson: judged(adapted(few, lesson, seed), whole))
+             for name, lesson in (soft | attention).items()}
+    measured = in_parallel(tried, CHOOSING)
+    best, results["kd_grid"] = chosen({key: row for key, row in measured.items() if key[0] in soft})
+    weight, results["at_grid"] = chosen({key: row for key, row in measured.items() if key[0] in attention})
     results["chosen"] = {"kd": best, "at": weight}
+    print(results, flush=True)
     labels = distillers.Supervised
     arms = {
         "random, hard labels": lambda seed: from_random(few, labels, seed),
@@ -136,11 +154,10 @@ def main() -> None:
     settings = {"images": FEW, "head_epochs": HEAD, "epochs": EPOCHS, "lr": LR, "batch_size": BATCH, "optimizer": "Adam",
                 "schedule": "cosine", "network": "cifar_resnet8_thin", "choosing_seeds": CHOOSING,
                 "long": 3 * (HEAD + EPOCHS), "teacher": {"images": len(others.train), "epochs": 8}}
-    for seed in range(asked.seeds):
-        for name, arm in arms.items():
-            results["cells"].setdefault(name, []).append({"seed": seed} | judged(arm(seed), whole))
-            print(seed, name, results["cells"][name][-1], flush=True)
-        path = write(asked.name, settings=settings, seeds=list(range(seed + 1)), results=results)
+    judging = {name: (lambda seed, arm=arm: judged(arm(seed), whole)) for name, arm in arms.items()}
+    for (name, seed), row in in_parallel(judging, range(asked.seeds)).items():
+        results["cells"].setdefault(name, []).append({"seed": seed} | row)
+    path = write(asked.name, settings=settings, seeds=list(range(asked.seeds)), results=results)
     print(f"written: {path}")
 
 
