@@ -53,7 +53,8 @@ def pretrained(seed):
 
 
 def fit(distiller, source, epochs, lr, seed):
-    return train.fit(distiller, source, epochs=epochs, lr=lr, batch_size=BATCH, seed=seed, schedule="cosine", device="cpu")
+    return train.fit(distiller, source, epochs=epochs, lr=lr, batch_size=BATCH, seed=seed, schedule="cosine",
+                     device="cpu")
 
 
 def adapted(source, lesson, seed, *, epochs=EPOCHS):
@@ -151,8 +152,8 @@ def main() -> None:
         "pretrained, head alone": lambda seed: frozen(few, seed),
         "random, hard labels, long": lambda seed: from_random(few, labels, seed, epochs=3 * (HEAD + EPOCHS)),
     }
-    settings = {"images": FEW, "head_epochs": HEAD, "epochs": EPOCHS, "lr": LR, "batch_size": BATCH, "optimizer": "Adam",
-                "schedule": "cosine", "network": "cifar_resnet8_thin", "choosing_seeds": CHOOSING,
+    settings = {"images": FEW, "head_epochs": HEAD, "epochs": EPOCHS, "lr": LR, "batch_size": BATCH,
+                "optimizer": "Adam", "schedule": "cosine", "network": "cifar_resnet8_thin", "choosing_seeds": CHOOSING,
                 "long": 3 * (HEAD + EPOCHS), "teacher": {"images": len(others.train), "epochs": 8}}
     judging = {name: (lambda seed, arm=arm: judged(arm(seed), whole)) for name, arm in arms.items()}
     for (name, seed), row in in_parallel(judging, range(asked.seeds)).items():
