@@ -74,20 +74,29 @@ def small_mhist(tmp_path, monkeypatch):
 def test_notebook_04_transfers_a_resnet_v2_to_mhist_and_teaches_a_mobilenet_v2(
     small_mhist, tmp_path, monkeypatch, capsys
 ):
-    found = run(
-        "04_mhist_transfer", until="calibrated-verdict", monkeypatch=monkeypatch, size=64, seeds=2, head_epochs=1,
-        epochs=1, views=2, pad=4,
-        teacher=saved(tmp_path / "teacher", "resnetv2_50", layers=(1, 1, 1, 1), channels=(16, 32, 64, 128)),
-        student=saved(tmp_path / "student", "mobilenetv2_050"),
-    )
+    networks = {
+        "teacher": saved(tmp_path / "teacher", "resnetv2_50", layers=(1, 1, 1, 1), channels=(16, 32, 64, 128)),
+        "student": saved(tmp_path / "student", "mobilenetv2_050"),
+    }
+    settings = {"until": "attention-full", "monkeypatch": monkeypatch, "size": 64, "seeds": 2, "head_epochs": 1,
+                "teacher_epochs": 1, "epochs": 1, "pad": 4, "views": 2, "grid": [(1.0, 0.5), (4.0, 0.9)]}
+    found = run("04_mhist_transfer", **settings, **networks)
     assert type(found["teacher"].network).__name__ == "ResNetV2" and found["teacher"].fresh_head() == []
     assert found["source"].name == "mhist" and len(found["source"].test) == 24
     assert {cell: len(results) for cell, results in found["cells"].items()} == {
         (start, lesson): 2 for start, lesson in (
             ("random", "hard labels"), ("random", "distilled"), ("pretrained", "hard labels"),
-            ("pretrained", "distilled"), ("pretrained", "votes"), ("frozen", "hard labels"))
+            ("pretrained", "distilled"), ("frozen", "hard labels"), ("pretrained", "votes"),
+            ("pretrained", "attention"))
     }  # fmt: skip
     assert "not shown: images of MHIST stay out of notebooks" in capsys.readouterr().out
+    assert found["best"] in settings["grid"]
+
+    def unwanted(*_, **__):
+        raise AssertionError("everything is measured already")
+
+    monkeypatch.setattr(train, "fit", unwanted)
+    assert run("04_mhist_transfer", **settings, **networks)["cells"] == found["cells"]
 
 
 LEARNERS = {"size": 16, "few": 96, "teacher": ("resnet8", {"width": 4}), "teacher_epochs": 1, "epochs": 3, "seeds": 2,

@@ -149,7 +149,7 @@ def test_the_gradient_and_the_smoothed_labels_of_notebook_02_are_those_of_torch(
 
 
 def test_on_frozen_features_in_notebook_04_trains_the_networks_own_head_and_changes_nothing_else():
-    [cell] = [cell for cell in by_hand("04_mhist_transfer") if "class OnFrozenFeatures" in cell]
+    cell = cell_of("04_mhist_transfer", "pretrained")
     namespace = {"torch": torch, "nn": torch.nn}
     exec(cell, namespace)
     source = data.load("polyps", train=100, test=20)
@@ -162,9 +162,8 @@ def test_on_frozen_features_in_notebook_04_trains_the_networks_own_head_and_chan
 
 def test_the_inverted_residual_and_the_v1_block_in_notebook_04_are_torchvisions():
     namespace = {"torch": torch, "nn": torch.nn, "F": torch.nn.functional}
-    for cell in by_hand("04_mhist_transfer"):
-        if "class OnFrozenFeatures" not in cell:
-            exec(cell, namespace)
+    for cell in ("block", "mobile"):
+        exec(cell_of("04_mhist_transfer", cell), namespace)
     ours, theirs = namespace["MobileV2"](24).eval(), InvertedResidual(24, 24, 1, 6).eval()
     theirs.load_state_dict(dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True)))
     x = torch.randn(2, 24, 8, 8, generator=torch.Generator().manual_seed(0))
