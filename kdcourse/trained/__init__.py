@@ -65,7 +65,7 @@ RECIPES = Choices("network trained once", {
     "fashion_cnn_1": Recipe("fashion_rest", "cnn", epochs=6, lr=2e-3, batch_size=128, seed=1, about="fashion_small"),
     # the strongest of them
     "fashion_resnet": Recipe("fashion_rest", "resnet20", epochs=10, lr=3e-3, batch_size=128, about="fashion_small",
-                             augment={"pad": 2, "flip": True}, checkpoints=True),
+                             augment={"pad": 2, "flip": True}),
 })
 
 
