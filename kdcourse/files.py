@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,6 +74,15 @@ def shown(path: Path) -> str:
         return os.path.relpath(path)
     except (ValueError, OSError):
         return str(path)
+
+
+def write(path: Path, content: bytes | str) -> None:
+    """Write a file so that it is there whole or not at all, whenever the machine is switched off."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=".partial-")
+    with os.fdopen(handle, "wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+    os.replace(partial, path)
 
 
 def md5(path: Path) -> str:

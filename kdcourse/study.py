@@ -12,6 +12,7 @@ from torch import nn
 
 from kdcourse import metrics
 from kdcourse.core import Choices
+from kdcourse.files import write
 from kdcourse.sweep import sweep
 
 
@@ -102,6 +103,5 @@ def kept(path: Path | None, key: str, settings: dict, measure: Callable[[], dict
         raise ValueError(f"{path.name} was measured with other settings: rename its folder, or choose another folder")
     if key not in content["rows"]:
         content["rows"][key] = measure()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content), encoding="utf-8")
+        write(path, json.dumps(content))
     return content["rows"][key]

@@ -60,4 +60,5 @@ def test_the_ledger_says_what_the_result_files_hold():
 def test_no_number_of_the_ledger_is_without_an_interval():
     [ledger] = [cell.source for cell in nbformat.read(LESSON, 4).cells if cell.id == "ledger"]
     rows = [line for line in ledger.splitlines() if "`: `cells" in line]
-    assert len(rows) == len(ARMS) + 1 and all(re.search(r"[+-]\d+\.\d \[[+-]\d+\.\d, [+-]\d+\.\d\]", row) for row in rows)
+    assert len(rows) == len(ARMS) + 1
+    assert all(re.search(r"[+-]\d+\.\d \[[+-]\d+\.\d, [+-]\d+\.\d\]", row) for row in rows)

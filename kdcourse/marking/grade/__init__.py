@@ -15,11 +15,12 @@ from types import ModuleType
 
 from tqdm import tqdm
 
+from kdcourse.files import write
 from kdcourse.marking import notebook as notebooks
 from kdcourse.marking import sandbox
 from kdcourse.marking.grade import gradebook, progress, roster, similar, verdicts
 from kdcourse.marking.grade.base import GradingError as GradingError
-from kdcourse.marking.grade.base import Place, digest, fingerprint, graded, number, shown, write
+from kdcourse.marking.grade.base import Place, digest, fingerprint, graded, number, shown
 from kdcourse.marking.grade.collect import Submission, collect, opened
 from kdcourse.marking.grade.runs import PACKAGE, Grading
 from kdcourse.marking.grade.safe_html import safe_markdown as safe_markdown

@@ -9,7 +9,6 @@ import os
 import re
 import stat
 import tarfile
-import tempfile
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -72,15 +71,6 @@ def unlike_a_file(status: os.stat_result) -> str:
     if not stat.S_ISREG(status.st_mode):
         return "neither a file nor a folder"
     return "a hard link, another name of a file that has more than one" if status.st_nlink > 1 else ""
-
-
-def write(path: Path, content: bytes | str) -> None:
-    """Write a file so that it is there whole or not at all, whenever the machine is switched off."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=".partial-")
-    with os.fdopen(handle, "wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-    os.replace(partial, path)
 
 
 def digest(*parts: bytes | str) -> str:

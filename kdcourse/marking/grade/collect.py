@@ -16,8 +16,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from kdcourse.files import write
 from kdcourse.marking import notebook as notebooks
-from kdcourse.marking.grade.base import called, content, shown, unlike_a_file, write
+from kdcourse.marking.grade.base import called, content, shown, unlike_a_file
 from kdcourse.marking.notebook import MB
 
 EXTRA, EXTRAS = 20 * MB, 200  # bytes and number of other files that go with a notebook

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from kdcourse.files import write
 from kdcourse.marking import sandbox
-from kdcourse.marking.grade.base import GradingError, Place, content, digest, fingerprint, packed, write
+from kdcourse.marking.grade.base import GradingError, Place, content, digest, fingerprint, packed
 from kdcourse.marking.notebook import MB
 
 LARGEST = 64 * MB  # of a file beside a notebook

@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
+from kdcourse.files import write
 from kdcourse.marking import sandbox
-from kdcourse.marking.grade.base import Place, digest, files, unpacked, write
+from kdcourse.marking.grade.base import Place, digest, files, unpacked
 from kdcourse.marking.record import Verdict
 from kdcourse.marking.sandbox import Execution, Limits
 
