@@ -21,6 +21,8 @@ import pytest
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 
+from kdcourse import worksheets
+
 ROOT = Path(__file__).parents[2]
 LESSON = ROOT / "notebooks" / "02_soft_targets.ipynb"    # one that has explorers
 CELLS = (       # a notebook that has all of them, about networks that know nothing
@@ -148,17 +150,23 @@ def opened(chrome, root: Path, path: Path, *, run: bool) -> Iterator[SimpleNames
     copy = root / "served" / "notebooks" / path.name
     copy.parent.mkdir(parents=True)
     shutil.copy(path, copy)
-    with browser.lab(root) as address:
-        page = chrome.new_page(viewport={"width": 1400, "height": 1000})
-        page.set_default_timeout(20_000)
-        page.goto(address.format(f"notebooks/{path.name}"))
-        page.get_by_text(re.compile(r"\| Idle$")).wait_for(timeout=60_000)
-        cells = page.locator(".jp-Notebook .jp-CodeCell")
-        assert cells.count() == len(_code(copy))
+    with page_of(chrome, root, copy) as page:
         stored = _shown(page, [f"data:image/png;base64,{png}" for png, _ in _stills(copy).values()])
         if run:
             _run_all(page, copy)
         yield SimpleNamespace(path=path, page=page, stored=stored, saved=copy)
+
+
+@contextmanager
+def page_of(chrome, root: Path, notebook: Path) -> Iterator:
+    """The page in which a JupyterLab that serves `root`/served shows a notebook that lies there."""
+    with browser.lab(root) as address:
+        page = chrome.new_page(viewport={"width": 1400, "height": 1000})
+        page.set_default_timeout(20_000)
+        page.goto(address.format(notebook.relative_to(root / "served").as_posix()))
+        page.get_by_text(re.compile(r"\| Idle$")).wait_for(timeout=60_000)
+        assert page.locator(".jp-Notebook .jp-CodeCell").count() == len(_code(notebook))
+        yield page
         page.close()
 
 
@@ -461,6 +469,31 @@ def test_the_exported_page_shows_the_pictures_without_a_kernel_or_a_network(chro
         context.close()
 
 
+def test_a_reader_of_a_worksheet_commits_a_prediction_and_is_told_of_each_blank_what_it_lacks(chrome, tmp_path):
+    served = tmp_path / "served"
+    (served / "notebooks").mkdir(parents=True)
+    shutil.copy(LESSON, served / "notebooks")
+    sheet = worksheets.start(LESSON.stem, served)
+    cells = _code(sheet)
+    blank = next(i for i, cell in enumerate(cells) if "by-hand" in cell.metadata.get("tags", []))
+    right = next(cell.source for cell in _code(LESSON) if cell.id == cells[blank].id)
+    with page_of(chrome, tmp_path, sheet) as page:
+        for i in range(blank + 2):
+            _run(page, i)
+        assert "wrong_answers: nothing was returned: the blank is still empty" in _said(page, blank + 1)
+        answer = page.get_by_label("Your prediction, %")
+        answer.fill("80")
+        answer.press("Tab")
+        page.keyboard.press("Enter")
+        kept = sheet.parent / "predictions.json"
+        _until(page, lambda: list(json.loads(kept.read_text()).values()) == [80], "the prediction was not kept")
+        for text, told in ((right.replace(" / p.sum(dim=1, keepdim=True)", ""), "sum"), (right, "wrong_answers: right")):
+            _run(page, blank, text)
+            _run(page, blank + 1)
+            assert told in _said(page, blank + 1)
+            assert (told == _said(page, blank + 1)) == (text == right)
+
+
 @pytest.mark.parametrize("gone", ["chromium", "playwright"])
 def test_without_a_browser_the_tests_are_skipped_unless_they_must_run(monkeypatch, gone):
     monkeypatch.setattr(browser.shutil, "which", lambda name: None if gone == "chromium" else "/bin/true")
@@ -474,6 +507,24 @@ def test_without_a_browser_the_tests_are_skipped_unless_they_must_run(monkeypatc
     monkeypatch.setattr(browser.shutil, "which", lambda name: "/bin/true")
     monkeypatch.setattr(browser, "find_spec", lambda name: name)
     assert browser.chromium() == "/bin/true"
+
+
+def _run(page, number: int, text: str | None = None) -> None:
+    """Run a code cell, by the keyboard; with `text`, write that into it before."""
+    cell = page.locator(".jp-Notebook .jp-CodeCell").nth(number)
+    cell.locator(".cm-content").click()
+    if text is not None:
+        page.keyboard.press("Control+a")
+        page.keyboard.insert_text(text)
+    prompt = cell.locator(".jp-InputPrompt")
+    before = prompt.inner_text()
+    page.keyboard.press("Control+Enter")
+    _until(page, lambda: prompt.inner_text() not in (before, "[*]:"), f"cell {number} did not finish", 120)
+
+
+def _said(page, number: int) -> str:
+    """What a code cell printed."""
+    return _plain(page.locator(".jp-Notebook .jp-CodeCell").nth(number).locator(".jp-OutputArea-output").inner_text())
 
 
 def _plain(text: str) -> str:
