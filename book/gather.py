@@ -96,7 +96,8 @@ def launch(address: str, branch: str, path: str) -> dict:
                     f"[Open in Binder](https://mybinder.org/v2/gh/{owner}/{branch}?urlpath=lab/tree/{path})"]
     text = " · ".join(buttons)
     if owner != address:
-        text += f"\n\nOn Colab, add this cell above the first one and run it:\n\n```python\n{setup(address, branch)}\n```"
+        text += "\n\nOn Colab, add this cell above the first one and run it:\n\n"
+        text += f"```python\n{setup(address, branch)}\n```"
     return {"cell_type": "markdown", "id": "launch", "metadata": {}, "source": text}
 
 

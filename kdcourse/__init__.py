@@ -16,4 +16,4 @@ From the ground up; a module imports only from lower floors.
 Nothing is imported here, so that `import kdcourse` is instant.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

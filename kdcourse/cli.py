@@ -193,7 +193,7 @@ def doctor() -> list[str]:
         except PackageNotFoundError:
             print(f"{package:<13} not installed")
             if package not in OPTIONAL:
-                problems.append(f'{package} is missing; run: pip install -e "."')
+                problems.append(f'{package} is missing; run: pip install -e ".[course]"')
     for part in (_settings, _front_end, _sources):
         try:
             problems += part()

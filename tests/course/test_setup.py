@@ -1,7 +1,11 @@
-"""What the README promises: its commands, its example, its environment."""
+"""What the README and the pages of the book promise: their commands, their cells, their environment; and what a kept
+repository holds."""
 
 import ast
+import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -10,19 +14,27 @@ from pathlib import Path
 import pytest
 import yaml
 
+import kdcourse
 from kdcourse import cli
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+PAGES = {path.stem: path.read_text() for path in (ROOT / "book").glob("*.md")}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
-def test_readme_example_runs_and_its_student_learns(capsys):
-    (example,) = blocks("python")
+def commands(text: str) -> list[str]:
+    """The commands of its shell blocks, one by one, without comments."""
+    lines = [re.sub(r"\s+#.*", "", line).strip() for block in blocks("bash", text) for line in block.splitlines()]
+    return [part.strip() for line in lines for part in line.split("&&")]
+
+
+def test_the_example_of_the_package_runs_and_its_student_learns(capsys):
+    (example,) = blocks("python", PAGES["package"])
     exec(example, {})
     assert float(capsys.readouterr().out.splitlines()[-1]) > 0.8
 
@@ -33,12 +45,125 @@ def test_ci_runs_the_test_command_of_the_readme():
     assert f"\n{command}\n" in (ROOT / ".ci" / "run").read_text()
 
 
-def test_readme_names_every_notebook_and_every_public_module():
+def test_readme_names_every_notebook_and_a_page_every_public_module():
     for path in [*(ROOT / "notebooks").glob("*.ipynb")]:
         assert f"notebooks/{path.name}" in README
     modules = {path.stem for path in (ROOT / "kdcourse").iterdir()} - {"__init__", "__main__", "__pycache__", "core",
                                                                     "profiles"}
-    assert [module for module in modules - {"files", "cli"} if f"`{module}`" not in README] == []
+    assert [module for module in modules - {"files", "cli"} if f"`{module}`" not in PAGES["package"]] == []
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory) -> Path:
+    """The course as the README's first line fetches it: what is committed here."""
+    if not shutil.which("git") or not (ROOT / ".git").exists():
+        pytest.skip("needs git, and the course as a repository")
+    folder = tmp_path_factory.mktemp("newcomer")
+    line = next(command for command in commands(README) if command.startswith("git clone"))
+    subprocess.run(shlex.split(line.replace("ADDRESS", ROOT.as_uri())), cwd=folder, check=True, capture_output=True)
+    return folder / "distillation"
+
+
+def run(command: list[str], folder: Path, **variables) -> str:
+    """What a command says in the clone, with the clone's package."""
+    environment = os.environ | {"PYTHONPATH": str(folder), "PYTHONWARNINGS": "ignore"} | variables
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, f"{command}: {done.stdout[-2000:]} {done.stderr[-2000:]}"
+    return done.stdout
+
+
+HOW = {     # the README's commands, and what proves each of them
+    "git clone ADDRESS distillation": "clone", "cd distillation": "clone",
+    "python3 -m venv .venv": "environment", ". .venv/bin/activate": "environment",
+    'pip install -e ".[full]"': "install", 'pip install -e ".[book]"': "install", 'pip install -e ".[test]"': "install",
+    "jupyter lab notebooks/00_start_here.ipynb": "test_browser", "pytest": "ci", "python -m book": "test_book",
+    "kdcourse list": "command", "kdcourse lesson 02": "command", "kdcourse start 01": "command",
+    "kdcourse check work/01_vanilla_kd/01_vanilla_kd.ipynb": "test_exercises",
+}
+
+
+def test_every_command_of_the_readme_is_one_that_is_tested():
+    assert {command: HOW.get(command) for command in commands(README) if command not in HOW} == {}
+    assert HOW.keys() <= set(commands(README))
+
+
+def test_a_clone_has_what_the_commands_of_the_readme_need(clone):
+    assert (clone / "notebooks" / "00_start_here.ipynb").is_file()
+    assert "notebooks" in run([sys.executable, "-m", "kdcourse", "list"], clone)
+    assert "02_soft_targets" in run([sys.executable, "-m", "kdcourse", "lesson", "02"], clone)
+    run([sys.executable, "-m", "kdcourse", "start", "01"], clone)
+    assert (clone / "work" / "01_vanilla_kd" / "01_vanilla_kd.ipynb").is_file()
+
+
+def test_the_environment_of_the_readme_can_be_made_and_entered(tmp_path):
+    script = "python3 -m venv --without-pip .venv && . .venv/bin/activate && python -c 'import sys; print(sys.prefix)'"
+    assert {"python3 -m venv .venv", ". .venv/bin/activate"} <= set(commands(README))
+    said = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert Path(said.strip()).resolve() == (tmp_path / ".venv").resolve()
+
+
+def extras(text: str) -> set[str]:
+    """The extras that installing commands of a text name."""
+    return {extra for names in re.findall(r"-e \"?\.\[([\w,]+)\]", text) for extra in names.split(",")}
+
+
+def test_every_extra_that_a_page_installs_exists():
+    others = [(ROOT / name).read_text() for name in ("INSTRUCTORS.md", "CONTRIBUTING.md")]
+    for text in (README, *PAGES.values(), *others):
+        assert extras(text) <= set(PROJECT["optional-dependencies"])
+    assert {"full", "book", "test"} <= extras(README)
+
+
+def test_every_page_that_the_readme_links_is_there_and_its_picture_has_a_text():
+    links = re.findall(r"(!?)\[([^]]*)\]\(([^)]+)\)", README)
+    for picture, text, target in links:
+        assert target.startswith("https://") or (ROOT / target).exists(), target
+        assert not picture or len(text) > 40
+    assert sum(bool(picture) for picture, _, _ in links) == 1
+
+
+@pytest.mark.parametrize("name", ["own"])
+def test_the_cells_of_a_page_run_in_their_order(name, capsys, monkeypatch, tmp_path):
+    from PIL import Image
+
+    known = {}
+    for cell in blocks("python", PAGES[name]):
+        exec(cell, known)
+    for number in range(12):
+        folder = tmp_path / ("cat" if number % 2 else "dog")
+        folder.mkdir(exist_ok=True)
+        Image.new("RGB", (20 + number, 30), (number * 20, 0, 0)).save(folder / f"{number}.png")
+    source = known["read"](tmp_path, (8, 8))
+    assert source.shape == (3, 8, 8) and source.classes == ("cat", "dog")
+    assert known["accuracy"] > 0.9 and "n = 3 seeds" in capsys.readouterr().out
+
+
+def test_the_errors_of_the_page_for_trouble_say_what_the_page_says(monkeypatch, tmp_path):
+    monkeypatch.setenv("KDCOURSE_DATA", str(tmp_path))
+    monkeypatch.setenv("KDCOURSE_PROFILE", "quick")
+    monkeypatch.setenv("KDCOURSE_DEVICE", "")
+    pairs = re.findall(r"```python\n(.*?)```\s*```text\n(.*?)```", PAGES["trouble"], re.DOTALL)
+    known = {}
+    assert len(pairs) == 9
+    for cell, sentence in pairs:
+        with pytest.raises(Exception) as caught:
+            exec(cell, known)
+        pattern = re.sub(r"(\\\.){3}", ".*", re.escape(sentence.strip()))
+        assert re.search(pattern.replace(r"\ ", " "), str(caught.value), re.DOTALL), f"{caught.value}"
+        os.environ.update({"KDCOURSE_PROFILE": "quick", "KDCOURSE_DEVICE": ""})
+    numbers = [int(number) for number in re.findall(r"^## (\d+) ", PAGES["trouble"], re.MULTILINE)]
+    assert numbers == list(range(1, 11)) and "ten errors" in README
+
+
+def test_a_room_without_a_network_installs_what_was_carried_there_and_asks_nobody(clone, tmp_path):
+    fetched, installed = re.findall(r"```bash\n(.*?)```", PAGES["room"], re.DOTALL)
+    assert '--dest wheels ".[full]"' in fetched and '--no-index --find-links wheels -e ".[full]"' in installed
+    pip = [sys.executable, "-m", "pip", "--isolated", "--disable-pip-version-check"]
+    wheels = tmp_path / "wheels"
+    run([*pip, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-q", "-w", str(wheels), "."], clone)
+    said = run([*pip, "install", "--dry-run", "--no-deps", "--ignore-installed", "--no-index", "--find-links",
+                str(wheels), "kdcourse[full]"], tmp_path)
+    assert f"Would install kdcourse-{kdcourse.__version__}" in said
 
 
 def test_conda_environment_adds_nothing_to_pyproject():
@@ -70,13 +195,39 @@ def imported(nodes) -> set[str]:
 
 
 def test_every_module_imports_only_what_is_declared_and_optional_packages_only_inside_functions():
-    declared = {re.match(r"[A-Za-z0-9-]+", line)[0] for line in PROJECT["dependencies"]}
-    optional = {re.match(r"[A-Za-z0-9-]+", line)[0]
-                for extra in ("full", "grade") for line in PROJECT["optional-dependencies"][extra]}
+    core, course, optional = ({re.match(r"[A-Za-z0-9-]+", line)[0] for line in lines} for lines in (
+        PROJECT["dependencies"], PROJECT["optional-dependencies"]["course"],
+        [line for extra in ("full", "grade") for line in PROJECT["optional-dependencies"][extra]]))
     for path in (ROOT / "kdcourse").rglob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        assert imported(tree.body) <= declared, path.name
-        assert imported(ast.walk(tree)) <= declared | optional, path.name
+        room = path.relative_to(ROOT / "kdcourse").parts[0].removesuffix(".py")
+        assert imported(tree.body) <= (core if room in CORE else core | course), path.name
+        assert imported(ast.walk(tree)) <= core | course | optional, path.name
+
+
+CORE = ("core", "profiles", "files", "losses", "models", "data", "teachers", "metrics", "cost", "distillers", "train",
+        "sweep", "procedures", "study", "trained", "cli")
+
+
+def test_the_package_without_the_course_needs_no_jupyter():
+    blocked = ("IPython", "ipywidgets", "jupyter_core", "jupyter_client", "jupyterlab", "nbformat", "nbclient",
+               "traitlets")
+    asked = (f"import sys; sys.modules.update(dict.fromkeys({blocked})); "
+             + "".join(f"import kdcourse.{room}; " for room in CORE)
+             + "from kdcourse import data, distillers, models, train; source = data.load('digits'); "
+             "student = models.build('mlp', source.shape, 10, seed=0); "
+             "print(len(train.fit(distillers.Supervised(student), source, epochs=1, lr=1e-3)))")
+    found = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True)
+    assert found.stdout == "1\n", found.stderr
+
+
+@pytest.mark.timed
+def test_importing_the_core_takes_less_than_two_seconds_more_than_torch_does():
+    asked = (f"import time, torch; began = time.process_time(); import {', '.join(f'kdcourse.{it}' for it in CORE)}; "
+             "print(time.process_time() - began)")
+    found = [float(subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True).stdout)
+             for _ in range(2)]
+    assert min(found) < 2
 
 
 SLOW = ("torchvision", "sklearn", "scipy.stats", "matplotlib", "pandas", "IPython", "nbformat", "torch._dynamo")
@@ -92,22 +243,22 @@ def test_what_takes_seconds_to_import_is_imported_where_it_is_needed(room):
 INTERNAL = {"KDCOURSE_RECORD", "KDCOURSE_GRADING_SEED"}  # set by the course itself, for a kernel that is checked
 
 
-def test_readme_and_help_name_every_variable_that_the_package_reads():
+def test_the_page_of_settings_and_help_name_every_variable_that_the_package_reads():
     read = {name for path in (ROOT / "kdcourse").rglob("*.py")
             for name in re.findall(r"environ(?:\.get\(|\[)\s*\"(KDCOURSE_\w+)", path.read_text(encoding="utf-8"))}
     assert {"KDCOURSE_PROFILE", "KDCOURSE_DATA", "KDCOURSE_DEVICE", "KDCOURSE_PRECISION", "KDCOURSE_QUIET"} <= read
-    table = set(re.findall(r"^\| `(KDCOURSE_\w+)` \|", README, re.MULTILINE))
+    table = set(re.findall(r"^\| `(KDCOURSE_\w+)` \|", PAGES["settings"], re.MULTILINE))
     assert table == set(re.findall(r"KDCOURSE_\w+", cli.VARIABLES)) == read - INTERNAL
 
 
-def test_readme_sets_a_variable_in_every_shell_that_it_names():
+def test_the_page_of_settings_sets_a_variable_in_every_shell_that_it_names():
     for shell, way in (("Linux, macOS", "export KDCOURSE_PROFILE=full"),
                        ("Windows, PowerShell", '$env:KDCOURSE_PROFILE = "full"'),
                        ("Windows, cmd", 'set "KDCOURSE_PROFILE=full"'),
                        ("in a notebook", "%env KDCOURSE_PROFILE=full")):
-        assert re.search(rf"^\| {shell}.*\| `{re.escape(way)}`", README, re.MULTILINE), shell
+        assert re.search(rf"^\| {shell}.*\| `{re.escape(way)}`", PAGES["settings"], re.MULTILINE), shell
 
 
-def test_readme_names_every_command_that_a_student_needs():
-    for command in ("doctor", "list", "fetch", "start", "check"):
-        assert f"kdcourse {command}" in README
+def test_readme_and_settings_name_every_command_that_a_student_needs():
+    for command in ("doctor", "list", "fetch", "lesson", "start", "check"):
+        assert f"kdcourse {command}" in README + PAGES["settings"]
