@@ -7,7 +7,7 @@ import pytest
 import torch
 
 MARKS = {  # the tests of these files need it; those that take longest begin first, so that no worker is left alone
-    "browser": ("test_browser", "test_formgrader_browser"),
+    "browser": ("test_browser", "test_formgrader_browser", "test_book"),
     "sandbox": ("test_grade", "test_sandbox", "test_grade_again", "test_grade_check", "test_grade_exercise",
                 "test_grade_odd", "test_grade_beside"),
     "kernel": ("test_handin", "test_exercises", "test_full_profile", "test_notebooks"),

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import browser
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[2]
 WIDTHS = (390, 1366)
 LESSONS = [f"notebooks/{path.stem}" for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
 PAGES = [*LESSONS, "index", "exercises/01_vanilla_kd/01_vanilla_kd", "found/ledger", "benchmarks/README", "INSTRUCTORS",
-         "settings", "own", "api/losses"]
+         "settings", "own", "temperature", "api/losses"]
 LOOK = (Path(__file__).parent / "look_at_page.js").read_text(encoding="utf-8")
 
 
@@ -113,3 +114,118 @@ def test_a_page_that_is_wrong_in_each_of_these_ways_is_found(chrome, tmp_path):
     assert found["width"] > 390 and found["outside"] and found["headings"] == [1, 3]
     assert len(found["pictures"]["wrong"]) == 1 and found["formulas"] == {"there": 1, "drawn": 0, "errors": 0}
     assert len(found["pale"]["light"]) == 1 and "pale" in found["pale"]["light"][0]
+
+
+def test_the_search_finds_pages_without_a_server(book, chrome):
+    page = chrome.new_page()
+    page.goto((book / "search.html").as_uri() + "?q=temperature")
+    results = page.locator("#search-results li a")
+    results.first.wait_for(timeout=20_000)
+    targets = results.evaluate_all("all => all.map(it => it.getAttribute('href').split(/[?#]/)[0])")
+    page.close()
+    assert "notebooks/02_soft_targets.html" in targets and all((book / target).exists() for target in targets)
+
+
+def test_by_keyboard_one_gets_to_the_text_to_the_search_and_to_the_dark(book, chrome):
+    page = chrome.new_page(viewport={"width": 1366, "height": 900})
+    page.goto((book / "index.html").as_uri())
+    page.keyboard.press("Tab")
+    assert "Skip to main content" in _focused(page)["text"] and _focused(page)["outlined"]
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.querySelector('main').contains(document.activeElement)")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("entropy")
+    page.keyboard.press("Enter")
+    page.locator("#search-results li a").first.wait_for(timeout=20_000)
+    for _ in range(80):
+        page.keyboard.press("Tab")
+        found = _focused(page)
+        assert found["outlined"], found
+        if "theme-switch" in found["class"]:
+            break
+    was = page.evaluate("document.documentElement.dataset.theme")
+    for _ in range(2):      # dark, light, or as the system has it
+        page.keyboard.press("Enter")
+    assert page.evaluate("document.documentElement.dataset.mode") != "auto" and was
+    page.close()
+
+
+def test_on_a_phone_the_contents_open_and_close_by_keyboard(book, chrome):
+    page = chrome.new_page(viewport={"width": 390, "height": 800})
+    page.goto((book / "index.html").as_uri())
+    link = page.locator(".bd-sidebar-primary").get_by_role("link", name="Glossary")
+    assert not link.is_visible()
+    page.locator("button.primary-toggle:visible").first.focus()
+    page.keyboard.press("Enter")
+    link.wait_for(state="visible")
+    page.keyboard.press("Escape")
+    link.wait_for(state="hidden")
+    page.close()
+
+
+def _focused(page) -> dict:
+    return page.evaluate("""() => {
+        const it = document.activeElement, style = getComputedStyle(it);
+        return {text: it.textContent.trim().slice(0, 60), class: String(it.className), tag: it.tagName,
+                outlined: style.outlineStyle !== "none" || style.boxShadow !== "none" || it === document.body
+                    || style.textDecorationLine !== "none"};
+    }""")
+
+
+@pytest.fixture(scope="module")
+def explorer(book, chrome):
+    """The page of the explorer that needs no kernel."""
+    page = chrome.new_page(viewport={"width": 1366, "height": 1200})
+    page.goto((book / "temperature.html").as_uri())
+    yield page
+    page.close()
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+@pytest.mark.parametrize("T", [0.5, 1.0, 4.0, 64.0])
+def test_the_explorer_in_the_page_computes_what_python_computes(explorer, direction, T):
+    draw = torch.Generator().manual_seed(0)
+    for size in (1.0, 30.0):
+        z_t, z_s = size * torch.randn(2, 10, generator=draw).double()
+        student = z_s.clone().requires_grad_()
+        log_t, log_s = (z_t / T).log_softmax(0), (student / T).log_softmax(0)
+        one, other = (log_t, log_s) if direction == "forward" else (log_s, log_t)
+        kl = (one.exp() * (one - other)).sum()
+        (gradient,) = torch.autograd.grad(T**2 * kl, student)
+        hard = z_s.softmax(0) - torch.eye(10)[3]
+        found = explorer.evaluate("([t, s, T, way]) => temperatureNumbers(t, s, 3, T, way)",
+                                  [z_t.tolist(), z_s.tolist(), T, direction])
+        expected = {"p_t": log_t.exp(), "p_s": log_s.exp(), "kl": kl, "soft": gradient, "hard": hard,
+                    "entropy_t": -(log_t.exp() * log_t).sum(), "entropy_s": -(log_s.exp() * log_s).sum()}
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            torch.testing.assert_close(torch.tensor(found[name], dtype=torch.float64), value.detach(), rtol=1e-9,
+                                       atol=1e-12, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_the_explorer_in_the_page_shows_the_teacher_of_the_course(explorer):
+    from book.explorer import chosen, png
+
+    _, images, z_t = chosen()
+    known = explorer.evaluate("temperatureData")
+    torch.testing.assert_close(torch.tensor(known["z_t"]), z_t, rtol=0, atol=1e-3)
+    assert known["y"] == images.y.tolist() and known["images"] == [png(image[0]) for image in images.x]
+
+
+def test_the_explorer_in_the_page_is_moved_by_keyboard_and_says_what_it_shows(explorer):
+    slider, words = explorer.get_by_label("Temperature T"), explorer.get_by_role("status")
+    assert slider.get_attribute("aria-valuetext") == "T = 4" and "At T = 4 the teacher" in words.inner_text()
+    slider.focus()
+    explorer.keyboard.press("ArrowRight")
+    assert slider.get_attribute("aria-valuetext") == "T = 6" and "At T = 6 the teacher" in words.inner_text()
+    before = explorer.locator(".kd-bars").inner_text()
+    explorer.get_by_label("KL(teacher ‖ student)").focus()
+    explorer.keyboard.press("ArrowDown")
+    assert explorer.get_by_label("KL(student ‖ teacher)").is_checked()
+    assert "KL(student ‖ teacher) is " in words.inner_text() and explorer.locator(".kd-bars").inner_text() != before
+    explorer.get_by_label("Image").select_option("7")
+    assert explorer.locator(".kd-image").get_attribute("alt").startswith("Image 7, ")
+    now = explorer.evaluate("temperatureNumbers(temperatureData.z_t[7], temperatureData.z_s[7], 0, 6, 'reverse')")
+    shown = explorer.locator(".kd-bars tbody tr").first.locator("td").all_inner_texts()
+    assert shown[0].strip() == f"{100 * now['p_t'][0]:.1f} %" and shown[2].strip()[1:] == f"{abs(now['soft'][0]):.3f}"
