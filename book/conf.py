@@ -6,6 +6,7 @@ from pathlib import Path
 from docutils import nodes
 
 project = "Knowledge distillation"
+author = "The kdcourse authors"
 html_title = "Knowledge distillation: a course in notebooks"
 html_short_title = "Knowledge distillation"
 html_show_copyright = False

@@ -2,6 +2,7 @@
 repository holds."""
 
 import ast
+import json
 import os
 import re
 import shlex
@@ -262,3 +263,51 @@ def test_the_page_of_settings_sets_a_variable_in_every_shell_that_it_names():
 def test_readme_and_settings_name_every_command_that_a_student_needs():
     for command in ("doctor", "list", "fetch", "lesson", "start", "check"):
         assert f"kdcourse {command}" in README + PAGES["settings"]
+
+
+def test_the_version_is_written_once_and_said_everywhere():
+    assert PROJECT["dynamic"] == ["version"] and "version" not in PROJECT
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    newest = re.search(r"^## (\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[1]
+    assert citation["version"] == newest == kdcourse.__version__
+
+
+def test_the_citation_has_what_the_format_asks_for():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["cff-version"] == "1.2.0" and {"message", "title", "authors", "license"} <= citation.keys()
+    assert all(author.get("name") or author.get("family-names") for author in citation["authors"])
+    assert citation["license"] == [PROJECT["license"], "CC-BY-4.0"]
+
+
+@pytest.mark.parametrize("name", ["mistake", "question"])
+def test_an_issue_form_has_the_fields_that_the_format_asks_for(name):
+    form = yaml.safe_load((ROOT / ".github" / "ISSUE_TEMPLATE" / f"{name}.yml").read_text())
+    assert {"name", "description", "body"} <= form.keys()
+    ids = [field["id"] for field in form["body"]]
+    assert len(set(ids)) == len(ids) and all(field["attributes"]["label"] for field in form["body"])
+    assert {field["type"] for field in form["body"]} <= {"input", "textarea", "dropdown", "checkboxes", "markdown"}
+
+
+def test_the_workflow_runs_what_a_reader_runs_and_no_other_check():
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "checks.yml").read_text())
+    steps = [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
+    assert len(steps) == 1 and steps[0].rstrip().endswith(".ci/run") and os.access(ROOT / ".ci" / "run", os.X_OK)
+    asked = PROJECT["requires-python"].removeprefix(">=")
+    assert workflow["jobs"]["checks"]["strategy"]["matrix"]["python"][0] == asked
+
+
+def test_the_container_copies_what_is_there_and_starts_the_first_lesson():
+    lines = (ROOT / ".devcontainer" / "Dockerfile").read_text().splitlines()
+    first = next(line for line in lines if line.startswith("FROM"))
+    version = tuple(map(int, re.search(r"python:(\d+)\.(\d+)", first).groups()))
+    assert version >= tuple(map(int, PROJECT["requires-python"].removeprefix(">=").split(".")))
+    started = next(line for line in lines if line.startswith("CMD"))
+    assert all((ROOT / part).exists() for part in re.findall(r'"([\w/]+\.ipynb)"', started)) and ".ipynb" in started
+    assert extras("\n".join(lines)) <= set(PROJECT["optional-dependencies"])
+    settings = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())
+    assert (ROOT / ".devcontainer" / settings["build"]["dockerfile"]).exists()
+
+
+def test_the_roadmap_has_three_lines():
+    (roadmap,) = re.findall(r"\*\*Roadmap\.\*\*(.*?)\n\n", README, re.DOTALL)
+    assert len(roadmap.strip().splitlines()) == 3
