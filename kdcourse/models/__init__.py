@@ -1,8 +1,8 @@
-"""Networks. `build(name, shape, classes, seed=...)` makes one of the `ZOO`; `wrap` adopts one from elsewhere, and
-`pretrained(name)` fetches one and adopts it."""
+"""Networks. `build(name, shape, classes, seed=...)` makes one of the `ZOO`, or one of timm or torchvision without its
+weights; `wrap` adopts one from elsewhere, and `pretrained(name)` fetches one and adopts it."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from numbers import Integral
 from pathlib import Path
@@ -17,12 +17,16 @@ from kdcourse.models.base import check_classes as check_classes
 from kdcourse.models.base import fresh_copy as fresh_copy
 from kdcourse.models.base import probe as probe
 from kdcourse.models.base import unwrapped as unwrapped
-from kdcourse.models.pretrained import Loaded, load
+from kdcourse.models.mobile import mobilenet_v2, shufflenet_v1, shufflenet_v2
+from kdcourse.models.pretrained import Loaded, load, untrained
 from kdcourse.models.processors import geometry, normalisation
 from kdcourse.models.resnet import resnet as resnet
+from kdcourse.models.resnet import resnet50
 from kdcourse.models.resnet import trained_resnet as trained_resnet
 from kdcourse.models.small import cnn, deepnn, ece1512_student, ece1512_teacher, lightnn, mlp
+from kdcourse.models.vgg import vgg
 from kdcourse.models.vit import vit
+from kdcourse.models.wide_resnet import wrn
 from kdcourse.models.wrap import Wrapped, adopted, known_classes
 from kdcourse.models.wrap import wrap as wrap
 
@@ -37,17 +41,33 @@ ZOO = Choices("model", {
     "resnet20": partial(resnet, depth=20),
     "resnet32": partial(resnet, depth=32),
     "resnet56": partial(resnet, depth=56),
+    "resnet110": partial(resnet, depth=110),
+    "resnet8x4": partial(resnet, depth=8, width=64, stem=32, shortcut="B"),
+    "resnet32x4": partial(resnet, depth=32, width=64, stem=32, shortcut="B"),
+    "resnet50": resnet50,
+    "wrn_16_2": partial(wrn, depth=16, width=2),
+    "wrn_40_1": partial(wrn, depth=40, width=1),
+    "wrn_40_2": partial(wrn, depth=40, width=2),
+    "vgg8": partial(vgg, depth=8),
+    "vgg11": partial(vgg, depth=11),
+    "vgg13": partial(vgg, depth=13),
+    "mobilenet_v2": mobilenet_v2,
+    "shufflenet_v1": shufflenet_v1,
+    "shufflenet_v2": shufflenet_v2,
     "vit": vit,
 })
 
 
-def build(name: str, shape: tuple[int, int, int], classes: int, *, seed: int, **settings) -> Classifier:
+def build(name: str, shape: tuple[int, int, int], classes: int, *, seed: int, **settings) -> Classifier | Wrapped:
     """A fresh network of the `ZOO` for images of `shape` (C, H, W), its weights drawn from `seed` and nothing else.
 
-    `settings` go to its function (`hidden=(32,)` for an mlp, `width=8` for a ResNet).
+    `settings` go to its function (`hidden=(32,)` for an mlp, `width=8` for a ResNet). `torchvision:efficientnet_b0` and
+    `timm:mobilenetv3_small_100` are networks of those packages without their weights, as `wrap` adopts them; their
+    setting is `size`, to which images are brought, and what insists on one has one (a ViT 224).
     Raises ValueError for an unknown name, naming the choices, and for a shape or a number of classes that is none.
     """
-    make = ZOO[name]
+    elsewhere = str(name).partition(":")[0] in ("timm", "torchvision") and ":" in name
+    make = _elsewhere(name) if elsewhere else ZOO[name]
     if not isinstance(shape, Sequence) or len(shape) != 3 or not all(_counts(n) for n in shape):
         raise ValueError(f"shape is (channels, height, width), as in source.shape; it is {shape!r}")
     if not _counts(classes):
@@ -95,6 +115,18 @@ def pretrained(name: str | Path, *, classes: int | Sequence[str] | None = None, 
         loaded.network.float(), normalise, resize, shape=shape, fresh=loaded.fresh, name=str(name),
         names=loaded.names or known_classes(loaded.network), classes=None if count is not None else classes,
     ).eval()
+
+
+def _elsewhere(name: str) -> Callable[..., Wrapped]:
+    """What makes a network of another package, with fresh weights."""
+    def make(shape, classes, *, size=None):
+        try:
+            loaded = untrained(name, classes, size)
+        except ModuleNotFoundError as error:
+            raise DataError(f"{name} needs the package {error.name}; run: pip install 'kdcourse[full]'") from error
+        return adopted(loaded.network, Normalise(loaded.mean, loaded.std), loaded.size and Resize(loaded.size),
+                       shape=None if loaded.size else (len(loaded.mean), *shape[1:]), name=name)
+    return make
 
 
 def _normalise(loaded: Loaded, mean, std) -> Normalise:

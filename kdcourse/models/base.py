@@ -109,7 +109,8 @@ class Classifier(nn.Module):
     `width`     D, the number of features that `embed` gives
     `classes`   K
     `normalise` module applied to the images first; none by default
-    `activation` applied after each stage: `F.relu`, unless the stages are not made for it (the ViT's are not)
+    `activation` applied after each stage: `F.relu`, unless the stages are not made for it (the ViT's are not); a list
+                has one for each stage
     `dropout`   probability of dropping a feature between `embed` and the linear layer, while training
     """
 
@@ -156,9 +157,10 @@ class Classifier(nn.Module):
         self._check(x)
         maps, features = [], []
         x = self.normalise(x)
-        for stage in self.stages:
+        activations = self.activation if isinstance(self.activation, list) else [self.activation] * len(self.stages)
+        for stage, activation in zip(self.stages, activations, strict=True):
             maps.append(stage(x))
-            x = self.activation(maps[-1])
+            x = activation(maps[-1])
             features.append(x)
         return maps, features
 

@@ -45,6 +45,32 @@ def load(name: str, classes: int | None, size: int | None) -> Loaded:
                      "ORGANISATION/NAME as on the Hugging Face hub")
 
 
+def untrained(name: str, classes: int, size: int | None) -> Loaded:
+    """The network called "timm:..." or "torchvision:..." without its weights, for so many classes; what it draws comes
+    from torch's generator. What insists on a height and width gets `size`, else that of its family, mostly 224."""
+    source, _, rest = name.partition(":")
+    if source == "timm":
+        import timm
+
+        if not timm.is_model(rest):
+            raise _unknown("timm", rest, timm.list_models(), "")
+        network = timm.create_model(rest, pretrained=False, num_classes=classes)
+        says, insists = network.pretrained_cfg, hasattr(network, "set_input_size")
+        if size and insists:
+            network.set_input_size(img_size=(size, size))
+        side = size or (says["input_size"][-1] if insists else None)
+        return Loaded(network, [], side, says["mean"], says["std"])
+    from torchvision import models as zoo
+
+    if rest not in (names := zoo.list_models(module=zoo)):
+        raise _unknown("torchvision", rest, names, "")
+    insists = rest.startswith("vit_")
+    side = size or (224 if insists else None)
+    network = zoo.get_model(rest, weights=None, num_classes=classes, **({"image_size": side} if insists else {}))
+    says = zoo.get_model_weights(rest).DEFAULT.transforms()
+    return Loaded(network, [], side, says.mean, says.std)
+
+
 def _from_folder(folder: Path, classes: int | None, size: int | None) -> Loaded:
     try:
         if "model_type" in json.loads((folder / "config.json").read_text(encoding="utf-8")):
@@ -201,9 +227,9 @@ def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
-def _unknown(source: str, name: str, names: list[str]) -> ValueError:
+def _unknown(source: str, name: str, names: list[str], kind: str = "pretrained ") -> ValueError:
     close = ", ".join(difflib.get_close_matches(name, names))
-    return ValueError(f"{source} has no pretrained network called {name!r}; the nearest names are: {close or 'none'}")
+    return ValueError(f"{source} has no {kind}network called {name!r}; the nearest names are: {close or 'none'}")
 
 
 def _missing(name: str, error: Exception, repository: str | None, url: str | None = None) -> DataError:
