@@ -107,7 +107,7 @@ def test_option_B_projects_where_the_map_changes_its_shape_and_nowhere_else():
         blocks = {key: module for key, module in on_paper(name, shortcut="B").named_modules()
                   if isinstance(module, Block)}
         assert [key for key, block in blocks.items() if block.project is not None] == at
-    with pytest.raises(ValueError, match="shortcut is 'A', zeros for new channels, or 'B'.*'C'"):
+    with pytest.raises(ValueError, match=r"shortcut is 'A', zeros for new channels, or 'B'.*'C'"):
         models.build("resnet8", (3, 32, 32), 10, seed=0, shortcut="C")
 
 
