@@ -1,4 +1,5 @@
-"""Data in memory. `load(name)` gives one of the `SOURCES`; `from_arrays` makes a source of anything else."""
+"""Data in memory. `load(name)` gives one of the `SOURCES`; `from_arrays` makes a source of arrays, `from_folder` of a
+folder of images or of a data set, which may be larger than the memory."""
 
 from functools import partial
 
@@ -14,6 +15,7 @@ from kdcourse.data.augment import Augment as Augment
 from kdcourse.data.base import Source as Source
 from kdcourse.data.base import Split as Split
 from kdcourse.data.base import from_arrays as from_arrays
+from kdcourse.data.folder import from_folder as from_folder
 from kdcourse.files import DataError as DataError
 
 SOURCES = Choices("source", {

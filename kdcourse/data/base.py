@@ -1,8 +1,8 @@
 """Images in memory: a `Split` is two tensors, a `Source` is three splits, `from_arrays` makes one of anything.
 
-An epoch is a permutation. There are no loaders and no workers: everything the course trains on fits in memory as
-bytes, and a batch that knows the row of each of its images is what recorded teachers need. Larger data sets would
-want `torch.utils.data`.
+An epoch is a permutation. There are no loaders and no workers: what the course trains on fits in memory as bytes, or
+is mapped from a file of them (`from_folder`), and a batch that knows the row of each of its images is what recorded
+teachers need.
 """
 
 from collections import Counter
@@ -76,10 +76,10 @@ class Split:
         if batch_size < 1:
             raise ValueError(f"a batch holds at least one image; batch_size is {batch_size}")
         order = torch.arange(len(self)) if seed is None else torch.randperm(len(self), generator=generator(seed, epoch))
-        order = order.to(self.x.device)
+        order = order.to(self.y.device)
         origin, steps = self.origin(augment), -(-len(self) // batch_size)
         for step, index in enumerate(order.split(batch_size)):
-            x = self.x[index]
+            x = self.x[index.to(self.x.device)].to(self.y.device)  # which are one, unless the images stay on a disk
             if augment is not None:
                 x = _viewed(augment, x, augment(x, index, epoch))
             progress = (epoch + step / steps) / epochs

@@ -1,0 +1,291 @@
+"""Folders of images and data sets of others, of any size: what is read and refused, and how much memory it takes."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision import datasets, transforms
+
+from kdcourse import data, distillers, metrics, models, train
+from kdcourse.core import fingerprint
+from kdcourse.data.folder import Mapped, mapped
+from kdcourse.teachers import LogitBank
+
+SIDE = 6
+
+
+def pixels(n=30, channels=3, side=SIDE, seed=0):
+    shape = (n, side, side, channels) if channels == 3 else (n, side, side)
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def folder_of(path, n=30, splits=("",), **settings):
+    """Class folders a, b, c with n images, in turn."""
+    for number, split in enumerate(splits):
+        for row, image in enumerate(pixels(n, seed=number, **settings)):
+            place = path / split / "abc"[row % 3]
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(place / f"{row:02}.png")
+    return path
+
+
+def equal(one, other):
+    return all(torch.equal(a.x, b.x) and torch.equal(a.y, b.y) and a.key == b.key
+               for a, b in zip(one.splits.values(), other.splits.values(), strict=True))
+
+
+class Rows(list):
+    """As Hugging Face's data sets: rows by number, columns by name, and features that know the classes."""
+
+    def __init__(self, images, labels, names):
+        super().__init__({"picture": Image.fromarray(image), "label": label}
+                         for image, label in zip(images, labels, strict=True))
+        self.features = {"picture": object(), "label": type("ClassLabel", (), {"names": names})}
+
+    def __getitem__(self, key):
+        return [row[key] for row in self] if isinstance(key, str) else super().__getitem__(key)
+
+
+def test_a_folder_gives_each_image_once_with_the_label_of_its_class(tmp_path):
+    source = data.from_folder(folder_of(tmp_path / "animals"))
+    assert repr(source) == "Source('animals': 21 train, 3 valid, 6 test; 3 classes of 3x6x6)"
+    assert source.classes == ("a", "b", "c") == source.train.classes
+    expected = {image.transpose(2, 0, 1).tobytes(): row % 3 for row, image in enumerate(pixels())}
+    found = {image.numpy().tobytes(): label.item() for split in source.splits.values()
+             for image, label in zip(split.x, split.y, strict=True)}
+    assert found == expected
+    assert source.test.y.bincount().tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize("valid", ["valid", "val", "validation"])
+def test_folders_called_train_valid_and_test_are_the_splits(tmp_path, valid):
+    source = data.from_folder(folder_of(tmp_path, 6, ("train", valid, "test")))
+    for seed, split in enumerate(source.splits.values()):
+        images = pixels(6, seed=seed).transpose(0, 3, 1, 2)[[0, 3, 1, 4, 2, 5]]
+        assert torch.equal(split.x, torch.from_numpy(images)) and split.y.tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_what_a_folder_lacks_is_taken_from_its_training_images_alone(tmp_path):
+    source = data.from_folder(folder_of(tmp_path, 30, ("train", "test")))
+    assert [len(split) for split in source.splits.values()] == [27, 3, 30]
+    assert {image.numpy().tobytes() for image in source.test.x} == {
+        image.transpose(2, 0, 1).tobytes() for image in pixels(seed=1)}
+
+
+def test_data_sets_of_torchvision_and_of_hugging_face_give_the_images_of_the_folder(tmp_path):
+    whole = data.from_folder(folder_of(tmp_path / "animals"), name="own")
+    plain = datasets.ImageFolder(str(tmp_path / "animals"))
+    order = [row for label in range(3) for row in range(label, 30, 3)]
+    rows = Rows(pixels()[order], [row % 3 for row in order], ["a", "b", "c"])
+    tensors = datasets.ImageFolder(str(tmp_path / "animals"), transforms.ToTensor())
+    part = torch.utils.data.Subset(plain, range(30))
+    for given in (plain, rows, tensors, part, {"train": plain}):
+        assert equal(data.from_folder(given, name="own"), whole)
+    three = data.from_folder({"train": plain, "validation": part, "test": plain}, name="own")
+    assert torch.equal(three.valid.x, three.train.x) and len(three.test) == 30
+
+
+def test_labels_that_a_data_set_changes_are_taken_as_changed(tmp_path):
+    turned = datasets.ImageFolder(str(folder_of(tmp_path)), target_transform=lambda label: 2 - label)
+    whole, other = (data.from_folder(given, name="own") for given in (tmp_path, turned))
+    by_image = {image.numpy().tobytes(): label for split in whole.splits.values()
+                for image, label in zip(split.x, split.y.tolist(), strict=True)}
+    assert all(by_image[image.numpy().tobytes()] == 2 - label for split in other.splits.values()
+               for image, label in zip(split.x, split.y.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("width, height", [(20, 12), (12, 20), (9, 9), (7, 30)])
+def test_a_size_is_the_shorter_edge_and_the_middle_as_torchvision_makes_it(tmp_path, width, height):
+    for kind in "ab":
+        for row in range(4):
+            image = np.random.default_rng(row).integers(0, 256, (height, width, 3), dtype=np.uint8)
+            (tmp_path / kind).mkdir(exist_ok=True)
+            Image.fromarray(image).save(tmp_path / kind / f"{row}.png")
+    source = data.from_folder(tmp_path, size=8, valid=0.25, test=0.25)
+    same = transforms.Compose([transforms.Resize(8), transforms.CenterCrop(8), transforms.PILToTensor()])
+    expected = {same(image).numpy().tobytes() for image, _ in datasets.ImageFolder(str(tmp_path))}
+    assert {image.numpy().tobytes() for split in source.splits.values() for image in split.x} == expected
+
+
+def test_grey_images_have_one_channel_unless_one_of_them_has_colours(tmp_path):
+    folder_of(tmp_path / "grey", channels=1)
+    assert data.from_folder(tmp_path / "grey").shape == (1, 6, 6)
+    Image.fromarray(pixels(1)[0]).save(tmp_path / "grey" / "a" / "colour.png")
+    assert data.from_folder(tmp_path / "grey").shape == (3, 6, 6)
+
+
+def test_a_photograph_that_lies_on_its_side_is_turned_upright(tmp_path):
+    image, exif = Image.new("RGB", (8, 4)), Image.Exif()
+    image.paste((255, 255, 255), (0, 0, 4, 4))
+    exif[0x0112] = 6  # turn it a quarter clockwise
+    for kind in "ab":
+        (tmp_path / kind).mkdir()
+        for row in range(4):
+            image.save(tmp_path / kind / f"{row}.jpg", exif=exif, quality=100)
+    source = data.from_folder(tmp_path, valid=0.25, test=0.25)
+    assert source.shape == (3, 8, 4)
+    assert source.train.x[:, :, :4].min() > 250 and source.train.x[:, :, 4:].max() < 5
+
+
+# larger than the memory
+
+@pytest.fixture
+def both(tmp_path):
+    """The same images in memory and mapped."""
+    folder = folder_of(tmp_path / "own")
+    return data.from_folder(folder), data.from_folder(folder, memory=0, cache=tmp_path / "cache")
+
+
+def test_mapped_images_are_those_in_memory_under_the_same_key(both):
+    assert equal(*both) and all(isinstance(split, Mapped) for split in both[1].splits.values())
+    for split in both[1].splits.values():
+        assert split.key == f"{split.name}#{fingerprint(split.x)}"
+    augment = data.Augment(pad=1, hue=0.1)
+    for one, other in zip(*(source.train.batches(8, seed=3, epoch=2, augment=augment) for source in both), strict=True):
+        assert all(torch.equal(*pair) for pair in zip(one[:3], other[:3], strict=True)) and one[3:] == other[3:]
+
+
+def test_a_network_learns_from_mapped_images_what_it_learns_from_those_in_memory(both):
+    found = []
+    for source in both:
+        teacher, student = (models.build("cnn", source.shape, 3, seed=seed, width=4) for seed in (9, 0))
+        bank = LogitBank.record(teacher, source.train)
+        rows = train.fit(distillers.KD(student, bank), source, epochs=2, lr=1e-2, batch_size=8)
+        found.append((rows, metrics.predict(student, source.test).tolist()))
+    assert found[0] == found[1]
+
+
+def test_a_folder_is_decoded_once_for_as_long_as_its_files_are_the_same(both, tmp_path, monkeypatch):
+    kept = sorted((tmp_path / "cache").iterdir())
+    assert len(kept) == 6 and not [path for path in kept if path.name.startswith(".partial")]
+    with monkeypatch.context() as patch:
+        patch.setattr("kdcourse.data.folder._decoded", None)
+        assert equal(data.from_folder(tmp_path / "own", memory=0, cache=tmp_path / "cache"), both[0])
+    changed = tmp_path / "own" / "a" / "00.png"
+    Image.fromarray(255 - np.asarray(Image.open(changed))).save(changed)
+    os.utime(changed, ns=(1, 1))
+    assert not equal(data.from_folder(tmp_path / "own", memory=0, cache=tmp_path / "cache"), both[0])
+
+
+def test_images_of_a_data_set_are_written_anew_and_leave_nothing_behind(tmp_path):
+    plain = datasets.ImageFolder(str(folder_of(tmp_path / "own")))
+    source = data.from_folder(plain, memory=0, cache=tmp_path / "cache", name="own")
+    assert isinstance(source.train, Mapped) and equal(source, data.from_folder(plain, name="own"))
+    assert os.name == "nt" or not list((tmp_path / "cache").iterdir())
+
+
+def test_a_picture_that_cannot_be_read_is_named_and_nothing_half_is_kept(tmp_path):
+    broken = folder_of(tmp_path / "own") / "b" / "04.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    with pytest.raises(data.DataError, match=r"b.04\.png cannot be read"):
+        data.from_folder(tmp_path / "own", memory=0, cache=tmp_path / "cache")
+    assert not [path for path in (tmp_path / "cache").iterdir() if path.name.startswith(".partial")]
+
+
+def test_a_file_of_bytes_that_was_cut_off_is_refused(both, tmp_path):
+    largest = max((tmp_path / "cache").glob("*.bytes"), key=os.path.getsize)
+    with open(largest, "r+b") as file:
+        file.truncate(100)
+    with pytest.raises(data.DataError, match=r"has 100 bytes, and .* needs 2,268"):
+        data.from_folder(tmp_path / "own", memory=0, cache=tmp_path / "cache")
+
+
+def own_memory():
+    """Bytes that this process has for itself: pages of mapped files are not among them."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux how much memory it uses")
+def test_a_hundred_thousand_images_of_224_pixels_are_used_in_much_less_than_4_GiB(tmp_path, monkeypatch):
+    monkeypatch.setenv("KDCOURSE_DATA", str(tmp_path))
+    n, before = 100_000, own_memory()
+    with open(tmp_path / "sparse", "wb") as file:
+        file.truncate(n * 3 * 224 * 224)
+    source = data.Source("large", *(Mapped(f"large/{kind}", mapped(tmp_path / "sparse", (n, 3, 224, 224)),
+                                           torch.arange(n) % 10, pixels=kind) for kind in ("train", "valid", "test")),
+                         tuple("0123456789"))
+    augment, most = data.Augment(pad=16), 0
+    split = source.to("cpu").train
+    for batch, _ in zip(split.batches(16, seed=0, augment=augment), range(3), strict=False):
+        assert batch.x.shape == (16, 3, 224, 224) and torch.equal(batch.y, batch.index % 10)
+        most = max(most, own_memory() - before)
+    few = split.take(torch.arange(0, n, 10_000), "few")
+    assert few.x.shape == (10, 3, 224, 224) and not isinstance(few, Mapped)
+    assert source.with_train(few).train is few and split.key == "large/train#train"
+    assert most < 2**30
+
+
+def test_what_is_taken_of_mapped_images_is_copied_and_mapped_again_where_it_is_too_much(both, monkeypatch, tmp_path):
+    monkeypatch.setenv("KDCOURSE_DATA", str(tmp_path / "data"))
+    plain, large = both[0].train, both[1].train
+    rows = torch.tensor([5, 1, 1, 20])
+    for chosen in (rows, torch.arange(21) % 2 == 0, [3, 4]):
+        expected = plain.take(torch.as_tensor(chosen), "some")
+        for limit, kind in ((2**30, data.Split), (0, Mapped)):
+            monkeypatch.setattr("kdcourse.data.folder.MEMORY", limit)
+            found = large.take(chosen, "some")
+            assert type(found) is kind and torch.equal(found.x, expected.x) and torch.equal(found.y, expected.y)
+            assert (found.key, found.classes) == (expected.key, expected.classes)
+
+
+# what is refused
+
+def spoiled(path, how):
+    folder_of(path)
+    if how == "none":
+        return path / "elsewhere"
+    if how == "no classes":
+        return path / "a"
+    if how == "an empty class":
+        (path / "d").mkdir()
+    if how == "sizes":
+        Image.fromarray(pixels(1, side=9)[0]).save(path / "a" / "large.png")
+    if how == "deep":
+        Image.fromarray(np.full((6, 6), 4000, np.uint16)).save(path / "a" / "deep.png")
+    if how == "no train":
+        folder_of(path, 6, ("test",))
+    if how == "a stranger":
+        folder_of(path / "split", 6, ("train", "test"))
+        (path / "split" / "test" / "a").rename(path / "split" / "test" / "z")
+        return path / "split"
+    return path
+
+
+@pytest.mark.parametrize("how, message", [
+    ("none", "elsewhere is no folder"), ("no classes", "a holds 0 folders, and one for each class"),
+    ("an empty class", "d holds no image"), ("sizes", r"of 2 different sizes \(6x6, 9x9, \.\.\.\): give size=224"),
+    ("deep", "1 pictures have more than eight bits a channel"), ("no train", "holds test and no train"),
+    ("a stranger", "z is a class without images to train on; those are a, b, c"),
+])
+def test_a_folder_that_is_none_of_classes_is_refused_by_name(tmp_path, how, message):
+    with pytest.raises(ValueError, match=message):
+        data.from_folder(spoiled(tmp_path, how))
+
+
+@pytest.mark.parametrize("given, error, message", [
+    ({"test": [1]}, ValueError, "has no split called train; it has test"), (7, TypeError, "train is a int"),
+    ([(1, 2)], TypeError, "a list is no data set of torchvision"),
+    (Rows(pixels(3), [0, 1, 3], ["a", "b", "c"]), ValueError, "labels of train run from 0 to 3; there are 3"),
+])
+def test_what_is_no_data_set_is_refused_in_words(given, error, message):
+    with pytest.raises(error, match=message):
+        data.from_folder(given, name="own")
+
+
+@pytest.mark.parametrize("settings, message", [
+    ({"size": 0}, "it is 0"), ({"size": 8.0}, "it is 8.0"), ({"valid": 0}, "valid is a share .*; it is 0"),
+    ({"test": 1.5}, "it is 1.5"),
+])
+def test_settings_of_a_folder_that_are_none_are_refused(tmp_path, settings, message):
+    with pytest.raises(ValueError, match=message):
+        data.from_folder(folder_of(tmp_path), **settings)
+
+
+def test_normalised_floats_of_a_data_set_are_refused_since_networks_normalise_for_themselves(tmp_path):
+    how = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.2,) * 3)])
+    with pytest.raises(ValueError, match="leave the transform of the data set out"):
+        data.from_folder(datasets.ImageFolder(str(folder_of(tmp_path)), how))
