@@ -53,6 +53,10 @@ GRIDS = {  # in the order in which they are measured
     "eskd": [SOFT],
     "ctkd": [{"alpha": [0.5, 0.9]}],
     "ipwd": [SOFT],
+    "lskd": [{"T": [2.0, 4.0], "beta": [1.0, 9.0]}],
+    "nkd": [{"T": [1.0, 4.0], "gamma": [0.5, 1.5]}],
+    "ttm": [{"T": [2.0, 4.0], "beta": [1.0, 4.0]}],
+    "wttm": [{"T": [2.0, 4.0], "beta": [1.0, 4.0]}],
 }
 LEFT_OUT = {"fitnet, cosine, at, mgd, ofd, review_kd, simkd, sp, rkd, crd": "their maps do not fit into memory",
             "pro_kd, multi_teacher, dgkd": "need checkpoints or several teachers",

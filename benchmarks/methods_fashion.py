@@ -56,6 +56,10 @@ GRIDS = {  # in the order in which they are measured
     "eskd": [SOFT],
     "ctkd": [{"alpha": [0.5, 0.9]}],
     "ipwd": [SOFT],
+    "lskd": [{"T": [2.0, 4.0], "beta": [1.0, 9.0]}],
+    "nkd": [{"T": [1.0, 4.0], "gamma": [0.5, 1.5]}],
+    "ttm": [{"T": [2.0, 4.0], "beta": [1.0, 4.0]}],
+    "wttm": [{"T": [2.0, 4.0], "beta": [1.0, 4.0]}],
 }
 OF_FEATURES = {  # for students that have maps
     "fitnet": [{"beta": [0.1, 1.0, 10.0]}],

@@ -13,6 +13,10 @@ from kdcourse.distillers.logits import DKD as DKD
 from kdcourse.distillers.logits import ESKD as ESKD
 from kdcourse.distillers.logits import IPWD as IPWD
 from kdcourse.distillers.logits import KD as KD
+from kdcourse.distillers.logits import LSKD as LSKD
+from kdcourse.distillers.logits import NKD as NKD
+from kdcourse.distillers.logits import TTM as TTM
+from kdcourse.distillers.logits import WTTM as WTTM
 from kdcourse.distillers.logits import Supervised as Supervised
 from kdcourse.distillers.ofd import OFD as OFD
 from kdcourse.distillers.relations import CRD as CRD
@@ -35,6 +39,10 @@ METHODS = Choices("method", {
     "dist": DIST,
     "ctkd": CTKD,
     "ipwd": IPWD,
+    "lskd": LSKD,
+    "nkd": NKD,
+    "ttm": TTM,
+    "wttm": WTTM,
     "pro_kd": ProKD,
     "slkd": SLKD,
     "fitnet": FitNet,

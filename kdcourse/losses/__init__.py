@@ -15,9 +15,14 @@ from kdcourse.losses.logits import dkd_loss as dkd_loss
 from kdcourse.losses.logits import ipwd_weights as ipwd_weights
 from kdcourse.losses.logits import kd_loss as kd_loss
 from kdcourse.losses.logits import logit_matching_loss as logit_matching_loss
+from kdcourse.losses.logits import lskd_loss as lskd_loss
+from kdcourse.losses.logits import nkd_loss as nkd_loss
 from kdcourse.losses.logits import non_target_kl as non_target_kl
 from kdcourse.losses.logits import soft_kl as soft_kl
+from kdcourse.losses.logits import standardised as standardised
 from kdcourse.losses.logits import target_kl as target_kl
+from kdcourse.losses.logits import ttm_loss as ttm_loss
+from kdcourse.losses.logits import wttm_loss as wttm_loss
 from kdcourse.losses.relations import contrastive_loss as contrastive_loss
 from kdcourse.losses.relations import rkd_angle_loss as rkd_angle_loss
 from kdcourse.losses.relations import rkd_distance_loss as rkd_distance_loss

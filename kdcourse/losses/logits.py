@@ -18,6 +18,7 @@ from kdcourse.losses.base import (
     divergence,
     full_precision,
     softened,
+    unit,
 )
 
 
@@ -152,6 +153,81 @@ def ats_loss(z_s: Tensor, z_t: Tensor, y: Tensor, *, T_target: float, T_rest: fl
     return T_student**2 * soft_kl(softened(z_s, T_student), q_t).mean()
 
 
+def standardised(z: Tensor) -> Tensor:
+    """Each row of logits with mean 0 and standard deviation 1 over its classes: the z-scores of LSKD. (B, K) -> (B, K).
+
+    The standard deviation divides by K - 1, as torch's and the released code's does; a row of equal logits becomes 0,
+    without a gradient. No entry exceeds (K - 1) / sqrt(K), so that no softmax of them is sure. A class that is ruled
+    out stays so and does not count. Introduced in notebook 05.
+
+    >>> import torch
+    >>> standardised(torch.tensor([[0.0, 10.0, 20.0]])).tolist()
+    [[-1.0, 0.0, 1.0]]
+    """
+    known = z > -torch.inf
+    K = known.sum(dim=1, keepdim=True)
+    z = unit(centred(z).masked_fill(~known, 0.0), dim=1) * (K - 1).clamp_min(0).sqrt()
+    return z.masked_fill(~known, -torch.inf)
+
+
+def lskd_loss(z_s: Tensor, z_t: Tensor, *, T: float) -> Tensor:
+    """Logit standardisation: `kd_loss` of the `standardised` logits of both.
+
+    Shapes (B, K), (B, K) -> scalar. Unchanged when a row of either becomes a z + b with a > 0: neither network's
+    confidence plays a part. As T goes to infinity it tends to (K - 1) / K times the mean of 1 - Pearson's correlation
+    of the logits along each row, which is `inter_class_loss` without the softmax. Sun et al. 2024, arXiv:2403.01427,
+    section 4; the released code adds 1e-7 to the standard deviation, here nothing is added.
+
+    Raises ValueError as `kd_loss` does, and with two classes. Introduced in notebook 05.
+    """
+    check_logits(z_s, z_t)
+    check_classes(z_s, "two standardised logits are always +0.71 and -0.71, and only their order is left")
+    return kd_loss(standardised(z_s), standardised(z_t), T=T)
+
+
+def nkd_loss(z_s: Tensor, z_t: Tensor, y: Tensor, *, T: float, gamma: float | Tensor) -> Tensor:
+    """Normalised KD: the label's cross-entropy times the teacher's confidence in it, and gamma T^2 `non_target_kl`.
+
+    mean_B (-p_t[y] log p_s[y]), p at T = 1, plus gamma T^2 times the mean of `non_target_kl` at temperature T.
+    Shapes (B, K), (B, K), (B,) -> scalar. So it is `dkd_loss` with another first part. Yang et al. 2023,
+    arXiv:2303.13005, who write the second part as a cross-entropy: the gradient is the same.
+
+    Raises as `dkd_loss` does. Introduced in notebook 05.
+    """
+    check_logits(z_s, z_t)
+    y = check_labels(z_s, y)
+    log_p_s, log_p_t = (F.log_softmax(full_precision(z), dim=1).gather(1, y[:, None])[:, 0] for z in (z_s, z_t))
+    p_t = log_p_t.exp()
+    target = -p_t * torch.where(p_t > 0, log_p_s, 0.0)
+    return target.mean() + gamma * T**2 * non_target_kl(z_s, z_t, y, T=T).mean()
+
+
+def ttm_loss(z_s: Tensor, z_t: Tensor, *, T: float) -> Tensor:
+    """Transformed teacher matching: the mean over the batch of KL(softmax(z_t / T) || softmax(z_s)), in nats.
+
+    Shapes (B, K), (B, K) -> scalar. The teacher is softened and the student is not, so there is no T^2: the gradient is
+    (p_s - p_t) / B, p_t at T, p_s at 1. It is KD's cross-entropy at T and a regulariser: with q at temperature 1,
+    CE(p_t, q) = T CE(p_t, q^T) - (T - 1) H(q), q^T the student at T and H Renyi's entropy of order 1 / T.
+    Zheng & Yang 2024, arXiv:2402.11148, who write gamma for 1 / T.
+
+    Raises as `soft_kl` does. Introduced in notebook 05.
+    """
+    return _transformed_kl(z_s, z_t, T).mean()
+
+
+def wttm_loss(z_s: Tensor, z_t: Tensor, *, T: float) -> Tensor:
+    """Weighted TTM: as `ttm_loss`, each image counted by sum_k p_t[k]^(1/T), p_t the teacher at temperature 1.
+
+    Shapes (B, K), (B, K) -> scalar. The weight is 1 for a teacher that is sure and K^(1 - 1/T) for one that knows
+    nothing: doubtful images count more. Zheng & Yang 2024, arXiv:2402.11148.
+
+    Raises as `soft_kl` does. Introduced in notebook 05.
+    """
+    per_image = _transformed_kl(z_s, z_t, T)
+    weight = softened(F.log_softmax(full_precision(z_t), dim=1), T).logsumexp(dim=1).exp()
+    return (weight * per_image).mean()
+
+
 def ipwd_weights(z_kd: Tensor, z_cls: Tensor, y: Tensor, *, favour: str = "behind", limit: float = 10.0) -> Tensor:
     """How much each image counts in inverse-probability-weighted distillation (IPWD): mean 1 over the batch, detached.
 
@@ -174,6 +250,13 @@ def ipwd_weights(z_kd: Tensor, z_cls: Tensor, y: Tensor, *, favour: str = "behin
     ratio = (log_ratio if favour == "behind" else -log_ratio).exp().clamp(1 / limit, limit)
     weights = 1 + ratio
     return weights / weights.mean()
+
+
+def _transformed_kl(z_s: Tensor, z_t: Tensor, T: float) -> Tensor:
+    """KL of the student as it is from the softened teacher, per image: (B, K), (B, K) -> (B,)."""
+    check_logits(z_s, z_t)
+    check_temperature(T)
+    return soft_kl(z_s, softened(z_t, T))
 
 
 def _others(z: Tensor, y: Tensor) -> Tensor:

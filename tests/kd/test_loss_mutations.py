@@ -32,10 +32,10 @@ KD = [
     ("T**2 * soft_kl", "soft_kl", "gradient_is_T_times_probability_gap kd_loss_tends_to_logit_matching"),
     ("T**2 * soft_kl", "T * soft_kl", "kd_loss_is_T_squared_times_the_mean_over_the_batch"),
     ("T**2 * soft_kl", "T**4 * soft_kl", "gradient_is_that_of_the_cross_entropy_form"),
-    ("T=T).mean()", "T=T).mean() / z_s.shape[1]", "gradient_is_T_times_probability_gap "
+    ("z_t, T=T).mean()", "z_t, T=T).mean() / z_s.shape[1]", "gradient_is_T_times_probability_gap "
      "cross_entropy_form_is_larger_by_T_squared_times_the_teachers_entropy"),
-    ("T=T).mean()", "T=T).sum()", "batch_is_the_mean_of_its_images"),
-    ("T=T).mean()", "T=T)", "batch_is_the_mean_of_its_images"),
+    ("z_t, T=T).mean()", "z_t, T=T).sum()", "batch_is_the_mean_of_its_images"),
+    ("z_t, T=T).mean()", "z_t, T=T)", "batch_is_the_mean_of_its_images"),
     ("soft_kl(z_s, z_t, T=T)", "soft_kl(z_t, z_s, T=T)", "gradient_is_T_times_probability_gap "
      "gradient_is_that_of_the_cross_entropy_form"),
     (SUM, "(log_p_s.exp() * (log_p_s - log_p_t)).sum(dim=1)", "soft_kl_is_the_definition_for_each_image"),
@@ -118,7 +118,7 @@ DKD = [
     ("T**2 * per_image.mean()", "T**2 * per_image.sum()", "means_over_the_batch_are_those_of_its_images"),
     ("weight.ndim and weight.shape != y.shape", "weight.ndim and len(weight) != len(y)",
      "weights_of_another_shape_are_refused"),
-    ("    check_classes(z_s", "    (z_s", "two_classes_have_a_target_part_and_nothing_else"),
+    ('    check_classes(z_s, "the non', '    (z_s, "the non', "two_classes_have_a_target_part_and_nothing_else"),
     (PAIR_CHECKS, "    y = check_labels(z, y)\n", "temperatures_that_are_not_positive_are_refused_with_labels_too"),
     (PAIR_CHECKS, "    y = check_labels(z, y)\n    T = float(T)\n", "temperatures_with_labels_may_be_batched_tensors"),
     (PAIR_CHECKS, "    check_temperature(T)\n", "labels_that_do_not_fit_are_refused_and_both_shapes_are_named"),
@@ -186,6 +186,61 @@ IPWD = [
      "shapes_that_do_not_fit_are_refused_and_both_are_named"),
 ]
 
+Z_SCORE = "unit(centred(z).masked_fill(~known, 0.0), dim=1) * (K - 1).clamp_min(0).sqrt()"
+OF_Z = "kd_loss(standardised(z_s), standardised(z_t), T=T)"
+STANDARDISED = [
+    (Z_SCORE, "unit(centred(z).masked_fill(~known, 0.0), dim=1) * K.sqrt()",
+     "standardised_rows_have_mean_zero_and_a_standard_deviation_of_one"),
+    (Z_SCORE, "unit(full_precision(z).masked_fill(~known, 0.0), dim=1) * (K - 1).sqrt()",
+     "lskd_does_not_see_how_sure_either_network_is standardised_rows_have_mean_zero_and_a_standard_deviation_of_one"),
+    (Z_SCORE, "centred(z).masked_fill(~known, 0.0)", "lskd_does_not_see_how_sure_either_network_is "
+     "gradient_of_lskd_neither_shifts_nor_scales_a_row lskd_tends_to_dists_row_term_on_logits"),
+    (Z_SCORE, "centred(z).masked_fill(~known, 0.0) / centred(z).masked_fill(~known, 0.0).std(dim=1, keepdim=True)",
+     "features_of_zero_are_finite_in_value_and_gradient classes_ruled_out_by_both_play_no_part"),
+    (Z_SCORE, Z_SCORE.replace("unit(", "unit(1.0 * ").replace(", dim=1)", ", dim=1).detach()"),
+     "lskd_is_kd_of_standardised_logits_in_value_and_gradient nothing_detaches_the_teacher"),
+    ("    return z.masked_fill(~known, -torch.inf)", "    return z", "classes_ruled_out_by_both_play_no_part"),
+    (OF_Z, "kd_loss(z_s, standardised(z_t), T=T)", "lskd_does_not_see_how_sure_either_network_is"),
+    (OF_Z, "kd_loss(standardised(z_t), standardised(z_s), T=T)",
+     "lskd_is_kd_of_standardised_logits_in_value_and_gradient"),
+    (OF_Z, "soft_kl(standardised(z_s), standardised(z_t), T=T).mean()", "lskd_tends_to_dists_row_term_on_logits"),
+    ('    check_classes(z_s, "two standardised', '    (z_s, "two standardised',
+     "two_standardised_classes_are_refused"),
+]
+
+TARGET = "target = -p_t * torch.where(p_t > 0, log_p_s, 0.0)"
+NKD_SUM = "target.mean() + gamma * T**2 * non_target_kl(z_s, z_t, y, T=T).mean()"
+NKD = [
+    (TARGET, "target = -log_p_s", "nkd_is_the_weighted_cross_entropy_and_gamma_times_that_of_the_rest"),
+    (TARGET, "target = -p_t * log_p_s", "a_label_that_both_rule_out_costs_nkd_nothing"),
+    (TARGET, "target = p_t * torch.where(p_t > 0, log_p_s, 0.0)",
+     "nkd_of_a_teacher_that_is_sure_of_the_label_is_the_cross_entropy"),
+    (NKD_SUM, "target.mean() + gamma * non_target_kl(z_s, z_t, y, T=T).mean()",
+     "non_target_gradient_of_nkd_is_gamma_times_that_of_dkd"),
+    (NKD_SUM, "target.mean() + gamma * T**2 * soft_kl(z_s, z_t, T=T).mean()",
+     "non_target_gradient_of_nkd_is_gamma_times_that_of_dkd"),
+    (NKD_SUM, NKD_SUM.replace("gamma * ", ""), "non_target_gradient_of_nkd_is_gamma_times_that_of_dkd"),
+    ("    y = check_labels(z_s, y)\n", "    y = y.long() if y is not None else y\n",
+     "labels_that_do_not_fit_are_refused_and_both_shapes_are_named"),
+]
+
+TRANSFORMED = "soft_kl(z_s, softened(z_t, T))"
+WEIGHT = "softened(F.log_softmax(full_precision(z_t), dim=1), T).logsumexp(dim=1).exp()"
+TTM = [
+    (TRANSFORMED, "soft_kl(softened(z_s, T), softened(z_t, T))", "gradient_of_ttm_is_the_probability_gap_without_T "
+     "ttm_is_kd_and_a_regulariser_of_renyis_entropy"),
+    (TRANSFORMED, f"T * {TRANSFORMED}", "gradient_of_ttm_is_the_probability_gap_without_T"),
+    (TRANSFORMED, "soft_kl(z_s, softened(z_t, 1 / T))", "ttm_is_the_divergence_from_the_teacher_raised_to_a_power "
+     "ttm_is_kd_and_a_regulariser_of_renyis_entropy"),
+    (TRANSFORMED, "soft_kl(softened(z_t, T), z_s)", "ttm_is_the_divergence_from_the_teacher_raised_to_a_power"),
+    (TRANSFORMED, "soft_kl(z_s, softened(z_t, 2.0 * T))", "ttm_at_temperature_one_is_kd"),
+    ("    check_logits(z_s, z_t)\n    check_temperature(T)\n    return soft_kl", "    return soft_kl",
+     "temperatures_that_are_not_positive_are_refused_with_labels_too"),
+    (WEIGHT, "softened(full_precision(z_t), T).logsumexp(dim=1).exp()", "ttm_at_temperature_one_is_kd "
+     "wttm_counts_each_image_by_its_sum_of_powers"),
+    (WEIGHT, f"1 / {WEIGHT}", "wttm_counts_each_image_by_its_sum_of_powers"),
+]
+
 DISTANCE = "1 - (u_s * u_t).sum(dim=dim).mean()"
 DIRECTIONS = "_direction(z_s, T, dim), _direction(z_t, T, dim)"
 LOG_P = "F.log_softmax(softened(z, T), dim=1)"
@@ -246,7 +301,7 @@ DIST = [
     ("    check_logits(z_s, z_t)\n", "", "shapes_that_do_not_fit_are_refused_and_both_are_named"),
     ("    check_temperature(T)\n", "", "temperatures_of_dist_must_be_positive_and_may_be_batched"),
     ("    check_temperature(T)\n", "    T = float(T)\n", "temperatures_of_dist_must_be_positive_and_may_be_batched"),
-    ("    check_classes(z_s", "    (z_s", "two_classes_are_refused_and_the_reason_is_given"),
+    ('    check_classes(z_s, "the non', '    (z_s, "the non', "two_classes_are_refused_and_the_reason_is_given"),
 ]
 
 HINT = "difference = (f_s - f_t).square().mean()"
@@ -490,7 +545,8 @@ BASE = [
 ]
 
 MUTATIONS = [(losses, losses, *mutation) for losses, mutations in (
-    (logits, KD + DKD + ATS + IPWD), (correlations, DIST), (features, FEATURES), (relations, RELATIONS))
+    (logits, KD + DKD + ATS + IPWD + STANDARDISED + NKD + TTM), (correlations, DIST), (features, FEATURES),
+    (relations, RELATIONS))
     for mutation in mutations] + [(base, *mutation) for mutation in BASE]
 
 

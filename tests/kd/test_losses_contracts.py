@@ -33,6 +33,10 @@ LOGITS = {
     "dkd_loss": lambda it, z_s, z_t: it.dkd_loss(z_s, z_t, labels(z_t), T=3.0, alpha=1.0, beta=2.0),
     "ats_loss": lambda it, z_s, z_t: it.ats_loss(z_s, z_t, labels(z_t), T_target=3.0, T_rest=1.7, T_student=1.3),
     "ipwd_weights": lambda it, z_s, z_t: it.ipwd_weights(z_s, z_t, labels(z_t)),
+    "lskd_loss": lambda it, z_s, z_t: it.lskd_loss(z_s, z_t, T=3.0),
+    "nkd_loss": lambda it, z_s, z_t: it.nkd_loss(z_s, z_t, labels(z_t), T=3.0, gamma=1.5),
+    "ttm_loss": lambda it, z_s, z_t: it.ttm_loss(z_s, z_t, T=3.0),
+    "wttm_loss": lambda it, z_s, z_t: it.wttm_loss(z_s, z_t, T=3.0),
     "inter_class_loss": lambda it, z_s, z_t: it.inter_class_loss(z_s, z_t, T=3.0),
     "intra_class_loss": lambda it, z_s, z_t: it.intra_class_loss(z_s, z_t, T=3.0),
     "dist_loss": lambda it, z_s, z_t: it.dist_loss(z_s, z_t, T=3.0, beta=2.0, gamma=1.0),
@@ -55,9 +59,10 @@ RELATIONS = {
 CALLS = LOGITS | MAPS | RELATIONS
 
 # what is not as for the others
-NO_LOSS = {"negative_mean"}  # the margins of margin_loss, from two vectors
+NO_LOSS = {"negative_mean", "standardised"}  # the margins of margin_loss, from two vectors; the logits of lskd_loss
 WEIGHTS = {"ipwd_weights"}  # numbers without a gradient
-NOT_ZERO_FOR_EQUALS = {"ats_loss", "ipwd_weights", "masked_generation_loss", "contrastive_loss"}
+NOT_ZERO_FOR_EQUALS = {"ats_loss", "ipwd_weights", "nkd_loss", "ttm_loss", "wttm_loss", "masked_generation_loss",
+                       "contrastive_loss"}
 NO_SUM_OVER_CLASSES = {"inter_class_loss", "intra_class_loss", "dist_loss"}  # one more is one more to correlate
 BY_CHANNEL = {"masked_generation_loss", "margin_loss"}  # called here with a mask and margins that differ by channel
 ANY_WIDTH = {"similarity_loss", "rkd_distance_loss", "rkd_angle_loss"}
@@ -245,7 +250,7 @@ def class_ruled_out_by_the_teacher_is_one_of_a_very_small_logit(losses):
     for name, loss in calls(losses, but=CALLS.keys() - LOGITS.keys() | {"logit_matching_loss", "ipwd_weights"}):
         a, b = pair(name)
         first, second, limit = with_a_class(a, 0.5), with_a_class(b, -torch.inf), with_a_class(b, -1e9)
-        if name not in ("ats_loss", "intra_class_loss", "dist_loss"):  # for them a small logit is no small matter
+        if name not in ("ats_loss", "lskd_loss", "intra_class_loss", "dist_loss"):  # a small logit matters to them
             close(loss(first, second), loss(first, limit), 1e-6)
             close(slope_of(loss, first, second), slope_of(loss, first, limit), 1e-6)
         assert loss(first, second).isfinite().all() and slope_of(loss, first, second).isfinite().all(), name
@@ -273,6 +278,7 @@ def labelled(losses):
         "dkd_loss": lambda y: losses.dkd_loss(a, b, y, T=3.0, alpha=1.0, beta=2.0),
         "ats_loss": lambda y: losses.ats_loss(a, b, y, T_target=3.0, T_rest=2.0, T_student=1.0),
         "ipwd_weights": lambda y: losses.ipwd_weights(a, b, y),
+        "nkd_loss": lambda y: losses.nkd_loss(a, b, y, T=3.0, gamma=1.5),
     }
     return [call for name, call in found.items() if hasattr(losses, name)]
 
@@ -302,7 +308,8 @@ def empty_batches_are_refused(losses):
 
 
 def temperatures_out_of_reach_are_refused_and_named(losses):
-    hot = {"soft_kl": {}, "kd_loss": {}, "inter_class_loss": {}, "intra_class_loss": {}, "contrastive_loss": {},
+    hot = {"soft_kl": {}, "kd_loss": {}, "lskd_loss": {}, "ttm_loss": {}, "wttm_loss": {},
+           "inter_class_loss": {}, "intra_class_loss": {}, "contrastive_loss": {},
            "dist_loss": {"beta": 1.0, "gamma": 1.0}}
     for name, settings in hot.items():
         if hasattr(losses, name):

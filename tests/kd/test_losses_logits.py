@@ -1,5 +1,5 @@
-"""Identities of decoupled KD (DKD), asymmetric temperatures (ATS) and the weights of IPWD, each a function of a
-namespace of losses."""
+"""Identities of decoupled KD (DKD), asymmetric temperatures (ATS), the weights of IPWD, and of LSKD, NKD, TTM and WTTM,
+each a function of a namespace of losses."""
 
 import warnings
 
@@ -9,7 +9,7 @@ import torch
 from scipy.special import log_softmax, logsumexp, rel_entr, softmax
 from test_losses import BROADCASTABLE, TEMPERATURES, close, draw, gradient
 
-from kdcourse.losses import logits
+from kdcourse.losses import correlations, logits
 
 Y = torch.tensor([0, 4, 2, 2, 1, 3])
 ROWS = torch.arange(6)
@@ -34,6 +34,7 @@ def with_labels(losses):
         lambda z_s, z_t, y: losses.dkd_loss(z_s, z_t, y, T=2.0, alpha=1.0, beta=2.0),
         lambda z_s, z_t, y: losses.ats_loss(z_s, z_t, y, T_target=4.0, T_rest=2.0, T_student=1.0),
         lambda z_s, z_t, y: losses.ipwd_weights(z_s, z_t, y),
+        lambda z_s, z_t, y: losses.nkd_loss(z_s, z_t, y, T=2.0, gamma=1.5),
     ]
 
 
@@ -278,7 +279,9 @@ def temperatures_that_are_not_positive_are_refused_with_labels_too(losses):
                      lambda T: losses.dkd_loss(z_s, z_t, Y, T=T, alpha=1.0, beta=1.0),
                      lambda T: losses.ats_loss(z_s, z_t, Y, T_target=T, T_rest=1.0, T_student=1.0),
                      lambda T: losses.ats_loss(z_s, z_t, Y, T_target=1.0, T_rest=T, T_student=1.0),
-                     lambda T: losses.ats_loss(z_s, z_t, Y, T_target=1.0, T_rest=1.0, T_student=T)):
+                     lambda T: losses.ats_loss(z_s, z_t, Y, T_target=1.0, T_rest=1.0, T_student=T),
+                     lambda T: losses.nkd_loss(z_s, z_t, Y, T=T, gamma=1.0), lambda T: losses.lskd_loss(z_s, z_t, T=T),
+                     lambda T: losses.ttm_loss(z_s, z_t, T=T), lambda T: losses.wttm_loss(z_s, z_t, T=T)):
             with pytest.raises(ValueError, match=f"T is {T}"):
                 loss(T)
 
@@ -286,7 +289,9 @@ def temperatures_that_are_not_positive_are_refused_with_labels_too(losses):
 def temperatures_with_labels_may_be_batched_tensors(losses):
     z_s, z_t = draw()
     for loss in (lambda T: losses.dkd_loss(z_s, z_t, Y, T=T, alpha=1.0, beta=8.0),
-                 lambda T: losses.ats_loss(z_s, z_t, Y, T_target=2 * T, T_rest=T + 1, T_student=T)):
+                 lambda T: losses.ats_loss(z_s, z_t, Y, T_target=2 * T, T_rest=T + 1, T_student=T),
+                 lambda T: losses.nkd_loss(z_s, z_t, Y, T=T, gamma=1.5), lambda T: losses.lskd_loss(z_s, z_t, T=T),
+                 lambda T: losses.ttm_loss(z_s, z_t, T=T), lambda T: losses.wttm_loss(z_s, z_t, T=T)):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             found = torch.func.vmap(loss)(torch.tensor(TEMPERATURES, dtype=torch.double))
@@ -297,10 +302,144 @@ def temperatures_with_labels_may_be_batched_tensors(losses):
 def means_over_the_batch_are_those_of_its_images(losses):
     z_s, z_t = draw()
     for loss in (lambda a, b, y: losses.dkd_loss(a, b, y, T=3.0, alpha=1.0, beta=8.0),
-                 lambda a, b, y: losses.ats_loss(a, b, y, T_target=4.0, T_rest=2.0, T_student=3.0)):
+                 lambda a, b, y: losses.ats_loss(a, b, y, T_target=4.0, T_rest=2.0, T_student=3.0),
+                 lambda a, b, y: losses.nkd_loss(a, b, y, T=3.0, gamma=1.5),
+                 lambda a, b, y: losses.lskd_loss(a, b, T=3.0), lambda a, b, y: losses.ttm_loss(a, b, T=3.0),
+                 lambda a, b, y: losses.wttm_loss(a, b, T=3.0)):
         alone = [loss(z_s[i : i + 1], z_t[i : i + 1], Y[i : i + 1]) for i in range(6)]
         assert alone[0].shape == ()
         close(loss(z_s, z_t, Y), torch.stack(alone).mean(), 1e-9)
+
+
+def standardised_rows_have_mean_zero_and_a_standard_deviation_of_one(losses):
+    z, _ = draw()
+    found = losses.standardised(z).numpy()
+    close(found.mean(axis=1), np.zeros(6), 1e-9)
+    close(found.std(axis=1, ddof=1), np.ones(6), 1e-9)
+    mean, spread = z.mean(dim=1, keepdim=True), z.std(dim=1, keepdim=True)
+    close(found, (z - mean) / spread, 1e-9)
+    sure = torch.tensor([[1000.0, 0.0, 0.0, 0.0, 0.0]])
+    close(losses.standardised(sure)[0, 0], torch.tensor(4 / 5**0.5), 1e-6)  # no row has a larger entry
+
+
+def lskd_is_kd_of_standardised_logits_in_value_and_gradient(losses):
+    z_s, z_t = draw()
+    for T in TEMPERATURES:
+        def by_hand(z):
+            a, b = (((each - each.mean(1, True)) / each.std(1, keepdim=True) / T).log_softmax(1)  # noqa: B023
+                    for each in (z, z_t))
+            return T**2 * (b.exp() * (b - a)).sum() / len(Y)  # noqa: B023
+        def loss(z):
+            return losses.lskd_loss(z, z_t, T=T)  # noqa: B023
+        close(loss(z_s), by_hand(z_s), 1e-9)
+        close(gradient(loss, z_s), gradient(by_hand, z_s), 1e-9)
+
+
+def lskd_does_not_see_how_sure_either_network_is(losses):
+    z_s, z_t = draw()
+    factor = torch.tensor([0.1, 0.5, 1.0, 2.0, 3.0, 20.0], dtype=torch.double)[:, None]
+    expected = losses.lskd_loss(z_s, z_t, T=2.0)
+    for a, b in ((factor * z_s - 3, z_t), (z_s, factor * z_t + factor), (factor * z_s, z_t / factor)):
+        close(losses.lskd_loss(a, b, T=2.0), expected, 1e-9)
+
+
+def gradient_of_lskd_neither_shifts_nor_scales_a_row(losses):
+    z_s, z_t = draw()
+    slope = gradient(lambda z: losses.lskd_loss(z, z_t, T=2.0), z_s)
+    assert slope.abs().max() > 1e-3
+    close(slope.sum(dim=1), torch.zeros(6, dtype=torch.double), 1e-12)
+    close((slope * z_s).sum(dim=1), torch.zeros(6, dtype=torch.double), 1e-12)
+
+
+def lskd_tends_to_dists_row_term_on_logits(losses):
+    z_s, z_t = draw(B=64, K=10)
+    rows = [1 - np.corrcoef(a, b)[0, 1] for a, b in zip(z_s.numpy(), z_t.numpy(), strict=True)]
+    limit = 0.9 * np.mean(rows)
+    close(losses.lskd_loss(z_s, z_t, T=1e4), limit, 1e-3)
+    assert abs(losses.lskd_loss(z_s, z_t, T=1.0).item() / limit - 1) > 0.02
+    # DIST's own term is of probabilities, which are 1/K + z / (KT) at a high temperature
+    close(0.9 * correlations.inter_class_loss(losses.standardised(z_s), losses.standardised(z_t), T=1e4), limit, 1e-3)
+
+
+def two_standardised_classes_are_refused(losses):
+    z_s, z_t = draw(K=2)
+    with pytest.raises(ValueError, match=r"two classes: two standardised logits are always"):
+        losses.lskd_loss(z_s, z_t, T=2.0)
+
+
+def nkd_is_the_weighted_cross_entropy_and_gamma_times_that_of_the_rest(losses):
+    z_s, z_t = draw()
+    for T, gamma in ((1.0, 1.5), (4.0, 0.5), (2.0, 0.0)):
+        values, entropies = [], []
+        for row_s, row_t, label in zip(z_s.numpy(), z_t.numpy(), Y.numpy(), strict=True):
+            rest_s, rest_t = (np.delete(row, label) / T for row in (row_s, row_t))
+            values.append(-softmax(row_t)[label] * log_softmax(row_s)[label]
+                          - gamma * T**2 * (softmax(rest_t) * log_softmax(rest_s)).sum())
+            entropies.append(-gamma * T**2 * (softmax(rest_t) * log_softmax(rest_t)).sum())
+        close(losses.nkd_loss(z_s, z_t, Y, T=T, gamma=gamma), np.mean(values) - np.mean(entropies), 1e-9)
+
+
+def non_target_gradient_of_nkd_is_gamma_times_that_of_dkd(losses):
+    z_s, z_t = draw()
+    for T in TEMPERATURES:
+        def nkd(z, gamma):
+            return losses.nkd_loss(z, z_t, Y, T=T, gamma=gamma)  # noqa: B023
+        of_rest = gradient(lambda z: nkd(z, 1.5), z_s) - gradient(lambda z: nkd(z, 0.0), z_s)
+        nckd = gradient(lambda z: losses.dkd_loss(z, z_t, Y, T=T, alpha=0.0, beta=1.0), z_s)  # noqa: B023
+        close(of_rest, 1.5 * nckd, 1e-9)
+
+
+def nkd_of_a_teacher_that_is_sure_of_the_label_is_the_cross_entropy(losses):
+    z_s, _ = draw()
+    sure = at_the_label(torch.zeros_like(z_s), Y, add=500.0)
+    found = losses.nkd_loss(z_s, sure, Y, T=1.0, gamma=0.0)
+    close(found, -np.mean([log_softmax(row)[label] for row, label in zip(z_s.numpy(), Y.numpy(), strict=True)]), 1e-9)
+
+
+def a_label_that_both_rule_out_costs_nkd_nothing(losses):
+    z_s, z_t = (at_the_label(z, Y, add=-torch.inf) for z in draw())
+    close(losses.nkd_loss(z_s, z_t, Y, T=2.0, gamma=0.0), 0 * ONE, 1e-12)
+    assert gradient(lambda z: losses.nkd_loss(z, z_t, Y, T=2.0, gamma=1.0), z_s).isfinite().all()
+
+
+def gradient_of_ttm_is_the_probability_gap_without_T(losses):
+    z_s, z_t = draw()
+    for T in TEMPERATURES:
+        found = gradient(lambda z: losses.ttm_loss(z, z_t, T=T), z_s)  # noqa: B023
+        close(found, (z_s.softmax(dim=1) - (z_t / T).softmax(dim=1)) / len(z_s), 1e-9)
+
+
+def ttm_is_the_divergence_from_the_teacher_raised_to_a_power(losses):
+    z_s, z_t = draw()
+    p_s, p_t = (softmax(z.numpy(), axis=1) for z in (z_s, z_t))
+    for T in TEMPERATURES:
+        raised = p_t ** (1 / T) / (p_t ** (1 / T)).sum(axis=1, keepdims=True)
+        close(losses.ttm_loss(z_s, z_t, T=T), rel_entr(raised, p_s).sum(axis=1).mean(), 1e-9)
+
+
+def ttm_is_kd_and_a_regulariser_of_renyis_entropy(losses):
+    z_s, z_t = draw()
+    for T in (0.5, 4.0, 20.0):
+        p, q = softmax(z_t.numpy() / T, axis=1), softmax(z_s.numpy(), axis=1)
+        order = 1 / T
+        renyi = np.log((q**order).sum(axis=1)).mean() / (1 - order)
+        own = -(p * np.log(p)).sum(axis=1).mean()
+        kd = losses.kd_loss(z_s, z_t, T=T).item() / T**2 + own  # the cross-entropy of both at T
+        close(losses.ttm_loss(z_s, z_t, T=T) + own, T * kd - (T - 1) * renyi, 1e-9)
+
+
+def ttm_at_temperature_one_is_kd(losses):
+    z_s, z_t = draw()
+    for loss in (losses.ttm_loss, losses.wttm_loss):
+        close(loss(z_s, z_t, T=1.0), losses.soft_kl(z_s, z_t).mean(), 1e-9)
+
+
+def wttm_counts_each_image_by_its_sum_of_powers(losses):
+    z_s, z_t = draw()
+    for T in TEMPERATURES:
+        weights = (softmax(z_t.numpy(), axis=1) ** (1 / T)).sum(axis=1)
+        alone = [losses.ttm_loss(z_s[i : i + 1], z_t[i : i + 1], T=T).item() for i in range(6)]
+        close(losses.wttm_loss(z_s, z_t, T=T), (weights * alone).mean(), 1e-9)
 
 
 IDENTITIES = [
@@ -331,6 +470,21 @@ IDENTITIES = [
     temperatures_that_are_not_positive_are_refused_with_labels_too,
     temperatures_with_labels_may_be_batched_tensors,
     means_over_the_batch_are_those_of_its_images,
+    standardised_rows_have_mean_zero_and_a_standard_deviation_of_one,
+    lskd_is_kd_of_standardised_logits_in_value_and_gradient,
+    lskd_does_not_see_how_sure_either_network_is,
+    gradient_of_lskd_neither_shifts_nor_scales_a_row,
+    lskd_tends_to_dists_row_term_on_logits,
+    two_standardised_classes_are_refused,
+    nkd_is_the_weighted_cross_entropy_and_gamma_times_that_of_the_rest,
+    non_target_gradient_of_nkd_is_gamma_times_that_of_dkd,
+    nkd_of_a_teacher_that_is_sure_of_the_label_is_the_cross_entropy,
+    a_label_that_both_rule_out_costs_nkd_nothing,
+    gradient_of_ttm_is_the_probability_gap_without_T,
+    ttm_is_the_divergence_from_the_teacher_raised_to_a_power,
+    ttm_is_kd_and_a_regulariser_of_renyis_entropy,
+    ttm_at_temperature_one_is_kd,
+    wttm_counts_each_image_by_its_sum_of_powers,
 ]
 
 

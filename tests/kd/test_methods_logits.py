@@ -1,4 +1,5 @@
-"""Identities of the methods that need a teacher's logits only: ESKD, DKD, ATS, DIST, CTKD, IPWD and Pro-KD."""
+"""Identities of the methods that need a teacher's logits only: ESKD, DKD, ATS, DIST, CTKD, IPWD,
+LSKD, NKD, TTM, WTTM and Pro-KD."""
 
 from itertools import pairwise
 
@@ -25,8 +26,22 @@ from torch import nn
 
 from kdcourse import cost, models
 from kdcourse.core import total
-from kdcourse.distillers import ATS, CTKD, DIST, DKD, ESKD, IPWD, KD, ProKD, Supervised
-from kdcourse.losses import ipwd_weights, soft_kl
+from kdcourse.distillers import (
+    ATS,
+    CTKD,
+    DIST,
+    DKD,
+    ESKD,
+    IPWD,
+    KD,
+    LSKD,
+    NKD,
+    TTM,
+    WTTM,
+    ProKD,
+    Supervised,
+)
+from kdcourse.losses import dkd_loss, ipwd_weights, kd_loss, soft_kl, standardised
 from kdcourse.teachers import LogitBank, Teacher
 from kdcourse.train import fit
 
@@ -82,6 +97,15 @@ def of_two_classes(batch):
     (lambda *pair: CTKD(*pair, alpha=-1), "alpha .*-1"),
     (lambda *pair: IPWD(*pair, T=0), "T is 0"),
     (lambda *pair: IPWD(*pair, alpha=1.5), "alpha .*1.5"),
+    (lambda *pair: LSKD(*pair, T=0), "T is 0"),
+    (lambda *pair: LSKD(*pair, beta=-9), "beta .*-9"),
+    (lambda *pair: LSKD(*pair, alpha=-0.1), "alpha .*-0.1"),
+    (lambda *pair: NKD(*pair, T=0), "T is 0"),
+    (lambda *pair: NKD(*pair, gamma=-1), "gamma .*-1"),
+    (lambda *pair: TTM(*pair, T=0), "T is 0"),
+    (lambda *pair: TTM(*pair, beta=float("nan")), "beta .*nan"),
+    (lambda *pair: WTTM(*pair, T=-1), "T is -1"),
+    (lambda *pair: WTTM(*pair, beta=-1), "beta .*-1"),
     (lambda *pair: ProKD(*pair, T=-1), "T is -1"),
     (lambda *pair: ProKD(*pair, soft_until=2), "soft_until .*2"),
     (lambda student, teacher: ProKD(student, []), "at least one is needed"),
@@ -323,6 +347,82 @@ def test_ctkds_theta_alone_raises_the_loss(theta, batch):
     assert all(later > earlier for earlier, later in pairwise(losses))
 
 
+# LSKD, NKD, TTM, WTTM
+
+def test_lskd_is_kd_between_networks_whose_last_layer_standardises(batch):
+    student, teacher = pair()
+    terms = LSKD(student, teacher, T=3.0).eval()(batch)
+    z_s, z_t = logits(student, teacher, batch)
+    rows = [(z - z.mean(1, True)) / z.std(1, keepdim=True) for z in (z_s, z_t)]
+    close(terms["lskd"].value.double(), kd_loss(*rows, T=3.0))
+    assert weights(terms) == pytest.approx({"ce": 0.1, "lskd": 9.0})
+    assert weights(LSKD(*pair(), alpha=0)(batch)) == {"lskd": 9.0}
+
+
+def test_lskd_does_not_see_how_sure_its_teacher_is(batch):
+    student, teacher = pair()
+    expected = LSKD(student, teacher).eval()(batch)["lskd"].value
+    teacher.linear.weight.data.mul_(0.01)
+    teacher.linear.bias.data.mul_(0.01)
+    close(LSKD(student, teacher).eval()(batch)["lskd"].value, expected, rtol=1e-3)
+
+
+def test_kd_at_nine_tenths_over_nine_point_one_weighs_its_terms_as_lskd_does(batch):
+    ours, control = (weights(method(batch)) for method in (LSKD(*pair()), KD(*pair(), alpha=9 / 9.1)))
+    assert control["kd"] / control["ce"] == pytest.approx(ours["lskd"] / ours["ce"])
+
+
+def test_nkd_is_dkds_second_part_and_a_cross_entropy_that_counts_by_the_teachers_confidence(batch):
+    student, teacher = pair()
+    terms = NKD(student, teacher, T=2.0, gamma=1.5).eval()(batch)
+    z_s, z_t = logits(student, teacher, batch)
+    rows = torch.arange(64)
+    target = -(z_t.softmax(1)[rows, batch.y] * z_s.log_softmax(1)[rows, batch.y]).mean()
+    rest = dkd_loss(z_s, z_t, batch.y, T=2.0, alpha=0.0, beta=1.5)
+    close(terms["nkd"].value.double(), target + rest)
+    assert weights(terms) == {"ce": 1.0, "nkd": 1.0}
+
+
+def test_ttm_softens_the_teacher_alone_and_wttm_counts_doubtful_images_more(batch):
+    student, teacher = pair()
+    z_s, z_t = logits(student, teacher, batch)
+    p_t = (z_t / 5).softmax(1)
+    each = (p_t * (p_t.log() - z_s.log_softmax(1))).sum(1)
+    ttm, wttm = (method(student, teacher, T=5.0, beta=3.0).eval()(batch) for method in (TTM, WTTM))
+    close(ttm["ttm"].value.double(), each.mean())
+    counts = (z_t.softmax(1) ** 0.2).sum(1)
+    close(wttm["ttm"].value.double(), (counts * each).mean(), rtol=1e-3)
+    assert weights(ttm) == weights(wttm) == {"ce": 1.0, "ttm": 3.0}
+    assert weights(TTM(*pair(), beta=0)(batch)) == {"ce": 1.0}
+
+
+def test_a_student_of_ttm_is_taught_with_the_gradient_p_s_less_p_t(batch):
+    z = torch.zeros(1, 4, requires_grad=True)
+    z_t = torch.tensor([[8.0, 0.0, 0.0, 0.0]])
+    slope = {}
+    for name, distiller in (("ttm", TTM), ("wttm", WTTM)):
+        value = distiller.loss(z, z_t, T=4.0)
+        (slope[name],) = torch.autograd.grad(value, z)
+    close(slope["ttm"][0], 0.25 - (z_t[0] / 4).softmax(0))
+    close(slope["wttm"], slope["ttm"] * (z_t.softmax(1) ** 0.25).sum())
+
+
+@pytest.mark.parametrize("method, message", [(LSKD, "two standardised logits"), (NKD, "classes that are not the")])
+def test_lskd_and_nkd_refuse_two_classes_with_the_reason(method, message, batch):
+    with pytest.raises(ValueError, match=f"two classes: .*{message}"):
+        method(*two_classes())(of_two_classes(batch))
+
+
+def test_ttm_and_wttm_take_two_classes(batch):
+    for method in (TTM, WTTM):
+        assert total(method(*two_classes())(of_two_classes(batch))).isfinite()
+
+
+def test_standardised_logits_are_never_sure_of_a_class():
+    z = standardised(torch.tensor([[1000.0] + 9 * [0.0]]))
+    assert (z / 2).softmax(1).max().item() == pytest.approx(0.351, abs=1e-3)
+
+
 # IPWD
 
 def test_ipwd_whose_second_head_is_a_copy_of_the_first_is_kd(batch):
@@ -421,7 +521,7 @@ def test_pro_kd_asks_each_checkpoint_in_its_share_of_the_training(source):
 
 def test_a_method_for_logits_needs_no_features_of_the_student(batch):
     student = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
-    for method in (ESKD, DKD, ATS, DIST, CTKD, ProKD):
+    for method in (ESKD, DKD, ATS, DIST, CTKD, LSKD, NKD, TTM, WTTM, ProKD):
         assert total(method(student, network(100, width=8))(batch)).isfinite()
     with pytest.raises(TypeError, match="does not show its feature maps"):
         IPWD(student, network(100, width=8))

@@ -62,6 +62,10 @@ METHODS = {
     "dkd": ("DKD", {"alpha": [1.0], "beta": [0.5, 8.0]}),
     "ats": ("ATS", {"T_target": [2, 4], "T_rest": [1, 2]}),
     "eskd": ("ESKD", {"T": [2, 4]}),
+    "lskd": ("LSKD", {"T": [2, 4], "beta": [1.0, 9.0]}),
+    "nkd": ("NKD", {"T": [1, 2], "gamma": [0.5, 1.5]}),
+    "ttm": ("TTM", {"T": [2, 4], "beta": [1.0, 4.0]}),
+    "wttm": ("WTTM", {"T": [2, 4]}),
 }
 
 
@@ -226,7 +230,7 @@ def test_for_every_method_and_random_grids_a_sweep_gives_what_fit_gives(name, dr
         build = lambda seed: models.build("resnet8", (1, 8, 8), 10, seed=seed, width=2)  # noqa: E731
     # a peer or a learner is trained as well: a new one for every student
     make = lambda network, **point: method(network, build(50), **point)  # noqa: E731
-    if name in ("kd", "eskd", "dkd", "ats", "dist"):
+    if name in ("kd", "eskd", "dkd", "ats", "dist", "lskd", "nkd", "ttm", "wttm"):
         taught = LogitBank.record(build(50), few.train)
         make = lambda network, **point: method(network, taught, **point)  # noqa: E731
     grid = random_grid(method, random.Random(f"{name} {draw}"))

@@ -411,7 +411,7 @@ def test_a_class_that_a_live_teacher_rules_out_is_learned_from(few):
         z[:, 3] = -torch.inf
         return z
 
-    for method in ("kd", "dkd", "ats", "dist", "ctkd", "ipwd", "slkd"):
+    for method in ("kd", "dkd", "ats", "dist", "ctkd", "ipwd", "lskd", "nkd", "ttm", "wttm", "slkd"):
         settings = {"learners": student(2)} if method == "slkd" else {}
         distiller = distillers.METHODS[method](student(), Says(change), **settings)
         rows = trained(distiller, few)
