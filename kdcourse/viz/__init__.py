@@ -1,6 +1,8 @@
 """Pictures: functions of arrays that return what they drew. `show(alt=...)` puts the last one into the notebook."""
 
 from kdcourse.viz.base import show as show
+from kdcourse.viz.chains import one_vector as one_vector
+from kdcourse.viz.chains import who_teaches as who_teaches
 from kdcourse.viz.comparisons import against_cost as against_cost
 from kdcourse.viz.comparisons import confusion as confusion
 from kdcourse.viz.comparisons import differences as differences

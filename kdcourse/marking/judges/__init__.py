@@ -5,8 +5,8 @@ question (`loss`, `training`, `network`, `experiment`, `weights`) makes judges; 
 of the same name in `checks` its formula and its marks.
 """
 
-from kdcourse.marking.judges import a01_vanilla_kd, lessons
+from kdcourse.marking.judges import a01_vanilla_kd, lesson_05, lessons
 
 ASSIGNMENTS = (a01_vanilla_kd,)
-JUDGES = {name: judge for module in (*ASSIGNMENTS, lessons) for name, judge in vars(module).items()
+JUDGES = {name: judge for module in (*ASSIGNMENTS, lessons, lesson_05) for name, judge in vars(module).items()
           if callable(judge) and getattr(judge, "__qualname__", "").endswith(".judge")}

@@ -1,0 +1,62 @@
+"""Two diagrams of notebook 05: who teaches whom, and what each loss makes of one vector of logits."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+
+from kdcourse.viz.base import COLOURS, axis
+
+
+def who_teaches(plans: Mapping[str, Sequence[tuple[str, str]]], networks: Sequence[str], *, ax=None):
+    """A row of boxes for each plan, with an arrow from every teacher to its student.
+
+    `networks` are all names from the largest to the smallest, which is the order of the boxes; `plans[name]` are pairs
+    (teacher, student). An arrow that passes over a box is bent. Raises ValueError for a network that is not there.
+    """
+    place = {name: k for k, name in enumerate(networks)}
+    used = {end for pairs in plans.values() for pair in pairs for end in pair}
+    if unknown := sorted(used - place.keys()):
+        raise ValueError(f"no network is called {unknown[0]!r}; there are: {', '.join(networks)}")
+    ax = axis(ax, size=(1.2 + 1.5 * len(networks), 0.4 + 0.85 * len(plans)))
+    for row, (plan, pairs) in enumerate(plans.items()):
+        ax.text(-0.62, row, plan, ha="right", va="center", fontweight="bold")
+        for name in {end for pair in pairs for end in pair}:
+            ax.text(place[name], row, name, ha="center", va="center", fontsize=9, bbox={
+                "boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": COLOURS[0]})
+        for teacher, student in pairs:
+            near = abs(place[student] - place[teacher]) == 1
+            ax.annotate("", (place[student] - 0.3, row - (0 if near else 0.16)),
+                        (place[teacher] + 0.3, row - (0 if near else 0.16)),
+                        arrowprops={"arrowstyle": "-|>", "color": COLOURS[1], "linewidth": 1.4,
+                                    "connectionstyle": f"arc3,rad={0 if near else -0.25}"})
+    ax.set(xlim=(-1.6, len(networks) - 0.4), ylim=(len(plans) - 0.5, -0.7))
+    ax.axis("off")
+    return ax
+
+
+def one_vector(panels: Mapping[str, Sequence[float]], classes: Sequence[str], *, label: int,
+               notes: Mapping[str, str] | None = None):
+    """A small chart for each loss: the numbers that it compares with the student's, made of one teacher's logits.
+
+    `panels[name]` has a number for each class, NaN for a class that the loss does not see there: it is marked "not
+    seen". The bar of `label` has a colour of its own. `notes[name]` is written above the bars. Returns the axes.
+    """
+    for name, values in panels.items():
+        if len(values) != len(classes):
+            raise ValueError(f"{name!r} has {len(values)} numbers, and there are {len(classes)} classes")
+    rows = -(-len(panels) // 3)
+    _, axes = plt.subplots(rows, 3, figsize=(8.4, 2.3 * rows), layout="constrained", sharex=True, squeeze=False)
+    for ax, (name, values) in zip(axes.flat, panels.items(), strict=False):
+        values = [float(value) for value in values]
+        colours = [COLOURS[1] if k == label else COLOURS[0] for k in range(len(classes))]
+        ax.bar(range(len(classes)), [0.0 if value != value else value for value in values], color=colours)
+        for k, value in enumerate(values):
+            if value != value:
+                ax.text(k, 0.0, "not seen", rotation=90, ha="center", va="bottom", fontsize=7, color="0.4")
+        ax.axhline(0, color="0.4", linewidth=0.8)
+        ax.set_title(f"{name}\n{(notes or {}).get(name, '')}".strip(), fontsize=9)
+        ax.set_xticks(range(len(classes)), classes, rotation=90, fontsize=7)
+        ax.tick_params(axis="y", labelsize=7)
+    for ax in list(axes.flat)[len(panels):]:
+        ax.axis("off")
+    return axes
