@@ -15,9 +15,10 @@ Every arm is paired with the others over seeds. A teacher or an assistant is tra
 """
 
 import argparse
+import json
 
 import torch
-from record import write
+from record import RESULTS, write
 
 from kdcourse import data, distillers, losses, metrics, models, teachers, train, trained
 from kdcourse.sweep import sweep
@@ -43,7 +44,7 @@ def main() -> None:
     asked = parser.parse_args()
     seeds = range(10, 10 + asked.seeds) if asked.second else range(asked.seeds)
     name = f"{asked.name}_again" if asked.second else asked.name
-    study = Study(seeds, teacher_seed=int(asked.second))
+    study = Study(seeds, teacher_seed=int(asked.second), wanted=asked.arms)
     results = {"chosen": study.chosen(), "grid": study.grid, "teachers": study.known, "students": study.students}
     settings = {"images": FEW, **TRAINING, "optimizer": "Adam", "teachers": OF_SIZE, "teaching": TEACHING,
                 "kept teachers": KEPT, "assistants": ASSISTANTS, "choosing seeds": CHOOSING}
@@ -60,15 +61,15 @@ def main() -> None:
 class Study:
     """The images, the teachers' answers about them, and what was measured."""
 
-    def __init__(self, seeds, teacher_seed: int):
-        self.seeds, self.teacher_seed = seeds, teacher_seed
+    def __init__(self, seeds, teacher_seed: int, wanted: list[str] | None):
+        self.seeds, self.teacher_seed, self.wanted = seeds, teacher_seed, wanted
         whole = data.load("fashion_small")
         rows = torch.arange(len(whole.train))
         self.source = whole.with_train(whole.train.take(rows[:FEW], "few"))
         self.others = whole.with_train(whole.train.take(rows[WATCHED:], "others"))
         self.watched = whole.train.take(rows[FEW:WATCHED], "watched")
         self.banks, self.said, self.known, self.students, self.grid = {}, {}, {}, {}, []
-        for name, (kind, layers) in OF_SIZE.items():
+        for name, (kind, layers) in OF_SIZE.items() if not wanted else ():
             network = models.build(kind, whole.shape, 10, seed=teacher_seed, **layers)
             train.fit(distillers.Supervised(network), self.others, seed=teacher_seed, **TEACHING)
             answers = metrics.predict(network, whole.train.take(rows[:WATCHED], "both"))
@@ -99,7 +100,11 @@ class Study:
         return models.build("mlp", self.source.shape, 10, seed=seed)
 
     def chosen(self) -> dict:
-        """T and alpha with the best validation accuracy under the strongest teacher."""
+        """T and alpha with the best validation accuracy under the strongest teacher; chosen once, with the first
+        teachers."""
+        if self.teacher_seed:
+            self.soft = json.loads((RESULTS / "gap.json").read_text())["results"]["chosen"]
+            return self.soft
         bank = self.banks["ResNet-20"]
         rows = sweep(self.student, lambda network, **at: distillers.KD(network, bank, **at), GRID, self.source,
                      seeds=CHOOSING, **TRAINING)
@@ -119,8 +124,12 @@ class Study:
         epochs, strong = TRAINING["epochs"], self.banks["ResNet-20"]
         yield "hard labels", distillers.Supervised, epochs
         for name in ("ResNet-20", "CNN 32", *OF_SIZE, *(f"CNN 32 after {epoch}" for epoch in CHECKPOINTS)):
+            if name not in self.banks:
+                continue
             yield f"KD, {name}", kd(self.banks[name]), epochs
         guides = [strong]
+        if self.wanted and not any("TAKD" in arm or "DGKD" in arm for arm in self.wanted):
+            return
         for name, bank in self.assistants(strong):
             guides.append(bank)
             yield f"TAKD, {name}", kd(bank), epochs
