@@ -301,7 +301,7 @@ DIST = [
     ("    check_logits(z_s, z_t)\n", "", "shapes_that_do_not_fit_are_refused_and_both_are_named"),
     ("    check_temperature(T)\n", "", "temperatures_of_dist_must_be_positive_and_may_be_batched"),
     ("    check_temperature(T)\n", "    T = float(T)\n", "temperatures_of_dist_must_be_positive_and_may_be_batched"),
-    ('    check_classes(z_s, "the non', '    (z_s, "the non', "two_classes_are_refused_and_the_reason_is_given"),
+    ("    check_classes(z_s", "    (z_s", "two_classes_are_refused_and_the_reason_is_given"),
 ]
 
 HINT = "difference = (f_s - f_t).square().mean()"
