@@ -6,7 +6,7 @@ setup(
     packages=[*find_packages(include=["kdcourse*"]), "kdcourse.results"],
     package_dir={"kdcourse.results": "benchmarks/results"},
     package_data={
-        "kdcourse": ["trained/*.safetensors", "trained/answers/*.safetensors", "data/sheets/*"],
+        "kdcourse": ["trained/*.safetensors", "trained/answers/*.safetensors", "data/sheets/*", "papers/tables/*.csv"],
         "kdcourse.results": ["*.json"],
     },
 )
