@@ -62,7 +62,7 @@ def room(module: str) -> str:
 def shared(folder: str, name: str, other: str) -> bool:
     """Whether a module may import another one of its folder. An assignment of the marking wing imports the kinds."""
     inside = name.removeprefix(f"{folder}.")
-    if folder in SHARED and (ASSIGNMENT.match(inside) or inside == "lessons"):
+    if folder in SHARED and (ASSIGNMENT.match(inside) or inside.startswith("lesson")):
         return not ASSIGNMENT.match(other)
     return other == "base" or other in SHARED.get(folder, ())
 
