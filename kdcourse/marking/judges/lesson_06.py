@@ -35,7 +35,7 @@ CORRELATION = Formula(lambda c, kind: (kind(c.p_s.double(), c.p_t.double()) * c.
         _centred(u) * _centred(v)).sum(1) / (_centred(u).square().sum(1) * _centred(v).square().sum(1)),
 })
 correlation = loss(CORRELATION, "cold", "warm", "warmer", at="", where="notebook 06, section 2", marks=(1, 0),
-                   near=2e-4, of=lambda c: f"{len(c.p_s)} images, {c.p_s.shape[1]} classes, summed with random factors,")
+                   near=2e-4, of=lambda c: f"{len(c.p_s)} images, summed with random factors,")
 
 
 def _soft(z, T):
