@@ -114,7 +114,8 @@ def save(journal: Journal, images: int) -> Path:
                 found["verdict"] = "inconclusive"
     fixed = {"source": "fashion_small", "train": IMAGES, "test": images, "student": "mlp, 64 hidden",
              "teacher": "fashion_cnn", "learners": "two of the teacher's kind, a pair for each set of seeds",
-             "optimizer": "Adam", **TRAINING, "T": T, "lam": LAM, "arms": {name: str(arm) for name, arm in ARMS.items()},
+             "optimizer": "Adam", **TRAINING, "T": T, "lam": LAM,
+             "arms": {name: str(arm) for name, arm in ARMS.items()},
              "sets": {title: list(seeds) for title, seeds in SETS.items()}}
     results = {"students": students, "comparisons": comparisons, "trials": list(journal.rows.values())}
     return write(NAME, settings=fixed, seeds=list(range(20)), results=results)
