@@ -9,6 +9,8 @@ from kdcourse.viz.comparisons import differences as differences
 from kdcourse.viz.comparisons import seeds as seeds
 from kdcourse.viz.comparisons import terms as terms
 from kdcourse.viz.images import images as images
+from kdcourse.viz.papers import marked as marked
+from kdcourse.viz.papers import networks as networks
 from kdcourse.viz.results import curves as curves
 from kdcourse.viz.results import distributions as distributions
 from kdcourse.viz.results import heat_map as heat_map
