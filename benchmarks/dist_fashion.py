@@ -30,7 +30,7 @@ TEACHERS = ("cnn after one epoch", "cnn", "cnn, other seed", "resnet")
 WEAK, CHOOSES, STRONG = TEACHERS[0], TEACHERS[1], TEACHERS[3]
 KEPT = {"cnn": "fashion_cnn", "cnn, other seed": "fashion_cnn_1", "resnet": "fashion_resnet"}
 VALIDATION = range(100, 105)
-GRIDS = {"kd": {"T": [1.0, 2.0, 4.0, 8.0], "alpha": [0.5, 0.9]}, "dist": {"T": [1.0, 2.0, 4.0, 8.0]}}
+GRIDS = {"kd": {"T": [1.0, 2.0, 4.0, 8.0], "alpha": [0.5, 0.9]}, "dist": {"T": [1.0, 2.0, 4.0, 8.0], "alpha": [0.25, 1.0]}}
 SETS = {"ten seeds": range(10), "ten other seeds": range(10, 20)}
 
 
