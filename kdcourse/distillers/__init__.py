@@ -2,6 +2,7 @@
 
 from kdcourse.core import Choices
 from kdcourse.distillers.base import Distiller as Distiller
+from kdcourse.distillers.cross_arch import CrossArch as CrossArch
 from kdcourse.distillers.features import AT as AT
 from kdcourse.distillers.features import MGD as MGD
 from kdcourse.distillers.features import Cosine as Cosine
@@ -55,6 +56,7 @@ METHODS = Choices("method", {
     "sp": SP,
     "rkd": RKD,
     "crd": CRD,
+    "cross_arch": CrossArch,
     "multi_teacher": MultiTeacher,
     "dgkd": DGKD,
     "dml": DML,
