@@ -8,6 +8,7 @@ from kdcourse.viz.comparisons import confusion as confusion
 from kdcourse.viz.comparisons import differences as differences
 from kdcourse.viz.comparisons import seeds as seeds
 from kdcourse.viz.comparisons import terms as terms
+from kdcourse.viz import diagrams as diagrams
 from kdcourse.viz.images import images as images
 from kdcourse.viz.papers import marked as marked
 from kdcourse.viz.papers import networks as networks
