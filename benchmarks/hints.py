@@ -5,10 +5,10 @@
     python benchmarks/hints.py --teacher fashion_cnn_1 --name hints_other --chosen hints --only main
     python benchmarks/hints.py --student "thin cnn" --name hints_cnn       # a student with maps: ten minutes
 
-A student learns from the first 300 training images of `fashion_small`: a perceptron with 64 hidden units, or a `cnn` of
-width 8. The teacher, a `cnn` of width 32, learned from 53,000 others. The learning rate is the best one for hard labels,
-and the weight of every method the best one of a grid, by the mean accuracy on the 1,000 validation images over two
-seeds that are not used again. A tenth and ten times of the chosen weight are measured too, with five seeds.
+A student learns from the first 300 training images of `fashion_small`: a perceptron with 64 hidden units, or a `cnn`
+of width 8. The teacher, a `cnn` of width 32, learned from 53,000 others. The learning rate is the best one for hard
+labels, and the weight of every method the best one of a grid, by the mean accuracy on the 1,000 validation images over
+two seeds that are not used again. A tenth and ten times of the chosen weight are measured too, with five seeds.
 
 Controls: the same method with the answers of other images; hints from a teacher that never learned; the network that
 SimKD ships, on labels alone. Every student is judged once, after its last epoch, on the 2,000 test images. A finished

@@ -1,5 +1,6 @@
 """Pictures: functions of arrays that return what they drew. `show(alt=...)` puts the last one into the notebook."""
 
+from kdcourse.viz import diagrams as diagrams
 from kdcourse.viz.base import show as show
 from kdcourse.viz.chains import one_vector as one_vector
 from kdcourse.viz.chains import who_teaches as who_teaches
@@ -8,7 +9,6 @@ from kdcourse.viz.comparisons import confusion as confusion
 from kdcourse.viz.comparisons import differences as differences
 from kdcourse.viz.comparisons import seeds as seeds
 from kdcourse.viz.comparisons import terms as terms
-from kdcourse.viz import diagrams as diagrams
 from kdcourse.viz.images import images as images
 from kdcourse.viz.papers import marked as marked
 from kdcourse.viz.papers import networks as networks

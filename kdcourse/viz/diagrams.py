@@ -74,7 +74,7 @@ def gram(matrices: dict, labels: Sequence[str]):
 
 
 def angle(points, names: Sequence[str] = ("i", "j", "k"), *, ax=None):
-    """Three images as points (3, 2) of the plane, and the angle at the middle one, which RKD compares. Returns the axis.
+    """Three images as points (3, 2) of the plane, and the angle at the middle one, which RKD compares: an axis.
 
     Raises ValueError for other than three points of two numbers.
     """
