@@ -25,6 +25,7 @@ from kdcourse.distillers import (
     SLKD,
     SP,
     Cosine,
+    CrossArch,
     FitNet,
     MultiTeacher,
     ProKD,
@@ -48,7 +49,8 @@ WITHOUT_LABELS = {
     "simkd": SimKD,
 }
 LABELLED = sorted(METHODS.keys() - {"simkd"})  # which has no labels
-LAYOUT = {AT: "AT", MGD: "MGD", RKD: "RKD", SP: "SP", CRD: "CRD", Cosine: "Cosine", FitNet: "FitNet"}
+LAYOUT = {AT: "AT", MGD: "MGD", RKD: "RKD", SP: "SP", CRD: "CRD", Cosine: "Cosine", FitNet: "FitNet",
+          CrossArch: "CrossArch"}
 
 
 def pair():
@@ -159,7 +161,7 @@ def test_maps_in_another_layout_are_refused_where_the_method_is_built(method, la
     KD(mlp(0), Shows(layout))(first_batch())  # it needs no features
 
 
-@pytest.mark.parametrize("method", [AT, SP, RKD, CRD, Cosine, FitNet])
+@pytest.mark.parametrize("method", [AT, SP, RKD, CRD, Cosine, FitNet, CrossArch])
 @pytest.mark.parametrize("factor", [1e-8, 1e-20])
 def test_a_student_with_tiny_features_has_a_finite_gradient(method, factor):
     student, teacher = pair()

@@ -33,6 +33,7 @@ from kdcourse.distillers import (
     SLKD,
     SP,
     Cosine,
+    CrossArch,
     FitNet,
     ReviewKD,
     SimKD,
@@ -41,8 +42,8 @@ from kdcourse.distillers import (
 from kdcourse.teachers import LogitBank, Teacher
 from kdcourse.train import fit
 
-COMPARES_FEATURES = [FitNet, Cosine, AT, MGD, OFD, ReviewKD, SimKD, SP, RKD, CRD]
-HAS_HELPERS = [FitNet, Cosine, MGD, OFD, ReviewKD, SimKD, CRD, IPWD, SLKD]
+COMPARES_FEATURES = [FitNet, Cosine, AT, MGD, OFD, ReviewKD, SimKD, SP, RKD, CRD, CrossArch]
+HAS_HELPERS = [FitNet, Cosine, MGD, OFD, ReviewKD, SimKD, CRD, CrossArch, IPWD, SLKD]
 every_feature_method = pytest.mark.parametrize("method", COMPARES_FEATURES)
 
 
@@ -175,10 +176,10 @@ def test_settings_out_of_range_are_refused_where_the_method_is_built(build, mess
         build(*pair())
 
 
-@pytest.mark.parametrize("method", [FitNet, Cosine, MGD, AT, OFD, ReviewKD])
+@pytest.mark.parametrize("method", [FitNet, Cosine, MGD, AT, OFD, ReviewKD, CrossArch])
 @pytest.mark.parametrize("stage", [(3, 0), (0, -4), (-4, 2)])
 def test_a_stage_that_there_is_not_is_refused_with_the_number_of_stages(method, stage):
-    stages = stage if method in (FitNet, Cosine, MGD) else [(0, 0), stage]
+    stages = stage if method in (FitNet, Cosine, MGD, CrossArch) else [(0, 0), stage]
     with pytest.raises(ValueError, match="a student of 3 and a teacher of 3 stages"):
         method(*pair(), stages=stages)
 

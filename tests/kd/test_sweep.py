@@ -213,7 +213,8 @@ def random_grid(method, draw):
     """Two values for each of two hyper-parameters that are numbers: shares from [0, 1], ends included, others around
     their default."""
     numbers = [p for p in inspect.signature(method).parameters.values() if type(p.default) is float]
-    shares = {"alpha", "lam", "w", "stop", "soft_until", "ramp", "warm_up", "masked", "hint_first"}
+    shares = {"alpha", "lam", "w", "stop", "soft_until", "ramp", "warm_up", "masked", "hint_first",
+              "substituted", "dropout"}
     return {
         p.name: [draw.choice([0.0, 1.0, draw.random()]), draw.random()] if p.name in shares else
         [p.default * draw.uniform(0.5, 2) + 1e-9 for _ in range(2)]
