@@ -23,6 +23,7 @@ myst_links_external_new_tab = False
 highlight_language = "none"
 html_theme = "sphinx_book_theme"
 html_theme_options = {
+    "navbar_persistent": [],    # the search stands in the sidebar; with a second header the contents would not open
     "use_fullscreen_button": False,
     "home_page_in_toc": True,
     "show_navbar_depth": 1,

@@ -50,9 +50,11 @@ def seen(book, chrome):
             said.clear()
             page.set_viewport_size({"width": width, "height": 900})
             page.goto((book / f"{name}.html").as_uri())
+            page.add_style_tag(content="* { transition: none !important; animation: none !important }")
             page.evaluate("window.MathJax?.startup?.promise")
             for wide in WIDTHS:
                 page.set_viewport_size({"width": wide, "height": 900})
+                page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
                 known[name, wide] = page.evaluate(LOOK) | {
                     "elsewhere": [text for text in said if not text.startswith(("file:", "data:"))]}
                 _shot(page, f"{name} {wide}")
@@ -141,20 +143,23 @@ def test_by_keyboard_one_gets_to_the_text_to_the_search_and_to_the_dark(book, ch
     for _ in range(80):
         page.keyboard.press("Tab")
         found = _focused(page)
-        assert found["outlined"], found
+        assert found["outlined"] or found["tag"] == "BODY", found
         if "theme-switch" in found["class"]:
             break
-    was = page.evaluate("document.documentElement.dataset.theme")
-    for _ in range(2):      # dark, light, or as the system has it
-        page.keyboard.press("Enter")
-    assert page.evaluate("document.documentElement.dataset.mode") != "auto" and was
+    page.keyboard.press("Enter")
+    for _ in range(5):
+        page.keyboard.press("Tab")
+        if "Dark" in _focused(page)["text"]:
+            break
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
     page.close()
 
 
 def test_on_a_phone_the_contents_open_and_close_by_keyboard(book, chrome):
     page = chrome.new_page(viewport={"width": 390, "height": 800})
     page.goto((book / "index.html").as_uri())
-    link = page.locator(".bd-sidebar-primary").get_by_role("link", name="Glossary")
+    link = page.get_by_role("link", name="Glossary", exact=True)
     assert not link.is_visible()
     page.locator("button.primary-toggle:visible").first.focus()
     page.keyboard.press("Enter")
@@ -168,8 +173,7 @@ def _focused(page) -> dict:
     return page.evaluate("""() => {
         const it = document.activeElement, style = getComputedStyle(it);
         return {text: it.textContent.trim().slice(0, 60), class: String(it.className), tag: it.tagName,
-                outlined: style.outlineStyle !== "none" || style.boxShadow !== "none" || it === document.body
-                    || style.textDecorationLine !== "none"};
+                outlined: style.outlineStyle !== "none"};
     }""")
 
 
@@ -214,7 +218,7 @@ def test_the_explorer_in_the_page_shows_the_teacher_of_the_course(explorer):
 
 
 def test_the_explorer_in_the_page_is_moved_by_keyboard_and_says_what_it_shows(explorer):
-    slider, words = explorer.get_by_label("Temperature T"), explorer.get_by_role("status")
+    slider, words = explorer.get_by_label("Temperature T"), explorer.locator(".kd-words[role=status]")
     assert slider.get_attribute("aria-valuetext") == "T = 4" and "At T = 4 the teacher" in words.inner_text()
     slider.focus()
     explorer.keyboard.press("ArrowRight")
