@@ -33,7 +33,7 @@ html_theme_options = {
 }
 html_static_path = ["_static"]
 html_css_files = ["book.css"]
-html_copy_source = True
+html_use_index = False
 PICTURES = json.loads((Path(__file__).parent / "pictures.json").read_text(encoding="utf-8"))
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from book import reference
 
-WRITTEN = ("INSTRUCTORS.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -24,9 +23,9 @@ def gather(course: Path, into: Path) -> None:
     shutil.copytree(course / "book", into, dirs_exist_ok=True,
                     ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     shutil.copy(course / "book" / "conf.py", into)
-    for name in WRITTEN:
-        if (course / name).exists():
-            put(into / name, (course / name).read_text(encoding="utf-8"))
+    for path in (*course.glob("[A-Z]*.md"), *course.glob("benchmarks/README.md")):
+        if path != course / "README.md":
+            put(into / path.relative_to(course), path.read_text(encoding="utf-8"))
     address, branch = repository(course)
     words = {}
     for path in notebooks(course):
