@@ -309,5 +309,5 @@ def test_the_container_copies_what_is_there_and_starts_the_first_lesson():
 
 
 def test_the_roadmap_has_three_lines():
-    (roadmap,) = re.findall(r"\*\*Roadmap\.\*\*(.*?)\n\n", README, re.DOTALL)
+    (roadmap,) = re.findall(r"## Roadmap\n(.*?)\n## ", README, re.DOTALL)
     assert len(roadmap.strip().splitlines()) == 3
