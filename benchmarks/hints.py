@@ -40,7 +40,7 @@ GRIDS = {
     "RKD": ("rkd", [{"distance": w, "angle": 2 * w} for w in (0.25, 2.5, 25.0)]),
     "SimKD": ("simkd", [{}]),
 }
-SCALED = {"FitNet": ("beta",), "AT": ("beta",), "SP": ("beta",), "RKD": ("distance", "angle"), "MGD": ("alpha",)}
+SCALED = {"FitNet": ("beta",), "AT": ("beta",), "SP": ("beta",), "RKD": ("distance", "angle")}
 
 
 class Dealt(FeatureBank):
