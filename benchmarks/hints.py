@@ -3,7 +3,7 @@
     python benchmarks/hints.py                            # five minutes of one idle core
     python benchmarks/hints.py --first 10 --name hints_again --chosen hints --only main     # ten other seeds
     python benchmarks/hints.py --teacher fashion_cnn_1 --name hints_other --chosen hints --only main
-    python benchmarks/hints.py --student "thin cnn" --name hints_cnn       # a student with maps: ten minutes
+    python benchmarks/hints.py --student "thin cnn" --name trial_cnn       # a student with maps: ten minutes
 
 A student learns from the first 300 training images of `fashion_small`: a perceptron with 64 hidden units, or a `cnn`
 of width 8. The teacher, a `cnn` of width 32, learned from 53,000 others. The learning rate is the best one for hard

@@ -1,5 +1,5 @@
-"""Lesson 03: its checks name the misconception, what is written by hand is the package's, its ledger says what the result
-files hold, and the table of systems names sections that there are."""
+"""Lesson 03: its checks name the misconception, what is written by hand is the package's, its ledger says what the
+result files hold, and the table of systems names sections that there are."""
 
 import re
 from pathlib import Path
@@ -92,8 +92,8 @@ def test_the_verdicts_of_the_ledger_are_those_after_the_correction_for_its_famil
     for baseline in ("hard labels", "KD"):
         others = [name for name in study.recorded("hints")["settings"]["points"] if name != baseline]
         family = metrics.family({name: (arms[name], arms[baseline]) for name in others}, images=2_000)
-        cited = re.findall(rf"`hints`: `cells / ([^`]+)` against `cells / {baseline}`, `accuracy` \| [^|]*\| ([^|]+) \|",
-                           ledger)
+        where = rf"`hints`: `cells / ([^`]+)` against `cells / {baseline}`, `accuracy`"
+        cited = re.findall(rf"{where} \| [^|]*\| ([^|]+) \|", ledger)
         checked = [name for name, _ in cited if name in family]
         assert checked
         for name, said in cited:
@@ -163,8 +163,8 @@ def test_what_the_systems_cite_is_in_the_package():
 
 
 @pytest.mark.parametrize(("place", "problem"), [
-    ("03, section 4", ""), ("03, section 99", "lesson 03 has no section 99"), ("12, section 1", "there is no lesson 12"),
-    ("somewhere", "no lesson and section"),
+    ("03, section 4", ""), ("03, section 99", "lesson 03 has no section 99"),
+    ("12, section 1", "there is no lesson 12"), ("somewhere", "no lesson and section"),
 ])
 def test_a_place_that_is_not_there_is_found(place, problem):
     found = missing(place, LESSON.parent)
