@@ -69,7 +69,9 @@ class Study:
         self.others = whole.with_train(whole.train.take(rows[WATCHED:], "others"))
         self.watched = whole.train.take(rows[FEW:WATCHED], "watched")
         self.banks, self.said, self.known, self.students, self.grid = {}, {}, {}, {}, []
-        for name, (kind, layers) in OF_SIZE.items() if not wanted else ():
+        for name, (kind, layers) in OF_SIZE.items():
+            if wanted and f"KD, {name}" not in wanted:
+                continue
             network = models.build(kind, whole.shape, 10, seed=teacher_seed, **layers)
             train.fit(distillers.Supervised(network), self.others, seed=teacher_seed, **TEACHING)
             answers = metrics.predict(network, whole.train.take(rows[:WATCHED], "both"))
@@ -127,9 +129,9 @@ class Study:
             if name not in self.banks:
                 continue
             yield f"KD, {name}", kd(self.banks[name]), epochs
+        for name in ("ResNet-20", "CNN 32"):
+            yield f"KD, {name}, three times as long", kd(self.banks[name]), 3 * epochs
         guides = [strong]
-        if self.wanted and not any("TAKD" in arm or "DGKD" in arm for arm in self.wanted):
-            return
         for name, bank in self.assistants(strong):
             guides.append(bank)
             yield f"TAKD, {name}", kd(bank), epochs
