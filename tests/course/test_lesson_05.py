@@ -8,7 +8,7 @@ import nbformat
 import pytest
 import torch
 
-from kdcourse import losses, study, viz
+from kdcourse import losses, metrics, study, viz
 from kdcourse.marking import checks
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -124,3 +124,17 @@ def test_a_picture_of_one_vector_marks_the_label_and_what_is_not_seen():
     assert [text.get_text() for text in axes.flat[1].texts] == ["not seen"]
     with pytest.raises(ValueError, match="'KD' has 2 numbers, and there are 3 classes"):
         viz.one_vector({"KD": [0.5, 0.5]}, ["a", "b", "c"], label=0)
+
+
+def test_the_verdicts_of_the_ledger_are_those_after_holms_correction():
+    [ledger] = [cell.source for cell in LESSON.cells if cell.id == "ledger"]
+    arm = r"`students / ([^`]+)`"
+    cited = re.findall(rf"`gap`: {arm} against {arm}, `accuracy` \| [^|]+\| ([^|]+) \|", ledger)
+    students = study.recorded("gap")["results"]["students"]
+    pairs = {(ours, baseline): [[run["accuracy"] for run in students[arm]] for arm in (ours, baseline)]
+             for ours, baseline, _ in cited}
+    assert len(pairs) == len(cited) == 12
+    found = metrics.family(pairs, images=2000)
+    for ours, baseline, said in cited:
+        verdict = found[ours, baseline].verdict
+        assert said.endswith(f", {verdict if verdict in ('better', 'worse') else 'not shown'}"), (ours, said)
