@@ -4,13 +4,12 @@
     python benchmarks/dist_fashion.py --journal FILE   # goes on from what FILE and the result file hold
 
 A perceptron learns from 300 images of `fashion_small`. Its teachers have learned from 53,000 other images: the CNN that
-is kept with the course after one epoch and when it was finished, the same with another seed, and the small ResNet. T
-and alpha of each method are chosen with the finished CNN on the validation images and on seeds of its own, and then
-kept for every teacher; DIST's alpha is the weight of the labels beside 2 and 2. (When the test images were first looked
-at, its grid had alpha = 1 alone and T up to 8, less choice than KD had. It was then behind KD: see `trials`.)
-Hard labels and both methods with every teacher are measured on the test images, on ten fresh
-seeds and on ten more. All that is compared within a set of seeds is one family for Holm. The weak teacher and the other
-seed chose nothing.
+is kept with the course after one epoch and when it was finished, the same with another seed, the small ResNet, and a
+small Vision Transformer that learned from the ResNet. T and alpha of each method are chosen with the finished CNN on
+the validation images and on seeds of its own, and then kept for every teacher; DIST's alpha is the weight of the labels
+beside 2 and 2. (When the test images were first looked at, its grid had alpha = 1 alone and T up to 8, less choice than
+KD had. It was then behind KD: see `trials`.) Hard labels and both methods with every teacher are measured on the test
+images, on ten fresh seeds and on ten more. All that is compared within a set of seeds is one family for Holm.
 """
 
 import argparse
@@ -28,9 +27,10 @@ from kdcourse import data, metrics, models, teachers, trained
 NAME = "dist_fashion"
 IMAGES = 300
 TRAINING = {"epochs": 30, "lr": 3e-3, "batch_size": 50}
-TEACHERS = ("cnn after one epoch", "cnn", "cnn, other seed", "resnet")
+TEACHERS = ("cnn after one epoch", "cnn", "cnn, other seed", "resnet", "vit")
 WEAK, CHOOSES, STRONG = TEACHERS[0], TEACHERS[1], TEACHERS[3]
-KEPT = {"cnn": "fashion_cnn", "cnn, other seed": "fashion_cnn_1", "resnet": "fashion_resnet"}
+KEPT = {"cnn": "fashion_cnn", "cnn, other seed": "fashion_cnn_1", "resnet": "fashion_resnet",
+        "vit": "fashion_vit"}
 VALIDATION = range(100, 105)
 TEMPERATURES = [1.0, 2.0, 4.0, 8.0, 16.0]
 GRIDS = {"kd": {"T": TEMPERATURES, "alpha": [0.5, 0.9, 0.99]},
