@@ -25,6 +25,7 @@ html_theme = "sphinx_book_theme"
 html_theme_options = {
     "navbar_persistent": [],    # the search stands in the sidebar; with a second header the contents would not open
     "use_fullscreen_button": False,
+    "back_to_top_button": False,    # white on orange
     "home_page_in_toc": True,
     "show_navbar_depth": 1,
     "max_navbar_depth": 2,
@@ -48,7 +49,7 @@ def describe(app, doctree):
             first, _, rest = known["alt"].partition(". ")
             image["alt"] = f"{first}."
             words = nodes.container(classes=["in-words"])
-            words += nodes.paragraph(text=f"A still picture: in the notebook this can be moved. {rest or first}")
+            words += nodes.paragraph(text=f"A still picture of what you use in the notebook. {rest or first}")
             image.parent.insert(image.parent.index(image) + 1, words)
 
 
