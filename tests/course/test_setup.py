@@ -61,7 +61,10 @@ def clone(tmp_path_factory) -> Path:
         pytest.skip("needs git, and the course as a repository")
     folder = tmp_path_factory.mktemp("newcomer")
     line = next(command for command in commands(README) if command.startswith("git clone"))
-    subprocess.run(shlex.split(line.replace("ADDRESS", ROOT.as_uri())), cwd=folder, check=True, capture_output=True)
+    (folder / "config").write_text("[safe]\n\tdirectory = *\n")  # whoever owns the folder of the course
+    environment = os.environ | {"GIT_CONFIG_GLOBAL": str(folder / "config")}
+    subprocess.run(shlex.split(line.replace("ADDRESS", ROOT.as_uri())), cwd=folder, env=environment, check=True,
+                   capture_output=True)
     return folder / "distillation"
 
 
@@ -226,9 +229,8 @@ def test_the_package_without_the_course_needs_no_jupyter():
 def test_importing_the_core_takes_less_than_two_seconds_more_than_torch_does():
     asked = (f"import time, torch; began = time.process_time(); import {', '.join(f'kdcourse.{it}' for it in CORE)}; "
              "print(time.process_time() - began)")
-    found = [float(subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True).stdout)
-             for _ in range(2)]
-    assert min(found) < 2
+    found = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert float(found.stdout) < 2
 
 
 SLOW = ("torchvision", "sklearn", "scipy.stats", "matplotlib", "pandas", "IPython", "nbformat", "torch._dynamo")
