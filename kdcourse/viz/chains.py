@@ -17,19 +17,21 @@ def who_teaches(plans: Mapping[str, Sequence[tuple[str, str]]], networks: Sequen
     used = {end for pairs in plans.values() for pair in pairs for end in pair}
     if unknown := sorted(used - place.keys()):
         raise ValueError(f"no network is called {unknown[0]!r}; there are: {', '.join(networks)}")
-    ax = axis(ax, size=(1.2 + 1.5 * len(networks), 0.4 + 0.85 * len(plans)))
+    ax, half = axis(ax, size=(1.2 + 1.7 * len(networks), 0.4 + 0.85 * len(plans))), {}
     for row, (plan, pairs) in enumerate(plans.items()):
         ax.text(-0.62, row, plan, ha="right", va="center", fontweight="bold")
         for name in {end for pair in pairs for end in pair}:
+            half[name] = 0.09 + 0.0225 * len(name)  # how far its box reaches
             ax.text(place[name], row, name, ha="center", va="center", fontsize=9, bbox={
                 "boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": COLOURS[0]})
         for teacher, student in pairs:
             near = abs(place[student] - place[teacher]) == 1
-            ax.annotate("", (place[student] - 0.3, row - (0 if near else 0.16)),
-                        (place[teacher] + 0.3, row - (0 if near else 0.16)),
+            ends = ((place[student] - half[student], 0), (place[teacher] + half[teacher], 0)) if near else (
+                (place[student], -0.22), (place[teacher], -0.22))
+            ax.annotate("", *((x, row + y) for x, y in ends),
                         arrowprops={"arrowstyle": "-|>", "color": COLOURS[1], "linewidth": 1.4,
-                                    "connectionstyle": f"arc3,rad={0 if near else -0.25}"})
-    ax.set(xlim=(-1.6, len(networks) - 0.4), ylim=(len(plans) - 0.5, -0.7))
+                                    "connectionstyle": f"arc3,rad={0 if near else -0.15}"})
+    ax.set(xlim=(-1.6, len(networks) - 0.4), ylim=(len(plans) - 0.5, -0.8))
     ax.axis("off")
     return ax
 
