@@ -1,6 +1,6 @@
 """The command `kdcourse`: `doctor` says what this machine can run, `list` what there is to do, `fetch` gets a data set
 before class, `lesson` makes a worksheet; `start` and `check` are the student's way through an exercise, `release` and
-`grade` the instructor's.
+`grade` the instructor's; `study` runs the papers' tables.
 
 It computes nothing that a lesson needs. What takes seconds to import is imported by the command that needs it.
 """
@@ -68,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
     fetching.add_argument("source", help="mnist, for example; kdcourse doctor lists them")
     opening = commands.add_parser("lesson", help="make a worksheet of a lesson, with blanks to fill in")
     opening.add_argument("lesson", help="02_soft_targets, for example; its number will do")
+    _add_study(commands)
     starting = commands.add_parser("start", help="copy an exercise to work/, where you answer it")
     starting.add_argument("exercise", help="01_vanilla_kd, for example; its number will do")
     checking = commands.add_parser(
@@ -88,6 +89,21 @@ def parser() -> argparse.ArgumentParser:
     grading.add_argument("--question", default="", metavar="CHECK", help="judge this one anew, and no other")
     grading.add_argument("--similar", action="store_true", help="list pairs of hand-ins that have much in common")
     return whole
+
+
+def _add_study(commands) -> None:
+    studying = commands.add_parser(
+        "study", help="the papers' tables and their controls: plan them, run them, report them",
+        description="list shows the studies. plan says how many trainings, hours and megabytes; run does what is not "
+        "done; status counts; report writes report.md and report.png beside the results.")
+    studying.add_argument("what", choices=("list", "plan", "run", "status", "report"))
+    studying.add_argument("name", nargs="?", default="", help="slkd_paper, for example")
+    studying.add_argument("--only", nargs="+", default=[], metavar="WORD", help="arms with one of these in their name")
+    studying.add_argument("--seeds", nargs="+", type=int, default=[], metavar="N", help="other seeds than the study's")
+    studying.add_argument("--folder", type=Path, help="where results are kept (by default studies/NAME, with the data)")
+    studying.add_argument("--rehearse", action="store_true", help="small networks, noise, one epoch: does it run here?")
+    studying.add_argument("--workers", type=int, metavar="N", help="train on N processes, each with a GPU of its own")
+    studying.add_argument("--scheduler", metavar="ADDRESS", help="train on the Dask cluster of this address")
 
 
 def show_all(chosen: argparse.Namespace) -> int:
@@ -155,6 +171,35 @@ def check(chosen: argparse.Namespace) -> int:
     return 0 if not warnings and all(result.standing in ("right", "written") for result in results) else 1
 
 
+def study(chosen: argparse.Namespace) -> int:
+    from kdcourse import studies
+
+    if chosen.what == "list":
+        for found in studies.STUDIES.values():
+            print(f"{found.name:<14} {found.source}: {len(found.arms)} arms, {len(found.units())} trainings")
+        return 0
+    whole = studies.STUDIES[chosen.name]
+    whole = studies.rehearsed(whole) if chosen.rehearse else whole
+    units = whole.units(chosen.only, chosen.seeds)
+    folder = chosen.folder or files.folder() / "studies" / whole.name
+    if chosen.what == "plan":
+        print(studies.plan(whole, units))
+    elif chosen.what == "status":
+        for state, names in studies.status(units, folder).items():
+            print(f"{state:<5} {len(names)}{': ' if names else ''}{textwrap.shorten(', '.join(names), 200)}")
+    elif chosen.what == "report":
+        text = studies.report(whole, folder)
+        files.write(folder / "report.md", text + "\n")
+        studies.figure(whole, folder, folder / "report.png")
+        print(text)
+    else:
+        failed = studies.run(whole, units, folder, workers=chosen.workers, scheduler=chosen.scheduler,
+                             tell=lambda line: print(line, flush=True))
+        print(f"{len(units) - len(failed)} of {len(units)} trainings are in {files.shown(folder)}")
+        return 1 if failed else 0
+    return 0
+
+
 def make_release(chosen: argparse.Namespace) -> int:
     from kdcourse.marking import release
 
@@ -180,7 +225,7 @@ def examine(chosen: argparse.Namespace) -> int:
 
 
 COMMANDS = {"doctor": examine, "list": show_all, "fetch": fetch, "lesson": make_worksheet, "start": start,
-            "check": check, "release": make_release, "grade": grade}
+            "check": check, "release": make_release, "grade": grade, "study": study}
 
 
 def doctor() -> list[str]:

@@ -22,6 +22,7 @@ from kdcourse.teachers.base import Teacher, check_student, check_teachers, culpr
 SCHEDULES = Choices("schedule", {  # the learning rate's factor as a function of progress in [0, 1)
     "constant": lambda progress: 1.0,
     "cosine": lambda progress: (1 + math.cos(math.pi * progress)) / 2,
+    "steps": lambda progress: 0.1 ** sum(progress >= share for share in (150 / 240, 180 / 240, 210 / 240)),
 })
 
 

@@ -1,0 +1,179 @@
+"""The studies of the course as data, and who runs them: `kdcourse study`.
+
+`STUDIES[name]` is one. A study is many trainings, independent of each other but for their teachers, each of which
+leaves one file; so it may be stopped, go on, run on several machines, and grow. `study`, in a lesson, is the same idea
+for students that train in seconds.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from kdcourse import metrics
+from kdcourse.core import Choices
+from kdcourse.studies import dist, slkd
+from kdcourse.studies.base import BUSY, DONE, OPEN, rehearsal
+from kdcourse.studies.base import Arm as Arm
+from kdcourse.studies.base import Store as Store
+from kdcourse.studies.base import Study as Study
+from kdcourse.studies.base import Unit as Unit
+from kdcourse.studies.runners import cluster, serial
+from kdcourse.studies.training import build, facts, seconds_of_a_step, train
+
+STUDIES = Choices("study", {study.name: study for study in (
+    dist.paper(), dist.controls(), slkd.paper(), slkd.controls())})
+NARROW = {"resnet8x4": {"width": 8, "stem": 4}, "resnet32x4": {"width": 8, "stem": 4}, "resnet110": {"depth": 14},
+          "resnet50": {"width": 4}, "wrn_40_1": {"depth": 10}, "wrn_40_2": {"depth": 10, "width": 1},
+          "vgg8": {"width": 4}, "vgg11": {"width": 4}, "vgg13": {"width": 4}, "mobilenet_v2": {"width": 0.25},
+          "shufflenet_v1": {"width": 0.25}, "shufflenet_v2": {"width": 8}}
+RESULT = 20_000  # bytes that the file of a training takes, at most
+
+
+def rehearsed(study: Study) -> Study:
+    """The study with the same lessons, small networks, noise for images and one epoch: seconds instead of days."""
+    return rehearsal(study, _small, {"name": "noise"}, {"epochs": 1, "batch_size": 8})
+
+
+def plan(study: Study, units: Sequence[Unit], *, timed: bool = True) -> str:
+    """How many trainings, which teachers, how many hours by a timed step on this machine, and how much disk."""
+    hours, unknown, disk, seconds = 0.0, defaultdict(int), 0, {}
+    for unit in units:
+        disk += RESULT + (4 * _parameters(unit) if timed and unit.teaches else 0)
+        if not timed:
+            continue
+        key = str({**unit.settings(), "seed": 0, "name": ""})
+        if key not in seconds:
+            try:
+                seconds[key] = seconds_of_a_step(unit)
+            except Exception as error:  # its files are not on this machine, say: the others are timed all the same
+                seconds[key] = str(error).partition("\n")[0]
+        if isinstance(seconds[key], str):
+            unknown[seconds[key]] += 1
+        else:
+            steps = -(-facts(unit.arm.data)[2] // unit.arm.training["batch_size"])
+            hours += steps * unit.arm.training["epochs"] * seconds[key] / 3600
+    teachers = [unit.arm.name for unit in units if unit.teaches]
+    arms = {unit.arm.name for unit in units}
+    lines = [f"{study.name}: {study.source}", f"{len(units)} trainings of {len(arms)} arms",
+             f"teachers, trained first: {', '.join(teachers) or 'none'}"]
+    if timed:
+        lines += [f"{hours:,.1f} hours on this machine, by one timed step of each kind",
+                  *(f"and {n} trainings whose time is not known here: {why}" for why, n in unknown.items()),
+                  f"{disk / 1e6:,.0f} MB on the disk"]
+    return "\n".join([*lines, *([study.notes] if study.notes else [])])
+
+
+def run(study: Study, units: Sequence[Unit], folder: Path, *, workers: int | None = None, scheduler: str | None = None,
+        tell=print) -> dict[str, str]:
+    """Do these trainings, one after another or on workers (see `runners`). Returns why some failed, by name."""
+    if workers is None and scheduler is None:
+        return serial(units, Store(folder), train, tell=tell)
+    return cluster(units, Store(folder), train, workers=workers, scheduler=scheduler, tell=tell)
+
+
+def status(units: Sequence[Unit], folder: Path) -> dict[str, list[str]]:
+    """The names of the trainings that are done, being worked on, and open."""
+    found = {DONE: [], BUSY: [], OPEN: []}
+    for unit in units:
+        found[Store(folder).state(unit)].append(unit.name)
+    return found
+
+
+def report(study: Study, folder: Path) -> str:
+    """What was measured so far, in Markdown: every arm with its seeds, and every question with difference, interval and
+    verdict, all of them one family (`metrics.family`)."""
+    rows = _rows(study, folder)
+    lines = [f"# {study.name}", "", f"{study.source}. {study.notes}", "",
+             "| arm | n | top-1, % | top-5, % | seconds each |", "|---|---|---|---|---|"]
+    for name, seeds in rows.items():
+        if seeds:
+            top1, top5 = (100 * _mean([row["result"][f"test_{key}"] for row in seeds.values()])
+                          for key in ("top1", "top5"))
+            lines.append(f"| {name} | {len(seeds)} | {top1:.2f} | {top5:.2f} | "
+                         f"{_mean([row['seconds'] for row in seeds.values()]):.0f} |")
+    return "\n".join([*lines, "", "| question | ours - baseline | answer |", "|---|---|---|", *_answers(study, rows)])
+
+
+def figure(study: Study, folder: Path, path: Path) -> None:
+    """The differences of all questions that have at least two pairs, with their intervals, as a picture."""
+    from matplotlib.figure import Figure
+
+    compared = _compared(study, _rows(study, folder))
+    drawn = Figure(figsize=(8, 1 + 0.25 * max(len(compared), 1)), layout="constrained")
+    ax = drawn.subplots()
+    for place, c in enumerate(compared.values()):
+        ax.plot([100 * c.low, 100 * c.high], [place, place], color="0.4")
+        ax.plot([100 * c.mean], [place], "o", color="C0")
+    ax.axvline(0, color="0.7", zorder=0)
+    ax.set_yticks(range(len(compared)), list(compared))
+    ax.set_xlabel("ours - baseline, points, with 95 % interval over seeds")
+    drawn.savefig(path, dpi=120)
+
+
+def _rows(study: Study, folder: Path) -> dict[str, dict[int, dict]]:
+    """What was measured of every arm, by seed."""
+    rows, store = {arm.name: {} for arm in study.arms}, Store(folder)
+    for unit in [*study.units(), *_further(study, store)]:
+        if (found := store.read(unit)) is not None:
+            rows[unit.arm.name][unit.seed] = found
+    return rows
+
+
+def _further(study: Study, store: Store) -> list[Unit]:
+    """Trainings from other seeds than the study asks for, which somebody wanted."""
+    known = {unit.name for unit in study.units()}
+    found = []
+    for arm in study.arms:
+        if arm.name in study.teachers():
+            continue
+        stem = Unit(study, arm, 0).name.removesuffix("0")
+        for path in store.folder.glob(f"{stem}*.json"):
+            seed = path.stem.removeprefix(stem)
+            if seed.isdecimal() and path.stem not in known:
+                found.append(Unit(study, arm, int(seed)))
+    return sorted(found, key=lambda unit: (unit.arm.name, unit.seed))
+
+
+def _answers(study: Study, rows: dict[str, dict]) -> list[str]:
+    compared, lines = _compared(study, rows), []
+    for question, (ours, baseline) in study.questions.items():
+        both = sorted(rows[ours].keys() & rows[baseline].keys())
+        if question in compared:
+            lines.append(f"| {question} | {ours} - {baseline} | {compared[question]} |")
+        elif both:
+            gap = rows[ours][both[0]]["result"]["test_top1"] - rows[baseline][both[0]]["result"]["test_top1"]
+            lines.append(f"| {question} | {ours} - {baseline} | {100 * gap:+.2f} points, n = 1: no answer yet |")
+    return lines
+
+
+def _compared(study: Study, rows: dict[str, dict]) -> dict[str, metrics.Comparison]:
+    """The questions that have at least two pairs, as one family."""
+    pairs, images = {}, {row["result"]["images"] for seeds in rows.values() for row in seeds.values()}
+    for question, arms in study.questions.items():
+        both = sorted(rows[arms[0]].keys() & rows[arms[1]].keys())
+        if len(both) > 1:
+            pairs[question] = tuple([rows[arm][seed]["result"]["test_top1"] for seed in both] for arm in arms)
+    return metrics.family(pairs, images=max(images), margin=study.margin) if pairs else {}
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _parameters(unit: Unit) -> int:
+    """Of a network that teaches; 0 where it cannot be built here."""
+    shape, classes, _ = facts(unit.arm.data)
+    try:
+        return sum(p.numel() for p in build(unit.arm.network, shape, [str(k) for k in range(classes)], 0).parameters())
+    except Exception:  # its files are not on this machine
+        return 0
+
+
+def _small(settings: dict) -> dict:
+    name, kept = settings["name"], {key: value for key, value in settings.items() if key in ("shortcut", "normalise")}
+    if settings.get("pretrained"):
+        return {"name": "vit", "depth": 3, "width": 12, "heads": 3}
+    if ":" in name:
+        return {"name": "resnet8", "width": 4}
+    # with 4 channels torch 2.14 writes beyond its memory on a CPU: Conv2d(4, 8, 1, stride=2), channels last, backward
+    return {"name": name, **kept, **NARROW.get(name, {"width": 8})}

@@ -1,0 +1,216 @@
+"""One training of a study: its images, its networks, its lesson, and what is measured after the last epoch."""
+
+import copy
+import inspect
+import json
+import time
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from kdcourse import cost, data, distillers, metrics, models, procedures, profiles
+from kdcourse import train as training
+from kdcourse.core import Batch, fingerprint, generator, total
+from kdcourse.data.base import Source, Split
+from kdcourse.studies.base import Store, Unit
+from kdcourse.teachers import Teacher
+
+FACTS = {"cifar10": ((3, 32, 32), 10, 45_000, 5_000), "cifar100": ((3, 32, 32), 100, 45_000, 5_000)}
+FEW = 4  # images of a timed step on a CPU, whose time grows with the images
+
+
+def train(unit: Unit, store: Store) -> dict:
+    """Do this training and return its result: `test_top1` and `test_top5` in [0, 1], `test_nll` in nats, the `rows` of
+    `fit`, and the number of `parameters`. The weights of one that teaches are kept in `store`.
+
+    The test images are looked at once, after the last epoch. Raises what `fit` raises, and ValueError when its teacher
+    is not trained yet.
+    """
+    arm, source = unit.arm, read(unit.arm.data)
+    network = build(arm.network, source.shape, source.classes, unit.seed)
+    teacher = None if unit.teacher is None else load(unit.teacher, store, source)
+    how, settings = dict(arm.lesson), fit_settings(arm.training, unit.seed)
+    learn = LESSONS.get(method := how.pop("method"), partial(_by_method, method))
+    rows, deployed = learn(network, teacher, source, settings, how)
+    result = judged(deployed, source.test) | {"rows": rows, "parameters": cost.parameters(deployed)}
+    if teacher is not None:
+        result["teacher"] = fingerprint(*teacher.network.state_dict().values())
+    if unit.teaches:
+        _save(network, store.weights(unit))
+    return result
+
+
+def judged(network: nn.Module, split: Split) -> dict[str, float]:
+    """What a finished network knows of these images."""
+    z = metrics.predict(network, split)
+    y = split.y.to(z.device)
+    top5 = (z.topk(min(5, z.shape[1]), dim=1).indices == y[:, None]).any(dim=1).float().mean().item()
+    return {"test_top1": metrics.accuracy(z, y), "test_top5": top5, "test_nll": metrics.nll(z, y), "images": len(y)}
+
+
+def read(settings: Mapping) -> Source:
+    """The images of an arm. Those of one data set are read once for all arms that follow each other."""
+    return _read(json.dumps(settings, sort_keys=True))
+
+
+@lru_cache(maxsize=1)
+def _read(settings: str) -> Source:
+    settings = json.loads(settings)
+    name, whole = settings.pop("name"), settings.pop("whole", False)
+    source = noise(**settings) if name == "noise" else data.load(name, **settings)
+    if not whole:
+        return source
+    x, y = (torch.cat([getattr(split, what) for split in (source.train, source.valid)]) for what in ("x", "y"))
+    return source.with_train(Split(f"{source.name}/all but test", x, y))
+
+
+def noise(*, images: int = 24, side: int = 16, classes: int = 10) -> Source:
+    """Images that mean nothing, for a rehearsal."""
+    x = torch.randint(0, 256, (3 * images, 3, side, side), generator=generator(0), dtype=torch.uint8)
+    y, (first, second) = torch.arange(3 * images) % classes, (images, 2 * images)
+    return data.from_arrays("noise", x[:first], y[:first], classes=[f"c{k}" for k in range(classes)],
+                            valid=(x[first:second], y[first:second]), test=(x[second:], y[second:]))
+
+
+def build(settings: Mapping, shape, classes, seed: int) -> nn.Module:
+    """The network of an arm for images of `shape`: one of the zoo or of another package, or a pretrained one. One of
+    the zoo normalises by the `mean` and `std` of `normalise`, if there is such a setting."""
+    settings = dict(settings)
+    name, pretrained = settings.pop("name"), settings.pop("pretrained", False)
+    statistics = settings.pop("normalise", None)
+    if pretrained:
+        return models.pretrained(name, classes=len(classes), seed=seed, **settings)
+    network = models.build(name, shape, len(classes), seed=seed, **settings)
+    if statistics is not None:
+        network.normalise = models.Normalise(**statistics)
+    return network
+
+
+def load(unit: Unit, store: Store, source: Source) -> Teacher:
+    """The finished network of a training that teaches."""
+    if store.read(unit) is None:
+        raise ValueError(f"{unit.arm.name} teaches here and is not trained yet: run it first")
+    network = build(unit.arm.network, source.shape, source.classes, unit.seed)
+    network.load_state_dict(load_file(store.weights(unit)))
+    return Teacher(network)
+
+
+def fit_settings(settings: Mapping, seed: int) -> dict:
+    """The settings of an arm as `fit` takes them."""
+    settings = dict(settings)
+    if optimizer := dict(settings.pop("optimizer", {})):
+        settings["optimizer"] = partial(getattr(torch.optim, optimizer.pop("name")), **optimizer)
+    if augment := settings.pop("augment", None):
+        settings["augment"] = data.Augment(**augment, seed=seed)
+    return {**settings, "seed": seed}
+
+
+def seconds_of_a_step(unit: Unit) -> float:
+    """How long one step of this training takes on this machine, by one that is done, warmed up, with random images."""
+    arm = unit.arm
+    shape, classes, *_ = facts(arm.data)
+    names, device = [str(k) for k in range(classes)], profiles.device()
+    network = build(arm.network, shape, names, unit.seed)
+    teacher = None
+    if unit.teacher is not None:
+        teacher = Teacher(build(unit.teacher.arm.network, shape, names, 0), untrained=True)
+    how, size = dict(arm.lesson), arm.training["batch_size"]
+    n = size if device.type == "cuda" else min(FEW, size)
+    distiller = _distiller(how.pop("method"), network, teacher, how, unit.seed).to(device).train()
+    batch = Batch(torch.rand(n, *shape), torch.arange(n) % classes, torch.arange(n), progress=0.5)
+    batch = batch._replace(x=batch.x.to(device), y=batch.y.to(device), index=batch.index.to(device))
+    for _ in range(2):
+        start = time.perf_counter()
+        with profiles.autocast(device):
+            loss = total(distiller(batch))
+        loss.backward()
+        loss.item()  # waits for the device
+    return (time.perf_counter() - start) * size / n
+
+
+def facts(settings: Mapping) -> tuple[tuple[int, int, int], int, int]:
+    """Shape, number of classes and of training images, without reading those of large data sets."""
+    if settings["name"] in FACTS:
+        shape, classes, images, valid = FACTS[settings["name"]]
+        return shape, classes, images + valid * bool(settings.get("whole"))
+    source = read(settings)
+    return source.shape, len(source.classes), len(source.train)
+
+
+def _by_method(method: str, network, teacher, source, settings, how) -> tuple[list[dict], nn.Module]:
+    distiller = _distiller(method, network, teacher, how, settings["seed"])
+    rows = training.fit(distiller, source, **settings)
+    return rows, distiller.deployable()
+
+
+def _distiller(method: str, network, teacher, how: Mapping, seed: int) -> distillers.Distiller:
+    """A distiller by its name; what takes several trainings by what its longest one is."""
+    if method == "hard labels":
+        return distillers.Supervised(network)
+    if method == "slkd_teacher":
+        return distillers.SLKD(network, teacher, learners=Teacher(teacher.network), **how)
+    if method in ("slkd_finished", "slkd_checkpoint"):
+        method, how = "slkd", {key: value for key, value in how.items() if key != "share"}
+    make = distillers.METHODS[method]
+    draws = {"seed": seed} if "seed" in inspect.signature(make).parameters else {}
+    return make(network, teacher, **draws, **how)
+
+
+def _learners(teacher: Teacher, count: int, seed: int) -> list[nn.Module]:
+    """SLKD's self-learning teachers, drawn as it draws them."""
+    return [models.fresh_copy(teacher.network, seed=generator(seed, k).initial_seed()) for k in range(count)]
+
+
+def _after_finished(network, teacher, source, settings, how):
+    """SLKD*: its self-learning teachers first finish, then the student follows what they have become."""
+    how = dict(how)
+    learners = _learners(teacher, how.pop("count", 2), settings["seed"])
+    *_, rows = procedures.slkd_sequential(network, teacher, learners, source, **how, **settings)
+    return rows, network
+
+
+class _Enough(Exception):
+    """The learners are as old as they are meant to become."""
+
+
+def _from_checkpoint(network, teacher, source, settings, how):
+    """The student follows self-learning teachers as they were after a `share` of their epochs, and not their path."""
+    how = dict(how)
+    stop = max(1, round(how.pop("share") * settings["epochs"]))
+    learners = _learners(teacher, how.pop("count", 2), settings["seed"])
+    first = distillers.SelfLearners(learners, teacher, T=how.get("T", 4.0), lam=how.get("lam", 0.1),
+                                    w=how.get("w", 0.5), seed=settings["seed"])
+
+    def until(rows):
+        if len(rows) == stop:
+            raise _Enough
+
+    try:
+        training.fit(first, source, **settings, on_epoch=until)
+    except _Enough:
+        pass
+    fixed = Teacher(procedures.Fused([copy.deepcopy(learner) for learner in learners], how.get("w", 0.5)))
+    rows = training.fit(distillers.SLKD(network, teacher, learners=fixed, **how), source, **settings)
+    return rows, network
+
+
+LESSONS: dict[str, Callable] = {  # beside those of `distillers.METHODS`
+    "hard labels": partial(_by_method, "hard labels"),
+    "slkd_teacher": partial(_by_method, "slkd_teacher"),  # the teacher in the place of the learners: weights alone
+    "slkd_finished": _after_finished,
+    "slkd_checkpoint": _from_checkpoint,
+}
+
+
+def _save(network: nn.Module, path: Path) -> None:
+    """The weights, whole or not at all."""
+    state: dict[str, Tensor] = {key: value.detach().cpu().clone().contiguous()
+                                for key, value in network.state_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial_path = path.with_name(f".partial-{path.name}")
+    save_file(state, partial_path)
+    partial_path.replace(path)
