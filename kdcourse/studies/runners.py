@@ -6,12 +6,14 @@ failed leaves nothing and stops no other.
 
 import contextlib
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 
 from kdcourse.studies.base import Store, Unit
 
 PAUSE = 2.0  # seconds between looks at what others do
+ALONE = threading.Lock()  # what one training draws comes from torch's own generator, which a process has once
 Do = Callable[[Unit, Store], dict]
 
 
@@ -114,7 +116,8 @@ def _waves(units: Sequence[Unit]) -> list[list[Unit]]:
 
 
 def _on_worker(unit: Unit, store: Store, do: Do, threads: int, pause: float) -> None:
-    """On a worker: its own GPU, as many threads as the runner has, so that the numbers are the same."""
+    """On a worker: one training at a time, however many threads the worker has; its own GPU; as many threads of torch
+    as the runner has, so that the numbers are the same."""
     import distributed
     import torch
 
@@ -122,5 +125,6 @@ def _on_worker(unit: Unit, store: Store, do: Do, threads: int, pause: float) -> 
     number = distributed.get_worker().name
     if torch.cuda.is_available() and isinstance(number, int):  # those of a local cluster are numbered
         os.environ.setdefault("KDCOURSE_DEVICE", f"cuda:{number % torch.cuda.device_count()}")
-    while not one(unit, store, do):
-        time.sleep(pause)
+    with ALONE:
+        while not one(unit, store, do):
+            time.sleep(pause)

@@ -3,6 +3,7 @@
 import copy
 import inspect
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
@@ -36,7 +37,9 @@ def train(unit: Unit, store: Store) -> dict:
     how, settings = dict(arm.lesson), fit_settings(arm.training, unit.seed)
     learn = LESSONS.get(method := how.pop("method"), partial(_by_method, method))
     rows, deployed = learn(network, teacher, source, settings, how)
-    result = judged(deployed, source.test) | {"rows": rows, "parameters": cost.parameters(deployed)}
+    result = judged(deployed, source.test) | {"rows": rows, "parameters": cost.parameters(deployed),
+                                              "precision": profiles.precision(settings["device"]),
+                                              "device": str(settings["device"])}
     if teacher is not None:
         result["teacher"] = fingerprint(*teacher.network.state_dict().values())
     if unit.teaches:
@@ -68,7 +71,7 @@ def _read(settings: str) -> Source:
     return source.with_train(Split(f"{source.name}/all but test", x, y))
 
 
-def noise(*, images: int = 24, side: int = 16, classes: int = 10) -> Source:
+def noise(*, images: int = 16, side: int = 16, classes: int = 10) -> Source:
     """Images that mean nothing, for a rehearsal."""
     x = torch.randint(0, 256, (3 * images, 3, side, side), generator=generator(0), dtype=torch.uint8)
     y, (first, second) = torch.arange(3 * images) % classes, (images, 2 * images)
@@ -106,26 +109,32 @@ def fit_settings(settings: Mapping, seed: int) -> dict:
         settings["optimizer"] = partial(getattr(torch.optim, optimizer.pop("name")), **optimizer)
     if augment := settings.pop("augment", None):
         settings["augment"] = data.Augment(**augment, seed=seed)
-    return {**settings, "seed": seed}
+    return {**settings, "seed": seed, "device": device()}
+
+
+def device() -> torch.device:
+    """Where studies train: `KDCOURSE_DEVICE` if set, else the GPU if there is one, whatever the profile."""
+    chosen = bool(os.environ.get("KDCOURSE_DEVICE")) or not torch.cuda.is_available()
+    return profiles.device() if chosen else torch.device("cuda")
 
 
 def seconds_of_a_step(unit: Unit) -> float:
     """How long one step of this training takes on this machine, by one that is done, warmed up, with random images."""
     arm = unit.arm
     shape, classes, *_ = facts(arm.data)
-    names, device = [str(k) for k in range(classes)], profiles.device()
+    names, where = [str(k) for k in range(classes)], device()
     network = build(arm.network, shape, names, unit.seed)
     teacher = None
     if unit.teacher is not None:
         teacher = Teacher(build(unit.teacher.arm.network, shape, names, 0), untrained=True)
     how, size = dict(arm.lesson), arm.training["batch_size"]
-    n = size if device.type == "cuda" else min(FEW, size)
-    distiller = _distiller(how.pop("method"), network, teacher, how, unit.seed).to(device).train()
+    n = size if where.type == "cuda" else min(FEW, size)
+    distiller = _distiller(how.pop("method"), network, teacher, how, unit.seed).to(where).train()
     batch = Batch(torch.rand(n, *shape), torch.arange(n) % classes, torch.arange(n), progress=0.5)
-    batch = batch._replace(x=batch.x.to(device), y=batch.y.to(device), index=batch.index.to(device))
+    batch = batch._replace(x=batch.x.to(where), y=batch.y.to(where), index=batch.index.to(where))
     for _ in range(2):
         start = time.perf_counter()
-        with profiles.autocast(device):
+        with profiles.autocast(where):
             loss = total(distiller(batch))
         loss.backward()
         loss.item()  # waits for the device

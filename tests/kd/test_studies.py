@@ -130,28 +130,23 @@ def test_the_rate_falls_to_a_tenth_at_epochs_150_180_and_210_of_240():
 
 # one training
 
-def covering(study):
-    """Few of its trainings, among which every method, every student and every teacher is."""
-    found, seen = [], set()
-    for unit in study.units(seeds=study.seeds[:1]):
-        new = {("method", json.dumps(unit.arm.lesson)), ("network", json.dumps(dict(unit.arm.network)))} - seen
-        if new or unit.teaches:
-            found.append(unit)
-            seen |= new
-    return found
-
-
-@pytest.mark.parametrize("name", studies.STUDIES)
-def test_a_rehearsal_runs_every_method_and_every_network_of_a_study(name, tmp_path):
+@pytest.mark.parametrize("name, words", [
+    ("dist_paper", ["cifar10 vit_base to resnet18", "cifar10 resnet18"]),
+    ("dist_controls", ["cifar100 vit_huge to eff", "cifar100 eff"]),
+    ("slkd_paper", ["vgg13 to vgg8", "vgg13 to mobilenet_v2 slkd one"]), ("slkd_controls", ["vgg13 to vgg8"]),
+])
+def test_a_rehearsal_runs_every_method_of_a_study(name, words, tmp_path):
     study = studies.rehearsed(studies.STUDIES[name])
-    units = covering(study)
+    units = study.units(words, study.seeds[:1])
+    methods = {arm.lesson["method"] for arm in study.arms}
+    assert {unit.arm.lesson["method"] for unit in units} == methods
     assert studies.run(study, units, tmp_path, tell=quiet) == {}
     for unit in units:
         row = Store(tmp_path).read(unit)
         assert {"commit", "versions", "hardware", "finished", "settings", "seconds"} <= row.keys()
         assert len(row["result"]["rows"]) == 1 and 0 <= row["result"]["test_top1"] <= row["result"]["test_top5"] <= 1
         assert ("teacher" in row["result"]) == (unit.arm.teacher is not None)
-    assert len(list(tmp_path.glob("*.safetensors"))) == len(study.teachers())
+    assert len(list(tmp_path.glob("*.safetensors"))) == 1
     assert "| arm | n |" in studies.report(study, tmp_path)
 
 
@@ -169,6 +164,23 @@ def test_a_training_is_that_of_fit_with_the_saved_teacher(tmp_path):
     assert found["rows"] == json.loads(json.dumps(rows))
     assert found["test_top1"] == metrics.accuracy(z, source.test.y)
     assert found["test_top5"] == pytest.approx(sum(among) / 16) and found["parameters"] == 3 * 64 * 8 + 8 + 8 * 6 + 6
+
+
+def test_a_pretrained_vit_is_fine_tuned_kept_and_teaches(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    transformers.ViTModel(transformers.ViTConfig(
+        hidden_size=12, num_hidden_layers=2, num_attention_heads=3, intermediate_size=16, image_size=8, patch_size=4,
+    )).save_pretrained(tmp_path / "vit")  # without a head, as those of table I
+    transformers.ViTImageProcessor(size={"height": 8, "width": 8}).save_pretrained(tmp_path / "vit")
+    teacher, _, student = tiny().arms
+    vit = replace(teacher, network={"name": str(tmp_path / "vit"), "pretrained": True})
+    study = Study("tiny", "", (vit, replace(student, lesson={"method": "dist"})), (0,))
+    store = Store(tmp_path / "results")
+    assert studies.run(study, study.units(), store.folder, tell=quiet) == {}
+    source, first = training.read(NOISE), study.units()[0]
+    kept = training.load(first, store, source)
+    assert metrics.accuracy(metrics.predict(kept.network, source.test), source.test.y) == (
+        store.read(first)["result"]["test_top1"])
 
 
 def test_whole_trains_on_the_validation_images_too_and_never_on_those_of_the_test():
