@@ -487,7 +487,8 @@ def test_a_reader_of_a_worksheet_commits_a_prediction_and_is_told_of_each_blank_
         page.keyboard.press("Enter")
         kept = sheet.parent / "predictions.json"
         _until(page, lambda: list(json.loads(kept.read_text()).values()) == [80], "the prediction was not kept")
-        for text, told in ((right.replace(" / p.sum(dim=1, keepdim=True)", ""), "sum"), (right, "wrong_answers: right")):
+        wrong = right.replace(" / p.sum(dim=1, keepdim=True)", "")
+        for text, told in ((wrong, "sum"), (right, "wrong_answers: right")):
             _run(page, blank, text)
             _run(page, blank + 1)
             assert told in _said(page, blank + 1)
