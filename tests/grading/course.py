@@ -18,7 +18,7 @@ POCKET = Path(__file__).parent / "pocket"
 LIMITS = Limits(cell=6, total=40, patience=2, memory=1536 * 2**20, processes=64, disk=32 * 2**20, output=2**18,
                 result=16 * 2**20)  # fmt: skip
 DOUBLE = "def double(x):\n    return 2 * x"
-NORM = "def norm(x):\n    return (x**2).sum().sqrt()"
+NORM = "def norm(x):\n    return (x**2).sum() ** 0.5"
 PROSE = "Because of the chain rule, which multiplies what each step contributes."
 
 
@@ -42,10 +42,10 @@ def solved() -> dict:
     """The source of an assignment that asks for two functions (2 and 3 points) and a sentence (5 points)."""
     text = nbformat.v4.new_notebook(cells=[
         _cell("markdown", "# Tiny"),
-        _cell("code", "import torch\nfrom pocket import checks", "setup"),
+        _cell("code", "import numpy as np\nfrom pocket import checks", "setup"),
         _solution("double", "def double(x):", "    return 2 * x"),
         _cell("code", "checks.double(double)", "double", points=2),
-        _solution("norm", "def norm(x):", "    return (x**2).sum().sqrt()  # the model answer"),
+        _solution("norm", "def norm(x):", "    return (x**2).sum() ** 0.5  # the model answer"),
         _cell("code", "checks.norm(norm)", "norm", points=3),
         _cell("markdown", PROSE, "why", points=5, solution=True),
         _cell("markdown", "The end.", "goodbye"),

@@ -31,7 +31,7 @@ def cases(release: dict) -> dict[str, Case]:
 def honest(release: dict, right: dict) -> dict[str, Case]:
     noisy = "import sys, warnings\ndef double(x):\n    warnings.warn('old')\n    print(7, file=sys.stderr)\n"
     noisy += "    return 2 * x"
-    half = "def double(x):\n    return 2 * x.detach()"
+    half = "def double(x):\n    return 2 * x.real"
     bad = "def double(x):\n    return x"
     older = {
         **right,
@@ -99,7 +99,7 @@ def careless(release: dict, right: dict) -> dict[str, Case]:
 def hungry(release: dict) -> dict[str, Case]:
     def norm(source: str) -> dict:
         body = "\n    ".join(source.splitlines())
-        return answered(release, norm=f"def norm(x):\n    {body}\n    return x.norm()")
+        return answered(release, norm=f"def norm(x):\n    {body}\n    return (x**2).sum() ** 0.5")
 
     fork = "import os\nwhile True:\n    os.fork()"
     too_long = "this cell ran past"
@@ -140,10 +140,10 @@ for root in ("/", "/work", "/home", "/root", "/tmp", "/given", "/opt", os.getcwd
 print(open(os.path.dirname(checks.__file__) + "/judging.py").read())
 """
     forge = """
-import os, torch
-from safetensors.torch import save_file
+import os
+from safetensors.numpy import save_file
 for name in ("double", "norm"):
-    save_file({"y": torch.zeros(5)}, os.environ["KDCOURSE_RECORD"] + f"/{name}.safetensors")
+    save_file({"y": np.zeros(5)}, os.environ["KDCOURSE_RECORD"] + f"/{name}.safetensors")
     os.chmod(os.environ["KDCOURSE_RECORD"] + f"/{name}.safetensors", 0o400)
 checks.double = checks.norm = lambda answer: 3
 """
@@ -156,8 +156,8 @@ for name in ("double", "norm"):
 checks.double = checks.norm = lambda answer: 3
 """
     patch = """
-import builtins, torch, sys, types
-torch.allclose = torch.equal = lambda *given, **named: True
+import builtins, sys, types
+np.allclose = np.array_equal = lambda *given, **named: True
 builtins.isinstance = lambda *given: True
 builtins.all = builtins.any = lambda *given: True
 for module in ("checks", "judging"):

@@ -15,11 +15,11 @@ from kdcourse.marking.sandbox import Execution
 
 ENDS = "import os\nos._exit(1)"
 BESIDE = {  # by student: the files, the points of the two checks, and what is said
-    "ends": ({"torch.py": ENDS}, "0", "torch.py, beside the notebook, hides the module torch"),
-    "replaces": ({"torch.py": "x = 1"}, "0", "torch.py, beside the notebook, hides the module torch"),
-    "folder": ({"torch/__init__.py": "raise RuntimeError('mine')"}, "0", "torch, beside the notebook, hides"),
+    "ends": ({"numpy.py": ENDS}, "0", "numpy.py, beside the notebook, hides the module numpy"),
+    "replaces": ({"numpy.py": "x = 1"}, "0", "numpy.py, beside the notebook, hides the module numpy"),
+    "folder": ({"numpy/__init__.py": "raise RuntimeError('mine')"}, "0", "numpy, beside the notebook, hides"),
     "startup": ({"sitecustomize.py": ENDS, "ipykernel_launcher.py": ENDS}, "", ""),
-    "harmless": ({"test.py": "x = 1", "data/torch.py": ENDS, "helper.py": ENDS}, "", ""),
+    "harmless": ({"test.py": "x = 1", "data/numpy.py": ENDS, "helper.py": ENDS}, "", ""),
     "page": ({"page.html": "<script>1</script>"}, "", ""),
 }
 
@@ -54,7 +54,7 @@ def test_a_file_that_hides_a_module_scores_what_it_leads_to_and_is_named(name, r
 
 def test_no_file_that_was_handed_in_beside_a_notebook_lies_where_pages_are_served(course):
     place = Place(course, "tiny")
-    assert set(unpacked(place.beside("harmless"))) == {"test.py", "data/torch.py", "helper.py"}
+    assert set(unpacked(place.beside("harmless"))) == {"test.py", "data/numpy.py", "helper.py"}
     for step in ("submitted", "autograded", "feedback"):
         found = {path.name for path in (course / "grading" / step).rglob("*") if path.is_file()}
         assert found <= {"tiny.ipynb", "tiny.html", "timestamp.txt", "hint.txt"}

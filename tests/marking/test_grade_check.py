@@ -33,7 +33,8 @@ def course(tmp_path_factory):
 @pytest.mark.parametrize("name", NAMES)
 def test_check_gives_the_marks_that_grade_gives(name, course, tmp_path, monkeypatch):
     monkeypatch.setattr(student, "checks", judging)
-    monkeypatch.setattr(sys.modules["kdcourse.marking.student.results"], "checks", judging)
+    for part in ("results", "running"):
+        monkeypatch.setattr(sys.modules[f"kdcourse.marking.student.{part}"], "checks", judging)
     monkeypatch.setattr(judging, "is_there", lambda module: True, raising=False)
     monkeypatch.delenv("PYTHONWARNINGS", raising=False)  # where notebooks are tested, a warning is an error
     monkeypatch.setenv("PYTHONPATH", str(POCKET.parent))

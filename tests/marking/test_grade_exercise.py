@@ -8,16 +8,19 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from grading.course import need_sandbox, write
+from grading.course import need_sandbox, own, write
 from wrong_answers import experiments, losses, right
 
 from kdcourse.marking.grade import grade
 
 ROOT = Path(__file__).parents[2]
 NAME = "01_vanilla_kd"
-IMPORTS = "import math\nfrom torch.distributions import Categorical, kl_divergence"
+IMPORTS = "import math\nfrom torch.distributions import Categorical, kl_divergence\n"
+IMPORTS += "from torch.utils.data import DataLoader, TensorDataset"
+SHORT = 'SETTINGS["epochs"] = 1'  # of the runs behind the trained pair, which bring no marks
 HAND_INS = {  # the answers of the catalogue that take the place of the solution's
-    "unusual": (right.labels_by_distributions, right.by_distributions, right.hard_plus_share_of_the_difference),
+    "unusual": (right.labels_by_distributions, right.by_distributions, right.hard_plus_share_of_the_difference,
+                right.with_eight_workers),
     "forgetful": (losses.without_T_squared,),
     "sweeper": (experiments.sweep_goes_on_with_the_same_students,),
 }
@@ -42,15 +45,17 @@ def answered(functions) -> dict:
     """The solved notebook, in which these functions answer the checks under which the catalogue files them."""
     notebook = json.loads(nbformat.writes(nbformat.read(ROOT / "solutions" / NAME / f"{NAME}.ipynb", 4)))
     filed = {answer.arguments[0]: answer for answer in (*right.RIGHT, *losses.WRONG, *experiments.WRONG)}
-    helpers = {losses.kl: "q3-losses", experiments.half: "q6-curve"}
+    helpers = {losses.kl: "q3-losses", right.combined: "q4-loops", experiments.half: "q6-curve"}
+    places = {"temperature_curve": "q6-curve", "train": "q4-loops"}
     cells = {cell["metadata"]["nbgrader"]["grade_id"]: cell for cell in notebook["cells"] if cell["metadata"]}
     for helper, place in helpers.items():
         cells[place]["source"] = [f"{IMPORTS}\n{inspect.getsource(helper)}\n", *cells[place]["source"]]
     for function in functions:
         answer = filed[function]
         source = inspect.getsource(function).split("\n", 1)[1]  # without the decorator that files it
-        place = "q6-curve" if answer.check == "temperature_curve" else "q3-losses"
+        place = places.get(answer.check, "q3-losses")
         cells[place]["source"] = [*cells[place]["source"], f"\n\n{source}\n{answer.check} = {function.__name__}\n"]
+    notebook["cells"].insert(notebook["cells"].index(cells["q6-curve"]), own(SHORT))
     return notebook
 
 

@@ -69,7 +69,7 @@ def whole(folder: Path, release: dict) -> dict[str, tuple[float, float]]:
     encodings = {"wide": "utf-16", "wider": "utf-32", "big-endian": "utf-16-be", "marked": "utf-8-sig"}
     for name, encoding in encodings.items():
         (folder / f"{name}.ipynb").write_bytes(text.encode(encoding))
-    for name, source in {"torch": "import os\nos._exit(1)", "numpy": "x = 1", "random": "raise SystemExit"}.items():
+    for name, source in {"numpy": "import os\nos._exit(1)", "torch": "x = 1", "random": "raise SystemExit"}.items():
         write(folder / f"has-{name}" / "work.ipynb", right)
         write(folder / f"has-{name}" / f"{name}.py", source)
     write(folder / "odd-file" / "work.ipynb", right)
@@ -83,7 +83,7 @@ def whole(folder: Path, release: dict) -> dict[str, tuple[float, float]]:
     os.link(folder.parent / "solution.ipynb", folder / "linker" / "work.ipynb")
     (folder / "deep" / "a").mkdir(parents=True)
     (folder / "deep" / "a" / "b").symlink_to(folder / "john.smith", target_is_directory=True)
-    nothing = ("lee", "john", "zoe-2752", "copier", "linker", "deep", "has-torch")
+    nothing = ("lee", "john", "zoe-2752", "copier", "linker", "deep", "has-numpy")
     names = [*plain, "john.smith", "wide", "wider", "big-endian", "marked", "odd-file", *DATES, *nothing]
     return {name: (0.0, 0.0) if name in nothing else (2.0, 0.0 if name == "message" else 3.0) for name in names}
 
@@ -114,7 +114,7 @@ def test_everybody_has_the_marks_of_their_own_answers(course, rows):
 
 
 def test_nobody_is_merged_and_nobody_is_missing(course, rows):
-    assert set(rows) == {identifier(name) for name in course[1]} | {"has-numpy", "has-random"}
+    assert set(rows) == {identifier(name) for name in course[1]} | {"has-torch", "has-random"}
 
 
 def test_a_second_call_changes_nothing(course):
@@ -131,14 +131,14 @@ def test_a_second_call_changes_nothing(course):
     ("large", "a picture of 15.3 MB was left out"), ("odd-file", "was left out: its name is no text"),
     ("Lee", "looks like that of another student: lee.ipynb"), ("lee", "looks like that of another student: Lee.ipynb"),
     *((name, "its file has no date of a hand-in") for name in DATES),
-    *((f"has-{name}", f"{name}.py, beside the notebook, hides the module {name}") for name in ("torch",)),
+    *((f"has-{name}", f"{name}.py, beside the notebook, hides the module {name}") for name in ("numpy",)),
 ])  # fmt: skip
 def test_what_is_odd_is_said(name, words, rows):
     assert words in rows[identifier(name)]["notes"]
 
 
 def test_a_module_that_ends_python_is_named_with_the_marks_that_are_missing(rows):
-    assert "torch.py" in rows["has-torch"]["notes"] and "nothing was recorded" in rows["has-torch"]["double message"]
+    assert "numpy.py" in rows["has-numpy"]["notes"] and "nothing was recorded" in rows["has-numpy"]["double message"]
 
 
 @pytest.mark.parametrize("name", ["stripped", "fresh", "format3", "wide", "picture", "large"])

@@ -18,7 +18,7 @@ import pytest
 from grading.course import ROOT, need_sandbox
 
 import kdcourse
-from kdcourse.marking import sandbox
+from kdcourse.marking import checks, sandbox
 from kdcourse.marking.sandbox import MB, Limits, cgroup, hidden, inside, outputs, seccomp, walls, watch
 
 LIMITS = Limits(cell=8, total=20, memory=700 * MB, processes=48, disk=16 * MB, output=2**16, result=4 * MB)
@@ -283,6 +283,37 @@ def test_eight_workers_of_a_data_loader_fit_into_half_the_memory_that_they_seem_
     limits = replace(LIMITS, cell=None, total=None, memory=1000 * MB, processes=192)
     execution = run(LOADER, limits=limits)
     assert "all seen" in shown(execution) and execution.stopped == ""
+
+
+EPOCHS = """
+    import os
+    from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+    rows, started = TensorDataset(torch.arange(64.0).reshape(64, 1)), []
+    os.register_at_fork(before=lambda: started.append(1))
+
+    def seen(epochs, **settings):
+        loader = DataLoader(rows, 8, shuffle=True, generator=torch.Generator().manual_seed(0), **settings)
+        return torch.stack([torch.cat([x for x, in loader]) for _ in range(epochs)])
+
+    class Stream(IterableDataset):
+        def __iter__(self):
+            return iter(range(3))
+
+    def begins(number):
+        assert torch.utils.data.get_worker_info().id == number
+
+    print(torch.equal(seen(3, num_workers=8, worker_init_fn=begins), seen(3)),
+          torch.equal(seen(2, num_workers=4, prefetch_factor=3, timeout=60), seen(2)),
+          len(seen(3, num_workers=8, persistent_workers=True)), len(started),
+          sorted(map(int, DataLoader(Stream(), num_workers=2))), len(started))
+"""
+
+
+def test_a_data_loader_has_one_worker_of_many_and_the_same_batches_where_no_dataset_is_shared_out_among_them():
+    """Eight that are started anew in every epoch compute for forty times as long as the epoch itself."""
+    execution = run(EPOCHS, limits=replace(LIMITS, cell=60, total=60, memory=3072 * MB, processes=192),
+                    warm=checks.WARM)  # fmt: skip
+    assert shown(execution).endswith("True True 3 6 [0, 0, 1, 1, 2, 2] 8\n")  # behind a warning of torch's
 
 
 def test_a_process_that_has_ended_holds_nothing():

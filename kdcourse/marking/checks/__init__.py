@@ -17,6 +17,17 @@ from kdcourse.marking.record import Verdict, Wrong
 # what the exercises and the asking half need of the package; nothing else of it is there when answers are graded
 SANDBOX = ("__init__.py", "core.py", "profiles.py", "files.py", "metrics.py", "data", "viz",
            "marking/__init__.py", "marking/record.py", "marking/checks")
+# What a kernel runs before the first cell, on nobody's time: what nearly every notebook begins with, and a bound on the
+# workers of a data loader. Each is a process, made anew in every epoch, of one that holds all of torch: on the one core
+# that a submission has, eight of them cost forty times what the epoch itself does. Batches of a dataset that is asked
+# by index do not depend on their number; an IterableDataset may share itself out among them, and keeps its own.
+WARM = """
+import torch.utils.data
+torch.utils.data.DataLoader.num_workers = property(
+    lambda self: vars(self)["num_workers"] if isinstance(self.dataset, torch.utils.data.IterableDataset)
+    else min(vars(self)["num_workers"], 1),
+    lambda self, number: vars(self).update(num_workers=number))
+"""
 
 
 def is_there(module: str, names: Sequence[str] = SANDBOX) -> bool:

@@ -144,7 +144,7 @@ class Grading:
         """Run a notebook. If it cannot even be started, and one without the files beside it can, they are to blame."""
         run = functools.partial(
             sandbox.run, names=self.names, limits=self.limits, environment={"KDCOURSE_GRADING_SEED": str(seed)},
-            warm="import torch", hide=[self.package] if sandbox.seen(self.package) else [], unsafe=self.unsafe,
+            warm=self.checks.WARM, hide=[self.package] if sandbox.seen(self.package) else [], unsafe=self.unsafe,
             stop=self.stop,
         )  # fmt: skip
         try:

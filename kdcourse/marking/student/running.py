@@ -17,7 +17,6 @@ from kdcourse.marking import checks, runner
 from kdcourse.marking.student.base import first_line
 
 IMPATIENT = 20  # seconds that a cell may take once another was stopped
-WARM = "import torch"  # what nearly every notebook begins with, which is on nobody's time
 ENDED = ("died", "gone")
 GRACE = 10  # seconds a kernel has to come back from an interrupt
 # a copy of the package would not do: an editable installation finds what is missing in it
@@ -57,7 +56,7 @@ async def _run(notebook, folder: Path, variables: dict[str, str], seconds: float
             asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
         # a kernel that dies while all ends is no news: the program ends, too
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
-        if not await runner.silently(client, f"exec({BLOCK!r}, {{}})\n{WARM}"):
+        if not await runner.silently(client, f"exec({BLOCK!r}, {{}})\n{checks.WARM}"):
             return "the kernel ended before the first cell: is there a file beside the notebook that hides a module?"
         before = ""
         for index, cell in enumerate(notebook.cells):

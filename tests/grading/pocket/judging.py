@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
+import numpy as np
 from grading.pocket.checks import inputs
-from safetensors.torch import load_file
+from safetensors.numpy import load_file
 
 WATCHWORD = "the-reference-is-secret"
 ASSIGNMENTS = {"tiny": ("double", "norm")}
 SANDBOX = ("__init__.py", "checks.py")
+WARM = "import numpy"
 
 
 class Verdict(NamedTuple):
@@ -24,11 +25,11 @@ def judge(name: str, path: Path, seed: int) -> Verdict:
         return Verdict(0.0, "what was recorded cannot be read")
     x = inputs(seed)
     right = (
-        {"y": 2 * x, "gradient": torch.full((5,), 2.0)}
+        {"y": 2 * x, "slope": np.full(5, 2.0)}
         if name == "double"
-        else {"y": x.norm(), "gradient": x / x.norm()}
+        else {"y": np.linalg.norm(x), "slope": x.sum() / np.linalg.norm(x)}
     )
-    fits = [key in record and record[key].shape == value.shape and torch.allclose(record[key], value, atol=1e-5)
+    fits = [key in record and record[key].shape == value.shape and np.allclose(record[key], value, atol=1e-5)
             for key, value in right.items()]  # fmt: skip
     if all(fits):
         return Verdict(1.0, "")
