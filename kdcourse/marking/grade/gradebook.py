@@ -4,6 +4,7 @@ nbgrader is imported only here, and inside functions: it is wanted by instructor
 """
 
 import contextlib
+import functools
 import logging
 import os
 import sqlite3
@@ -18,11 +19,43 @@ CONFIGURATION = "nbgrader_config.py"
 PATIENCE = 5  # seconds to wait for another program that writes the gradebook
 
 
+@functools.lru_cache(maxsize=4)
+def _engine(url: str, **settings):
+    """SQLAlchemy's engine for a gradebook, one and the same: nbgrader makes a new one a dozen times a student, and each
+    has every question that is asked of it to translate anew. Closing a gradebook closes the engine's connections."""
+    from sqlalchemy import create_engine
+
+    return create_engine(url, **settings)
+
+
+@functools.cache
+def _page() -> type:
+    """nbconvert's exporter of HTML, which translates each of its templates once and not for every student."""
+    from jinja2 import BytecodeCache
+    from nbconvert.exporters import HTMLExporter
+
+    class Kept(dict, BytecodeCache):
+        def load_bytecode(self, bucket) -> None:
+            bucket.code = self.get((bucket.key, bucket.checksum))
+
+        def dump_bytecode(self, bucket) -> None:
+            self[bucket.key, bucket.checksum] = bucket.code
+
+    class Page(HTMLExporter):
+        def _create_environment(self):
+            environment = super()._create_environment()
+            environment.bytecode_cache = kept
+            return environment
+
+    kept = Kept()
+    return Page
+
+
 @contextlib.contextmanager
 def _nbgrader(doing: str) -> Iterator[logging.Logger]:
     """nbgrader with what it needs: `alembic` on the PATH, warnings of others let be, its log kept for the message."""
     try:
-        import nbgrader  # noqa: F401
+        from nbgrader import api
     except ImportError as error:
         raise GradingError('grading needs nbgrader; run: pip install -e ".[grade]"') from error
     before, lines = os.environ.get("PATH", ""), []
@@ -31,6 +64,7 @@ def _nbgrader(doing: str) -> Iterator[logging.Logger]:
     handler.emit = lambda record: lines.append(record.getMessage())
     logger.addHandler(handler)
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), before])
+    made, api.create_engine = api.create_engine, _engine
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -44,7 +78,7 @@ def _nbgrader(doing: str) -> Iterator[logging.Logger]:
             said, told = f"{said}; make room where the gradebook lies, or see that you may write there", []
         raise GradingError("\n".join([f"nbgrader failed while {doing}: {said}", *told])) from error
     finally:
-        os.environ["PATH"] = before
+        os.environ["PATH"], api.create_engine = before, made
 
 
 def _directory(place: Place, **settings: str):
@@ -126,6 +160,7 @@ def feedback(place: Place, student: str) -> None:
 
         directory, config = _directory(place, student_id=student)
         converter = GenerateFeedback(coursedir=directory, config=config, log=log)
+        converter.exporter_class = _page()
         converter.force = True
         converter.start()
 
