@@ -16,6 +16,8 @@ from urllib.request import urlopen
 
 import pytest
 
+# as in kdcourse/cli.py: it would cost each start 3 s
+START = "import sys; sys.modules['rfc3987_syntax'] = None; from jupyterlab.labapp import main; sys.exit(main())"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True},
@@ -69,7 +71,7 @@ def lab(root: Path, course: Path | None = None) -> Iterator[str]:
     token, log = "kdcourse", root / "lab.log"
     environment = os.environ | {name: str(root / folder) for name, folder in folders.items()}
     environment |= {"KDCOURSE_PROFILE": "quick", "KDCOURSE_QUIET": "1", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": ""}
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ServerApp.ip=127.0.0.1", "--allow-root",
+    command = [sys.executable, "-c", START, "--no-browser", "--ServerApp.ip=127.0.0.1", "--allow-root",
                f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}",
                f"--ServerApp.root_dir={root / 'served'}", "--LabApp.news_url="]
     with log.open("w") as output:
