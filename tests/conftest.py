@@ -19,6 +19,8 @@ torch.set_num_threads(1)
 
 def pytest_addoption(parser):
     parser.addoption("--thorough", action="store_true", help="judge every answer on ten seeds, not on two")
+    parser.addoption("--thorough-where-changed", action="store_true",
+                     help="judge answers on ten seeds to checks that changed since the branch began, by git")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -31,10 +33,20 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: order.get(item.path.stem, len(order) + (item.path.suffix != ".ipynb")))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def seeds(request) -> tuple[int, ...]:
-    """The seeds on which answers to exercises are judged."""
-    return tuple(range(10)) if request.config.getoption("--thorough") else SEEDS
+    """The seeds on which the answers to a check are judged: that of the test's `answer`, or the one of its `name`."""
+    parameters = request.node.callspec.params
+    return chosen(request.config, parameters["answer"].check if "answer" in parameters else parameters["name"])
+
+
+def chosen(config, check: str) -> tuple[int, ...]:
+    """Ten seeds for a check, or two."""
+    import thorough
+
+    every = config.getoption("--thorough") or (
+        config.getoption("--thorough-where-changed") and check in thorough.touched(thorough.changed()))
+    return tuple(range(10)) if every else SEEDS
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,54 @@
+"""Which checks a change touches: with `pytest --thorough-where-changed` their answers are judged on ten seeds."""
+
+import subprocess
+import sys
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+from kdcourse.marking import checks
+from kdcourse.marking.judges import JUDGES
+
+ROOT = Path(__file__).parents[1]
+HALVES = ("kdcourse/marking/checks/", "kdcourse/marking/judges/")
+
+
+@cache
+def changed(root: Path = ROOT) -> frozenset[str]:
+    """The files that differ from where this branch left the main one, or, on that one, from the commit before. None
+    where git is not there, or knows nothing of this folder."""
+    head = _git(root, "rev-parse", "HEAD")
+    bases = (_git(root, "merge-base", "HEAD", name) for name in ("origin/main", "main"))
+    base = next((one for one in bases if one and one != head), "HEAD~1")
+    return frozenset(filter(None, _git(root, "diff", "--name-only", "--relative", "-z", base).split("\0")))
+
+
+def touched(paths: Iterable[str]) -> set[str]:
+    """The checks to which one of these files belongs. What is in both halves but belongs to none of them (the search
+    for mistakes, the intervals) touches all."""
+    paths, files = set(paths), {name: _files(name) for name in checks.CHECKS}
+    known = set().union(*files.values())
+    if any(path == "kdcourse/marking/record.py" or path.startswith(HALVES) and path not in known
+           and not path.endswith("/__init__.py") for path in paths):  # fmt: skip
+        return set(files)
+    solved = {name for assignment, names in checks.ASSIGNMENTS.items() for name in names
+              if any(path.startswith(f"solutions/{assignment}/") for path in paths)}  # fmt: skip
+    return solved | {name for name in files if files[name] & paths}
+
+
+def _files(name: str) -> set[str]:
+    """Where a check and its judge stand, and the kinds of question that both are of."""
+    halves = {"kdcourse.marking.checks.": checks.CHECKS[name], "kdcourse.marking.judges.": JUDGES[name]}
+    stand = [module for module in sys.modules for half, one in halves.items()
+             if module.startswith(half) and getattr(sys.modules[module], name, None) is one]  # fmt: skip
+    kinds = [part.__module__ for part in (checks.CHECKS[name].ask, checks.CHECKS[name].draw, JUDGES[name])]
+    return {f"{module.replace('.', '/')}.py" for module in (*stand, *kinds)}
+
+
+def _git(root: Path, *words: str) -> str:
+    """What git says; nothing where it fails."""
+    try:
+        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True)
+    except OSError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
