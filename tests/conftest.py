@@ -6,12 +6,17 @@ from pathlib import Path
 import pytest
 import torch
 
-MARKS = {  # the tests of these files need it; those that take longest begin first, so that no worker is left alone
+MARKS = {  # the tests of these files need it
     "browser": ("test_browser", "test_formgrader_browser", "test_book"),
     "sandbox": ("test_grade", "test_sandbox", "test_grade_again", "test_grade_check", "test_grade_exercise",
                 "test_grade_odd", "test_grade_beside"),
     "kernel": ("test_handin", "test_exercises", "test_full_profile", "test_notebooks"),
 }
+LONGEST = (  # these begin first, so that no worker is left alone at the end
+    "test_sandbox", "test_browser", "test_checks", "07_learning_ability", "test_grade", "06_stronger_teachers",
+    "04_mhist_transfer", "test_grade_again", "test_grade_check", "test_formgrader_browser", "test_mistakes",
+    "02_soft_targets", "test_grade_exercise",
+)
 SEEDS = (3, 10)
 collect_ignore_glob = ["broken_notebooks/*"]
 torch.set_num_threads(1)
@@ -25,12 +30,14 @@ def pytest_addoption(parser):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    order = {file: place for place, file in enumerate(file for files in MARKS.values() for file in files)}
+    marked = {file for files in MARKS.values() for file in files}
+    order = {file: place for place, file in enumerate(LONGEST)}
     for item in items:
         for mark, files in MARKS.items():
             if item.path.stem in files:
                 item.add_marker(mark)
-    items.sort(key=lambda item: order.get(item.path.stem, len(order) + (item.path.suffix != ".ipynb")))
+    items.sort(key=lambda item: order.get(
+        item.path.stem, len(order) + (item.path.suffix != ".ipynb" and item.path.stem not in marked)))
 
 
 @pytest.fixture

@@ -28,8 +28,8 @@ def touched(paths: Iterable[str]) -> set[str]:
     for mistakes, the intervals) touches all."""
     paths, files = set(paths), {name: _files(name) for name in checks.CHECKS}
     known = set().union(*files.values())
-    if any(path == "kdcourse/marking/record.py" or path.startswith(HALVES) and path not in known
-           and not path.endswith("/__init__.py") for path in paths):  # fmt: skip
+    if any(path == "kdcourse/marking/record.py" or (path.startswith(HALVES) and path not in known
+           and not path.endswith("/__init__.py")) for path in paths):  # fmt: skip
         return set(files)
     solved = {name for assignment, names in checks.ASSIGNMENTS.items() for name in names
               if any(path.startswith(f"solutions/{assignment}/") for path in paths)}  # fmt: skip

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 
 import pytest
+import safetensors.torch
 import torch
 from wrong_answers import Answer, experiments, loops, losses, networks
 from wrong_answers.right import RIGHT
@@ -21,7 +22,22 @@ NAMES = checks.ASSIGNMENTS["01_vanilla_kd"]
 
 
 @pytest.fixture
-def both_ways(monkeypatch, tmp_path, capsys):
+def once(monkeypatch):
+    """Equal recordings of a seed are judged once: what is judged of one that was read is what was judged at home, if
+    no bit of it was lost on the way."""
+    judged, verdict = {}, checks.base.Check.verdict
+
+    def remembered(check, seed, record):
+        key = check.name, seed, safetensors.torch.save(record.tensors), tuple(sorted(record.notes.items()))
+        if key not in judged:
+            judged[key] = verdict(check, seed, record)
+        return judged[key]
+
+    monkeypatch.setattr(checks.base.Check, "verdict", remembered)
+
+
+@pytest.fixture
+def both_ways(once, monkeypatch, tmp_path, capsys):
     """Asks an answer at home and in a recording; returns the message of the first and the verdict of the second."""
     def ask(answer: Answer, seed: int):
         check = getattr(checks, answer.check)

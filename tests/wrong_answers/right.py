@@ -166,24 +166,6 @@ def with_a_data_loader(student, teacher, split, *, T, alpha, epochs, lr, batch_s
 
 
 @right("train")
-def with_eight_workers(student, teacher, split, *, T, alpha, epochs, lr, batch_size, seed):
-    rows = TensorDataset(split.x / 255, split.y)
-    order = torch.Generator().manual_seed(seed)
-    loader = DataLoader(rows, batch_size, shuffle=True, generator=order, num_workers=8, prefetch_factor=4)
-    optimiser = torch.optim.Adam(student.parameters(), lr)
-    teacher.eval()
-    for _ in range(epochs):
-        student.train()
-        for x, y in loader:
-            with torch.no_grad():
-                z_t = teacher(x)
-            loss = combined(student(x), z_t, y, T, alpha)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-
-
-@right("train")
 def teacher_asked_once(student, teacher, split, *, T, alpha, epochs, lr, batch_size, seed):
     torch.manual_seed(seed)
     with torch.inference_mode():
