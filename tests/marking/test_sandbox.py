@@ -205,8 +205,9 @@ BOMBS = {
     ),
     "memory": ("bomb = bytearray(900 * 2**20); print('through')", LIMITS, "MemoryError"),
     "memory of several": (
-        "import os, time\nfor _ in range(4):\n    if not os.fork():\n        bomb = bytearray(250 * 2**20)\n"
-        "        time.sleep(5)\n        os._exit(0)\ntime.sleep(5); print('through')",
+        "import os, time\nheld, have = os.pipe()\nfor _ in range(4):\n    if not os.fork():\n"
+        "        bomb = bytearray(250 * 2**20)\n        os.write(have, b'x')\n        time.sleep(60)\n"
+        "        os._exit(0)\nfor _ in range(4): os.read(held, 1)\ntime.sleep(3); print('through')",
         LIMITS, "more than 700 MB of memory",
     ),
     "memory that is shared": (

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import psutil
@@ -65,7 +65,8 @@ def _read(process: subprocess.Popen, said: bytearray, complained: bytearray, lim
             _take(selector, most={id(complained): MB})
             now = time.monotonic()
             if silent and said:  # it begins: what came before is on nobody's time
-                began, before, counted.queues = now, counted.computed(), queues(process.pid)
+                counted.look()
+                began, before, counted.queues = now, counted.computed(), queues(counted.processes)
             if stop.is_set():
                 raise Ended("grading was interrupted")
             if not said and now - began > STARTUP:
@@ -73,6 +74,7 @@ def _read(process: subprocess.Popen, said: bytearray, complained: bytearray, lim
             if limits.result and len(said) > limits.result:
                 raise Ended(f"what it brought back was larger than {limits.result / MB:g} MB")
             if now > look:
+                counted.look()
                 if said and limits.total:
                     _in_time(limits, now - began - counted.waited(), counted.computed() - before)
                 _in_bounds(limits, counted)
@@ -97,8 +99,7 @@ def _in_time(limits: Limits, clock: float, computed: float) -> None:
 
 
 def _in_bounds(limits: Limits, counted: "Use") -> None:
-    # twice, since processes that end between two looks at them leave the others a larger share of what they had
-    if limits.memory and not counted.group and all(counted.memory(limits.memory) > limits.memory for _ in range(2)):
+    if limits.memory and not counted.group and _overfull(limits.memory, counted):
         raise Ended(_too_much(limits))
     if limits.files and counted.files() > limits.files:
         raise Ended(f"it made more than {limits.files} files")
@@ -108,35 +109,48 @@ def _in_bounds(limits: Limits, counted: "Use") -> None:
         raise SandboxError(f"this machine has less than {RESERVE // MB} MB of memory left: grade with fewer --jobs")
 
 
+def _overfull(most: int, counted: "Use") -> bool:
+    """Looks twice, since processes that end between two looks leave the others a larger share of what they had."""
+    if counted.memory(most) <= most:
+        return False
+    counted.look()
+    return counted.memory(most) > most
+
+
 def _too_much(limits: Limits) -> str:
     return f"it used more than {limits.memory / MB:g} MB of memory"
 
 
 class Use:
-    """What a process and all that it started have used so far, or hold now."""
+    """What a process and all that it started have used so far, or hold now: those that the last `look` found. To look
+    takes longer than all questions after it together."""
 
     def __init__(self, root: int, group=None):
         self.root, self.group, self.most, self.longest, self.queues = root, group, 0.0, 0.0, {}
+        self.look()
+
+    def look(self) -> None:
+        """See which processes there are."""
+        self.processes = family(self.root)
 
     def computed(self) -> float:
         """CPU seconds, of those that have ended too: as much of them as was ever seen."""
         if self.group:
             return self.group.computed()
-        self.most = max(self.most, sum(_ask(one, lambda one: sum(one.cpu_times()[:4])) for one in family(self.root)))
+        self.most = max(self.most, sum(_ask(one, lambda one: sum(one.cpu_times()[:4])) for one in self.processes))
         return self.most
 
     def waited(self) -> float:
         """Seconds in which one of them, of those that have ended too, had no core since these were its `queues`."""
-        now = queues(self.root)
+        now = queues(self.processes)
         self.longest = max(self.longest, *(seconds - self.queues.get(one, 0.0) for one, seconds in now.items()), 0.0)
         return self.longest
 
     def memory(self, enough: int) -> int:
         """Bytes of memory: no limit of a single process binds what several share. Up to `enough` it may be too many."""
-        processes = family(self.root)
-        resident = sum(_ask(process, _resident) for process in processes)
+        resident = sum(_ask(process, _resident) for process in self.processes)
         # what several share was counted several times: only now the slow way, in which each counts its part of it
-        return resident if resident <= enough else sum(_ask(process, _share) for process in processes)
+        return resident if resident <= enough else sum(_ask(process, _share) for process in self.processes)
 
     def files(self) -> int:
         """How many files and folders lie in its writable folders, if it has any of its own."""
@@ -160,7 +174,7 @@ class Use:
 
     def _inner(self) -> int | None:
         """The first process behind the walls; None without any."""
-        return next((one.pid for one in family(self.root)[1:]), None)
+        return next((one.pid for one in self.processes[1:]), None)
 
 
 def family(root: int) -> list[psutil.Process]:
@@ -171,9 +185,9 @@ def family(root: int) -> list[psutil.Process]:
         return []
 
 
-def queues(root: int) -> dict[int, float]:
+def queues(processes: Iterable[psutil.Process]) -> dict[int, float]:
     """Seconds in which each of them could have computed and had no core, by number; 0 where that is not counted."""
-    return {process.pid: _ask(process, _queued) for process in family(root)}
+    return {process.pid: _ask(process, _queued) for process in processes}
 
 
 def _queued(process: psutil.Process) -> float:
