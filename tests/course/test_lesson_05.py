@@ -7,6 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
+from test_full_profile import run
 
 from kdcourse import losses, metrics, study, viz
 from kdcourse.marking import checks
@@ -138,3 +139,13 @@ def test_the_verdicts_of_the_ledger_are_those_after_holms_correction():
     for ours, baseline, said in cited:
         verdict = found[ours, baseline].verdict
         assert said.endswith(f", {verdict if verdict in ('better', 'worse') else 'not shown'}"), (ours, said)
+
+
+def test_every_cell_runs_in_the_full_profile_and_trains_every_arm_for_every_seed(monkeypatch, capsys):
+    small = {"images": 100, "epochs": 1, "seeds": 2, "teacher_epochs": 1}
+    found = run("05_mind_the_gap", until="ipwd", monkeypatch=monkeypatch, **small)
+    trials = [found[name] for name in ("by_size", "by_time", "by_chain", "by_plan", "by_loss")]
+    assert [trial.seeds for trial in trials] == 5 * [(0, 1)]
+    assert sum(len(trial.accuracy) for trial in trials) == 15
+    assert len(found["watched"]) == 500 and len(found["few"]) == 100
+    assert "same logits to 0.001: True" in capsys.readouterr().out
