@@ -123,7 +123,7 @@ def test_the_chosen_weights_are_the_best_on_validation_images():
 # the systems of two texts
 
 def systems() -> list[list[str]]:
-    lines = (ROOT / "SYSTEMS.md").read_text(encoding="utf-8").splitlines()
+    lines = (ROOT / "book" / "systems.md").read_text(encoding="utf-8").splitlines()
     rows = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in lines if line.startswith("|")]
     return [row for row in rows if row[0] != "system of the text" and not set(row[0]) <= set("- ")]
 
