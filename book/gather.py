@@ -34,7 +34,7 @@ def gather(course: Path, into: Path) -> None:
         attached(notebook, (into / path.relative_to(course)).parent)
         if address:
             notebook["cells"].insert(1, launch(address, branch, path.relative_to(course).as_posix()))
-        put(into / path.relative_to(course), json.dumps(notebook).replace("](../book/", "](../"))   # its pages are on top
+        put(into / path.relative_to(course), json.dumps(notebook).replace("](../book/", "](../"))  # pages on top
     put(into / "pictures.json", json.dumps(words))
     put(into / "found" / "ledger.md", ledger(course))
     put(into / "found" / "glossary.md", glossary(course))
