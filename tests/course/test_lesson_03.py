@@ -172,7 +172,7 @@ def test_a_place_that_is_not_there_is_found(place, problem):
 
 
 def test_a_lesson_that_is_not_written_may_be_named_and_one_that_is_must_have_the_section(tmp_path):
-    assert missing("05, section 3", tmp_path) == ""
+    assert missing("08, section 3", tmp_path) == ""
     page = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("## 3 · Something · 5 min")])
-    nbformat.write(page, tmp_path / "05_anything.ipynb")
-    assert missing("05, section 3", tmp_path) == "" and "no section 4" in missing("05, section 4", tmp_path)
+    nbformat.write(page, tmp_path / "08_anything.ipynb")
+    assert missing("08, section 3", tmp_path) == "" and "no section 4" in missing("08, section 4", tmp_path)
