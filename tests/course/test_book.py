@@ -4,8 +4,11 @@ Nothing is served: the pages are opened from the disk, and a page that asks any 
 `KDCOURSE_SCREENSHOTS=folder` keeps pictures to look at.
 """
 
+import html
 import itertools
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +16,8 @@ from pathlib import Path
 import browser
 import pytest
 import torch
+
+from book.gather import WIDGET
 
 ROOT = Path(__file__).parents[2]
 WIDTHS = (390, 1366)
@@ -77,6 +82,20 @@ each_page = pytest.mark.parametrize("name", PAGES)
 def test_nothing_reaches_beyond_the_window_and_the_page_asks_no_host(seen, name, width):
     found = seen(name, width)
     assert found["width"] <= width and found["outside"] == [] and found["elsewhere"] == []
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_below_the_still_picture_of_every_widget_stands_what_it_says(book, name):
+    cells = json.loads((ROOT / f"{name}.ipynb").read_text())["cells"]
+    widgets = [output["metadata"]["image/png"]["alt"] for cell in cells for output in cell.get("outputs", [])
+               if WIDGET in output.get("data", {})]
+    page = plain(re.sub("<[^>]+>", " ", (book / f"{name}.html").read_text()))
+    assert page.count("A still picture of what you use in the notebook.") == len(widgets)
+    assert [text for text in widgets if plain(text.partition(". ")[2])[:60] not in page] == []
+
+
+def plain(text: str) -> str:
+    return " ".join(html.unescape(text).replace("’", "'").split())
 
 
 @each_page
