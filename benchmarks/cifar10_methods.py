@@ -11,7 +11,7 @@ method has its published weights.
 No augmentation, so the teacher's logits and maps are recorded once. All students of a seed start from the same weights
 and see the images in the same order; each is judged after its last epoch. A method for more than one teacher gets the
 trained ResNet-32 and -20 as well; SLKD follows one fresh ResNet-20, since two ResNet-56 are too slow for a CPU. Not
-here: Pro-KD, which needs a teacher's checkpoints, and DML, which has no teacher.
+here: Pro-KD, which needs a teacher's checkpoints, DML, which has no teacher, and CrossArch, made for a transformer.
 """
 
 import argparse
@@ -39,7 +39,7 @@ SETTINGS = {  # where the defaults are not meant for this pair
 VARIANTS = {  # the same method once more, where the published weight left a question
     "cosine, alpha = 0.9": ("cosine", {"alpha": 0.9}),  # at the tutorial's 0.25 wrong answers do as well as right ones
 }
-LEFT_OUT = ("pro_kd", "dml")
+LEFT_OUT = ("pro_kd", "dml", "cross_arch")
 NO_TEACHER = ("ce", "second_head", "kd_learners", "learner1_ce", "learner1_kd")  # terms without the finished teacher
 
 
