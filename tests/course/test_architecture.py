@@ -30,6 +30,7 @@ FLOORS = {
 
 
 ASSIGNMENT = re.compile(r"a\d\d_")
+LESSON = re.compile(r"lessons$|lesson_\d\d$")
 SHARED = {"marking.checks": ("experiment",),
           "marking.judges": ("mistakes", "experiment", "intervals", "logits", "training")}
 
@@ -60,9 +61,10 @@ def room(module: str) -> str:
 
 
 def shared(folder: str, name: str, other: str) -> bool:
-    """Whether a module may import another one of its folder. An assignment of the marking wing imports the kinds."""
+    """Whether a module may import another one of its folder. An assignment or a lesson of the marking wing imports the
+    kinds."""
     inside = name.removeprefix(f"{folder}.")
-    if folder in SHARED and (ASSIGNMENT.match(inside) or inside.startswith("lesson")):
+    if folder in SHARED and (ASSIGNMENT.match(inside) or LESSON.match(inside)):
         return not ASSIGNMENT.match(other)
     return other == "base" or other in SHARED.get(folder, ())
 
