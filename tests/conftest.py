@@ -25,7 +25,6 @@ torch.set_num_threads(1)
 def pytest_addoption(parser):
     parser.addoption("--thorough", action="store_true", help="judge every answer on ten seeds, not on two")
     parser.addoption("--thorough-where-changed", action="store_true",
-                     default=bool(os.environ.get("KDCOURSE_THOROUGH_WHERE_CHANGED")),
                      help="judge answers on ten seeds to checks that changed since the branch began, by git")
 
 
