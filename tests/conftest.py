@@ -43,8 +43,9 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture
 def seeds(request) -> tuple[int, ...]:
     """The seeds on which the answers to a check are judged: that of the test's `answer`, or the one of its `name`."""
-    parameters = request.node.callspec.params
-    return chosen(request.config, parameters["answer"].check if "answer" in parameters else parameters["name"])
+    parameters = request.node.callspec.params if hasattr(request.node, "callspec") else {}
+    check = getattr(parameters.get("answer"), "check", parameters.get("name", ""))
+    return chosen(request.config, check)
 
 
 def chosen(config, check: str) -> tuple[int, ...]:

@@ -274,6 +274,21 @@ def test_grading_that_was_ended_in_the_middle_is_taken_up_where_it_was(how, cour
     assert rows["ben"]["total"] == "3"
 
 
+def test_what_one_student_had_translated_is_not_translated_for_the_next(course, monkeypatch):
+    import jinja2
+    import sqlalchemy
+
+    place = Place(course, "tiny")
+    gradebook.feedback(place, "anna")
+    translated, translate = [], jinja2.Environment.compile
+    monkeypatch.setattr(jinja2.Environment, "compile", lambda *given, **named: translated.append(given[1:]) or
+                        translate(*given, **named))  # fmt: skip
+    monkeypatch.setattr(sqlalchemy, "create_engine", lambda *given, **named: pytest.fail("a second engine"))
+    gradebook.feedback(place, "ben")
+    assert translated == [] and "double of x is wrong" in page(course, "ben")
+    assert gradebook.marks(place)["ben"]["total"] == 3
+
+
 def test_only_one_process_writes_a_gradebook(course):
     with progress.alone(Place(course, "tiny")), pytest.raises(GradingError, match="another kdcourse grade"):
         graded(course, course / "in")
