@@ -45,6 +45,34 @@ def test_notebook_is_fit_to_be_committed(path):
     assert defects(path) == []
 
 
+EMPHASIS = {  # what lessons print in bold that is no term: names within one experiment, verdicts, a stressed phrase
+    "softened", "n is fixed before.", "no label is used", "uniform", "shuffled wrong answers", "average of its class",
+    "same labels, other network", "one run each", "cosine", "regressor + mse", "better", "worse", "not shown",
+    "mean of the guides' probabilities", "longer training", "finished", "both methods at their best", "more",
+    "three controls", "itself", "one", "once", "other images", "never met", "second network of the teacher's kind",
+}
+
+
+def glossary() -> list[str]:
+    """The terms of the glossary, each as it stands."""
+    table = prose(ROOT / "notebooks" / "00_start_here.ipynb").split("## Glossary")[1].split("\n## ")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("|")][2:]
+    return [term.strip() for row in rows for term in row.split(",")]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_term_that_a_lesson_introduces_is_in_the_glossary(path):
+    known = {term.lower() for term in glossary()}
+    bold = {" ".join(term.lower().split()) for term in re.findall(r"\*\*([a-z][^*]*?)\*\*", prose(path))
+            if len(term) < 40} - EMPHASIS
+    assert {term for term in bold if not {term, f"{term}s", term.removesuffix("s")} & known} == set()
+
+
+def test_every_term_of_the_glossary_stands_in_a_lesson():
+    text = " ".join(" ".join(prose(path).split("## Glossary")[0] for path in NOTEBOOKS).lower().split())
+    assert [term for term in glossary() if term.lower() not in text] == []
+
+
 @pytest.mark.parametrize(("name", "message"), BROKEN.items())
 def test_lint_rejects_a_notebook_with(name, message):
     found = defects(ROOT / "tests" / "broken_notebooks" / f"{name}.ipynb")
