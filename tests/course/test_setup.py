@@ -170,6 +170,33 @@ def test_a_room_without_a_network_installs_what_was_carried_there_and_asks_nobod
     assert f"Would install kdcourse-{kdcourse.__version__}" in said
 
 
+def resolved(python: str, platform: str) -> subprocess.CompletedProcess:
+    """What the resolver says of all extras on that Python and machine, from wheels alone. Skips without a registry."""
+    extras = [word for name in PROJECT["optional-dependencies"] if name != "test" for word in ("--extra", name)]
+    found = subprocess.run(
+        [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "pyproject.toml", *extras, "--only-binary", ":all:",
+         "--python-version", python, "--python-platform", platform],
+        cwd=ROOT, capture_output=True, text=True, timeout=600)
+    if found.returncode and "No solution found" not in found.stderr:
+        pytest.skip(f"no registry of packages to ask: {found.stderr.strip()[-200:]}")
+    return found
+
+
+@pytest.mark.parametrize(("python", "platform"), [
+    ("3.11", "linux"), ("3.12", "x86_64-pc-windows-msvc"), ("3.13", "aarch64-apple-darwin"), ("3.14", "linux")])
+def test_the_promised_pythons_and_systems_have_a_build_of_every_package(python, platform):
+    found = resolved(python, platform)
+    assert found.returncode == 0, found.stderr
+    packages = set(re.findall(r"^([\w-]+)==", found.stdout, re.MULTILINE))
+    assert {"torch", "torchvision", "jupyterlab", "nbgrader"} <= packages
+
+
+def test_an_intel_mac_has_no_build_of_torch_as_the_page_says():
+    assert "**An Intel Mac.** PyTorch has published no builds" in PAGES["installation"]
+    found = resolved("3.12", "x86_64-apple-darwin")
+    assert found.returncode and "torch" in found.stderr
+
+
 def test_conda_environment_adds_nothing_to_pyproject():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     python, pip, section = environment["dependencies"]
