@@ -1,6 +1,7 @@
-"""What a network knows, as functions of its logits, and whether one method is better than another over seeds.
+"""What a network knows, as functions of its logits or features, and whether one method is better than another over
+seeds.
 
-`predict` runs the network once; everything else is computed from the logits it returns.
+`predict` runs the network once; everything else is computed from the logits it returns, or from features (N, D).
 """
 
 import math
@@ -10,10 +11,12 @@ from operator import index
 
 import torch
 import torch.nn.functional as F
-from scipy import special
+from scipy import optimize, special
 from torch import Tensor, nn
 
-from kdcourse.core import asked, device_of
+from kdcourse.core import asked, device_of, generator
+
+SOFTEST, HARDEST = 100.0, 0.01    # temperatures between which the best one is looked for
 
 
 @torch.no_grad()
@@ -71,6 +74,64 @@ def reliability(z: Tensor, y: Tensor, *, bins: int = 15) -> list[dict[str, float
              "share": len(row) / len(y)} for row in rows if len(row)]
 
 
+def ece_null(z: Tensor, *, bins: int = 15, draws: int = 200, seed: int = 0) -> tuple[float, float]:
+    """What `ece` gives a network that answers with these confidences and is perfectly calibrated: its mean, and the
+    value that 95 % of such networks stay below, over so many draws of right and wrong answers. Shape (N, K).
+
+    It is not 0: in a bin of few images the share of right answers differs from the confidence by luck, and `ece` adds
+    up distances. So an `ece` below the second number does not show that a network is badly calibrated. The null
+    hypothesis of Vaicenavicius et al. 2019, arXiv:1902.06977, section 5. Introduced in notebook 08.
+
+    >>> z = torch.tensor([[2.0, 0.0]]).expand(100, 2)   # 88 % sure of each of 100 images
+    >>> print("{:.3f}, {:.3f}".format(*ece_null(z, draws=10_000)))
+    0.026, 0.061
+    """
+    _check_logits(z)
+    bins = _whole("bins", bins, "how many bins of confidence there are, 1 or more", least=1)
+    draws = _whole("draws", draws, "how many networks are drawn, 1 or more", least=1)
+    confidence = z.cpu().double().softmax(dim=1).amax(dim=1)
+    bin = (confidence * bins).ceil().long().clamp(1, bins) - 1
+    random, found = generator(seed), []
+    for _ in range(draws):
+        right = torch.rand(len(z), generator=random, dtype=torch.double) < confidence
+        found.append(torch.zeros(bins).double().index_add(0, bin, right.double() - confidence).abs().sum() / len(z))
+    found = torch.stack(found)
+    return found.mean().item(), found.quantile(0.95).item()
+
+
+def brier(z: Tensor, y: Tensor) -> float:
+    """Mean squared distance of the probabilities from the one-hot label, summed over the classes: in [0, 2], and 0 for
+    a network that is sure and right. Brier 1950, Monthly Weather Review 78(1), equation 2. Shapes (N, K), (N,).
+
+    A proper score, as `nll`: nobody gains by stating other probabilities than those one believes. Introduced in
+    notebook 08.
+
+    >>> brier(torch.zeros(1, 2), torch.tensor([0]))     # half and half
+    0.5
+    """
+    y = _labels(z, y).cpu()
+    p = z.cpu().double().softmax(dim=1)
+    return (p - F.one_hot(y, p.shape[1])).square().sum(dim=1).mean().item()
+
+
+def best_temperature(z: Tensor, y: Tensor) -> float:
+    """The temperature T at which z / T has the smallest `nll`: temperature scaling, Guo et al. 2017, arXiv:1706.04599,
+    section 4.2. Take *validation* images: (N, K), (N,). It changes how sure a network is, and no prediction.
+
+    The loss is convex in 1 / T, so there is one best value; it is looked for between 0.01 and 100. Raises ValueError
+    where there is none: a network that is right about all these images would become sure without end, and one whose
+    logits know no more of the label than a guess would not be sure at all. Introduced in notebook 08.
+    """
+    y = _labels(z, y)
+    z, label = z.double(), z.double().gather(1, y[:, None])[:, 0]
+    if not z.mean(dim=1).mean() < label.mean() < z.amax(dim=1).mean():      # the slopes at T = infinity and at T = 0
+        raise ValueError(f"no temperature is best: of these {len(y)} images the network is right about "
+                         f"{100 * accuracy(z, y):g} %; take more validation images")
+    log_T = optimize.minimize_scalar(lambda log_T: nll(z / math.exp(log_T), y), method="bounded",
+                                     bounds=(math.log(HARDEST), math.log(SOFTEST)), options={"xatol": 1e-6}).x
+    return math.exp(log_T)
+
+
 def agreement(z_a: Tensor, z_b: Tensor) -> float:
     """The share of images to which two networks give the same answer, right or wrong. Stanton et al. 2021,
     arXiv:2106.05945, equation 1 ("fidelity"). Shapes (N, K), (N, K)."""
@@ -81,10 +142,94 @@ def agreement(z_a: Tensor, z_b: Tensor) -> float:
     return (z_a.argmax(dim=1) == z_b.argmax(dim=1).to(z_a.device)).sum().item() / len(z_a)
 
 
+def chance_agreement(z_a: Tensor, z_b: Tensor, y: Tensor) -> float:
+    """The `agreement` of two networks that know nothing of each other: each predicts every class as often as it does
+    *for images of the same label*, and apart from that by chance. Shapes (N, K), (N, K), (N,).
+
+    It is exactly the mean agreement after the second network's answers have been shuffled among the images of each
+    label. What two networks have in common because both know the labels, and even because both confuse the same
+    classes, is in it. Introduced in notebook 08.
+    """
+    agreement(z_a, z_b)
+    counts_a, counts_b = confusion(z_a, y).double().cpu(), confusion(z_b, y).double().cpu()
+    images = counts_a.sum(dim=1).clamp_min(1)
+    return ((counts_a * counts_b).sum(dim=1) / images).sum().item() / len(y)
+
+
+def corrected_agreement(z_a: Tensor, z_b: Tensor, y: Tensor) -> float:
+    """`agreement` corrected for chance: (a - a0) / (1 - a0), where a0 is `chance_agreement`. 1 if the two always agree,
+    0 if they agree as often as two networks that share nothing but the labels and the usual confusions. Shapes (N, K),
+    (N, K), (N,). If all labels are alike it is Cohen's kappa (1960, Educational and Psychological Measurement 20).
+
+    Raises ValueError when both predict one and the same class for each label: there chance alone explains everything.
+    Introduced in notebook 08.
+    """
+    a, chance = agreement(z_a, z_b), chance_agreement(z_a, z_b, y)
+    if chance > 1 - 1e-12:
+        raise ValueError("both networks give all images of a label the same prediction, so that agreement says "
+                         "nothing: take images about which they differ")
+    return (a - chance) / (1 - chance)
+
+
 def confusion(z: Tensor, y: Tensor) -> Tensor:
     """Counts (K, K): row the label, column the answer. Shapes (N, K), (N,)."""
     y, K = _labels(z, y), z.shape[-1]
     return torch.bincount(y * K + z.argmax(dim=1), minlength=K * K).reshape(K, K)
+
+
+def linear_cka(f_a: Tensor, f_b: Tensor) -> float:
+    """Similarity of two representations of the same images, features (N, D_a) and (N, D_b): linear centred kernel
+    alignment with the *unbiased* estimate of HSIC (`unbiased_hsic`), at most 1. 1 if one is the other turned, mirrored
+    or enlarged; about 0, on either side, if they have nothing in common. N must be at least 4.
+
+    Kornblith et al. 2019, arXiv:1905.00414, section 3, whose own estimate (`biased_linear_cka`) is far above 0 for
+    independent noise of many features; with Nguyen et al. 2021, arXiv:2010.15327, equation 3. Raises ValueError for
+    features that are not finite or all alike. Introduced in notebook 08.
+    """
+    K, L = (f @ f.T for f in _features(f_a, f_b, least=4))
+    return (unbiased_hsic(K, L) / (unbiased_hsic(K, K) * unbiased_hsic(L, L)).sqrt()).item()
+
+
+def biased_linear_cka(f_a: Tensor, f_b: Tensor) -> float:
+    """Linear CKA as it was published first, in [0, 1]: ||A^T B||^2 / (||A^T A|| ||B^T B||), Frobenius norms of centred
+    features. Kornblith et al. 2019, arXiv:1905.00414, equation 5. Shapes (N, D_a), (N, D_b).
+
+    Shown beside `linear_cka` as a warning: independent noise with more features than images is "similar" to 0.8 and
+    more. Introduced in notebook 08.
+    """
+    a, b = _features(f_a, f_b, least=2)
+    return ((a.T @ b).square().sum() / ((a.T @ a).norm() * (b.T @ b).norm())).item()
+
+
+def unbiased_hsic(K: Tensor, L: Tensor) -> Tensor:
+    """Hilbert-Schmidt independence criterion of two Gram matrices (N, N), without the bias of their diagonals, which
+    are set to 0 first: Song et al. 2012, JMLR 13, equation 5. N must be at least 4. Its mean over samples of
+    independent representations is 0, so that a sample can be below. Introduced in notebook 08.
+    """
+    n = len(K)
+    if K.shape != (n, n) or L.shape != (n, n) or n < 4:
+        raise ValueError(f"two Gram matrices of the same 4 images or more are needed, not {tuple(K.shape)} and "
+                         f"{tuple(L.shape)}")
+    K, L = (G - G.diagonal().diag() for G in (K, L))
+    pairs, all_pairs, rows = (K * L).sum(), K.sum() * L.sum(), K.sum(dim=0) @ L.sum(dim=0)
+    return (pairs + all_pairs / ((n - 1) * (n - 2)) - 2 * rows / (n - 2)) / (n * (n - 3))
+
+
+def neighbours(f: Tensor, k: int) -> Tensor:
+    """The k nearest other rows of every row of f (N, D) by Euclidean distance, nearest first: (N, k) indices."""
+    distance = torch.cdist(f, f, compute_mode="donot_use_mm_for_euclid_dist").fill_diagonal_(torch.inf)
+    return distance.argsort(dim=1, stable=True)[:, :k]
+
+
+def neighbour_agreement(f_a: Tensor, f_b: Tensor, *, k: int = 10) -> float:
+    """The mean share of each image's k nearest neighbours that two representations, features (N, D_a) and (N, D_b),
+    have in common, in [0, 1]; k / (N - 1) would be chance. Raises ValueError unless 1 <= k < N / 2. Introduced in
+    notebook 08."""
+    a, b = _features(f_a, f_b, least=3)
+    if not 1 <= _whole("k", k, "how many neighbours are compared") < len(a) / 2:
+        raise ValueError(f"k = {k} neighbours need more than {2 * k} images, and at least one; there are {len(a)}")
+    near_a, near_b = neighbours(a, k), neighbours(b, k)
+    return (near_a[:, :, None] == near_b[:, None, :]).double().sum().item() / (k * len(a))
 
 
 def interval(values: Sequence[float]) -> tuple[float, float, float]:
@@ -261,6 +406,21 @@ def _labels(z: Tensor, y: Tensor) -> Tensor:
     if not (0 <= y.min() and y.max() < z.shape[1]):
         raise ValueError(f"labels run from {y.min()} to {y.max()}, but {z.shape[1]} logits allow 0 to {z.shape[1] - 1}")
     return y.long().to(z.device)
+
+
+def _features(f_a: Tensor, f_b: Tensor, least: int) -> list[Tensor]:
+    """Two representations of the same images, in double precision on the CPU, each feature with mean 0."""
+    if any(f.ndim != 2 for f in (f_a, f_b)) or len(f_a) != len(f_b) or len(f_a) < least:
+        raise ValueError(f"features (N, D) of the same {least} images or more are needed, not {tuple(f_a.shape)} and "
+                         f"{tuple(f_b.shape)}: flatten maps, or pool them")
+    found = []
+    for f in (f_a.detach().cpu().double(), f_b.detach().cpu().double()):
+        if not f.isfinite().all():
+            raise ValueError("features must be finite; some of these are not: the network diverged")
+        if not (f != f[0]).any():
+            raise ValueError("these features are the same for every image: there is nothing to compare")
+        found.append(f - f.mean(dim=0))
+    return found
 
 
 def _check_logits(z: Tensor) -> None:

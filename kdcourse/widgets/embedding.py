@@ -8,6 +8,7 @@ from scipy.linalg import orthogonal_procrustes
 from sklearn.manifold import TSNE, trustworthiness
 from torch import Tensor
 
+from kdcourse.metrics import neighbours as neighbours
 from kdcourse.widgets.base import Explorer, canvas, choice, finite, gallery, look, percent, short, twin
 
 CLASSES = 64    # pairs of a colour and a marker
@@ -145,12 +146,6 @@ class EmbeddingExplorer(Explorer):
         self.caption.set_text(f"image {point}:\n{short(self.classes[self.y[point]])}")
         self.note.set_text(f"perplexity {perplexity:g}")
         return perplexity
-
-
-def neighbours(f: Tensor, k: int) -> Tensor:
-    """The k nearest other rows of every row of f (N, D) by Euclidean distance, nearest first: (N, k) indices."""
-    distance = torch.cdist(f, f, compute_mode="donot_use_mm_for_euclid_dist").fill_diagonal_(torch.inf)
-    return distance.argsort(dim=1, stable=True)[:, :k]
 
 
 def shared(near_a: Tensor, near_b: Tensor) -> Tensor:

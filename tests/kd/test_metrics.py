@@ -7,7 +7,8 @@ import torch
 from scipy import stats
 from scipy.special import log_softmax, softmax
 from sklearn.calibration import calibration_curve
-from sklearn.metrics import confusion_matrix
+from sklearn.metrics import brier_score_loss, cohen_kappa_score, confusion_matrix
+from sklearn.neighbors import NearestNeighbors
 from torch import nn
 
 from kdcourse import data, metrics, models
@@ -422,3 +423,155 @@ def test_of_families_without_a_difference_at_most_one_in_twenty_has_a_verdict():
 def test_a_family_that_is_none_is_refused_and_the_right_one_shown(given):
     with pytest.raises(TypeError, match=r"\(ours, baseline\)"):
         metrics.family(given, images=1)
+
+
+def test_the_null_of_ece_is_the_mean_of_ece_over_labels_drawn_from_the_answers_themselves():
+    draw = torch.Generator().manual_seed(3)
+    z = 2 * torch.randn(300, 5, generator=draw)
+    p = z.double().softmax(dim=1)
+    read = torch.tensor([metrics.ece(z, torch.multinomial(p, 1, generator=draw)[:, 0]) for _ in range(400)])
+    mean, high = metrics.ece_null(z, draws=2000)
+    assert mean == pytest.approx(read.mean().item(), abs=4 * read.std().item() / 20)
+    assert high == pytest.approx(read.quantile(0.95).item(), rel=0.1)
+
+
+def test_the_null_of_ece_falls_like_one_over_the_root_of_the_images_and_is_nothing_for_one_who_is_always_sure():
+    z = 2 * torch.randn(400, 5, generator=torch.Generator().manual_seed(0))
+    few, many = (metrics.ece_null(z.repeat(times, 1), draws=500)[0] for times in (1, 16))
+    assert few / many == pytest.approx(4, rel=0.1)
+    assert metrics.ece_null(1e7 * z)[1] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_calibrated_network_is_under_the_bar_of_the_null_and_an_overconfident_one_above_it():
+    draw = torch.Generator().manual_seed(1)
+    z = 2 * torch.randn(2000, 5, generator=draw)
+    y = torch.multinomial(z.softmax(dim=1), 1, generator=draw)[:, 0]
+    assert metrics.ece(z, y) < metrics.ece_null(z, draws=1000)[1] * 1.2
+    assert metrics.ece(3 * z, y) > 2 * metrics.ece_null(3 * z)[1]
+
+
+def test_the_brier_score_of_two_classes_is_twice_that_of_sklearn(answers):
+    z, y = answers
+    z, y = z[:, :2], y.clamp(max=1)
+    p = softmax(z.double().numpy(), axis=1)[:, 1]
+    assert metrics.brier(z, y) == pytest.approx(2 * brier_score_loss(y.numpy(), p))
+
+
+def test_the_brier_score_runs_from_0_to_2_and_is_best_for_the_true_probabilities():
+    sure, y = 1000 * torch.eye(3), torch.arange(3)
+    assert metrics.brier(sure, y) == pytest.approx(0) and metrics.brier(sure, (y + 1) % 3) == pytest.approx(2)
+    z, y = torch.zeros(10, 2), torch.tensor([0] * 7 + [1] * 3)
+    scores = {p: metrics.brier(z + torch.tensor([np.log(p), np.log(1 - p)]), y) for p in np.arange(1, 20) / 20}
+    assert min(scores, key=scores.get) == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize("T", [0.3, 1.0, 2.5, 9.0])
+def test_temperature_scaling_finds_by_how_much_logits_were_multiplied(answers, T):
+    z, y = answers
+    base = metrics.best_temperature(z, y)
+    assert metrics.best_temperature(T * z, y) == pytest.approx(T * base, rel=1e-3)
+
+
+def test_at_the_best_temperature_the_mean_logit_of_the_label_is_the_expected_one(answers):
+    z, y = answers
+    z = z.double() * 3
+    p = (z / metrics.best_temperature(z, y)).softmax(dim=1)     # where the derivative of the loss is 0
+    assert (p * z).sum(dim=1).mean().item() == pytest.approx(z[torch.arange(200), y].mean().item(), abs=1e-4)
+    assert metrics.accuracy(z / 7, y) == metrics.accuracy(z, y)
+
+
+@pytest.mark.parametrize("z", [torch.eye(4) * 5, -torch.eye(4) * 5])
+def test_where_no_temperature_is_best_it_is_said(z):
+    with pytest.raises(ValueError, match="no temperature is best"):
+        metrics.best_temperature(z, torch.arange(4))
+
+
+def two_answers(n=600, K=4):
+    draw = torch.Generator().manual_seed(5)
+    y = torch.randint(K, (n,), generator=draw)
+    return (*(torch.randn(n, K, generator=draw) + nn.functional.one_hot(y, K) for _ in range(2)), y)
+
+
+def test_agreement_by_chance_is_the_mean_after_shuffling_within_each_label():
+    z_a, z_b, y = two_answers()
+    rows, shuffled = [(y == k).nonzero()[:, 0] for k in range(4)], []
+    draw = torch.Generator().manual_seed(0)
+    for _ in range(300):
+        z = z_b.clone()
+        for row in rows:
+            z[row] = z_b[row[torch.randperm(len(row), generator=draw)]]
+        shuffled.append(metrics.agreement(z_a, z))
+    mean = np.mean(shuffled)
+    assert metrics.chance_agreement(z_a, z_b, y) == pytest.approx(mean, abs=4 * np.std(shuffled) / np.sqrt(300))
+
+
+def test_agreement_corrected_for_chance_is_cohens_kappa_if_all_labels_are_alike():
+    z_a, z_b, _ = two_answers()
+    kappa = cohen_kappa_score(z_a.argmax(1), z_b.argmax(1))
+    assert metrics.corrected_agreement(z_a, z_b, torch.zeros(600, dtype=torch.int64)) == pytest.approx(kappa)
+
+
+def test_networks_that_share_only_the_labels_agree_often_and_when_corrected_not_at_all():
+    z_a, z_b, y = two_answers(n=20_000)
+    assert metrics.agreement(z_a, z_b) > 0.3
+    assert metrics.corrected_agreement(z_a, z_b, y) == pytest.approx(0, abs=0.03)
+    assert metrics.corrected_agreement(z_a, 3 * z_a, y) == 1
+
+
+def test_without_any_difference_within_a_label_agreement_cannot_be_corrected():
+    z, y = torch.eye(3), torch.arange(3)
+    with pytest.raises(ValueError, match="agreement says nothing"):
+        metrics.corrected_agreement(z, z, y)
+
+
+def features(n=200, d=16, seed=0):
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed)).double()
+
+
+def test_unbiased_hsic_is_the_mean_over_all_four_different_images():
+    K, L = (f @ f.T for f in (features(7, 3), features(7, 2, seed=1)))
+    terms = [K[i, j] * (L[i, j] + L[q, r] - 2 * L[i, q]) for i, j, q, r in itertools.permutations(range(7), 4)]
+    assert metrics.unbiased_hsic(K, L).item() == pytest.approx(torch.stack(terms).mean().item())
+
+
+def test_the_first_cka_is_that_of_centred_gram_matrices():
+    a, b = features(), features(d=5, seed=1)
+    H = torch.eye(200).double() - 1 / 200
+    K, L = H @ a @ a.T @ H, H @ b @ b.T @ H
+    expected = (K * L).sum() / (K.norm() * L.norm())
+    assert metrics.biased_linear_cka(a, b) == pytest.approx(expected.item())
+
+
+@pytest.mark.parametrize("cka", [metrics.linear_cka, metrics.biased_linear_cka])
+def test_cka_does_not_see_a_turn_a_shift_or_a_scale_and_sees_a_stretch(cka):
+    f = features()
+    turn, _ = torch.linalg.qr(features(16, 16, seed=2))
+    assert cka(f, 3 * f @ turn + 5) == pytest.approx(1)
+    assert cka(f, f * torch.logspace(0, 2, 16).double()) < 0.9
+    assert cka(f, features(d=7, seed=3)) == pytest.approx(cka(features(d=7, seed=3), f))
+
+
+@pytest.mark.parametrize(("n", "d"), [(32, 64), (128, 512), (100, 2000)])
+def test_independent_noise_is_similar_to_nothing_by_the_unbiased_cka_and_very_similar_by_the_first(n, d):
+    pairs = [(features(n, d, seed=2 * i), features(n, d, seed=2 * i + 1)) for i in range(10)]
+    assert abs(np.mean([metrics.linear_cka(*pair) for pair in pairs])) < 0.02
+    assert np.mean([metrics.biased_linear_cka(*pair) for pair in pairs]) > 0.6
+
+
+def test_features_that_no_cka_can_compare_are_refused():
+    for bad, message in ((features(3), "4 images or more"), (torch.ones(200, 4), "the same for every image"),
+                         (features().index_fill(0, torch.tensor([3]), torch.nan), "finite")):
+        with pytest.raises(ValueError, match=message):
+            metrics.linear_cka(bad, bad)
+    with pytest.raises(ValueError, match=r"\(200, 16\) and \(100, 16\)"):
+        metrics.linear_cka(features(), features(100))
+
+
+def test_the_agreement_of_neighbours_is_that_of_sklearn():
+    a, b = features(), features() + features(seed=4)
+    near = [NearestNeighbors(n_neighbors=6).fit(f).kneighbors(f, return_distance=False)[:, 1:] for f in (a, b)]
+    expected = np.mean([len(set(x) & set(y)) / 5 for x, y in zip(*near, strict=True)])
+    assert metrics.neighbour_agreement(a, b, k=5) == pytest.approx(expected)
+    assert metrics.neighbour_agreement(a, 2 * a - 1) == 1
+    with pytest.raises(ValueError, match="k = 100 neighbours need more than 200"):
+        metrics.neighbour_agreement(a, b, k=100)
