@@ -28,7 +28,8 @@ LESSON = ROOT / "notebooks" / "02_soft_targets.ipynb"    # one that has explorer
 CELLS = (       # a notebook that has all of them, about networks that know nothing
     """import torch
 from kdcourse import data
-from kdcourse.widgets import CorrelationExplorer, EmbeddingExplorer, SweepExplorer, TemperatureExplorer
+from kdcourse.widgets import CorrelationExplorer, EmbeddingExplorer, FidelityExplorer, SweepExplorer
+from kdcourse.widgets import TemperatureExplorer
 
 draw = torch.Generator().manual_seed(0)
 test, classes = data.load("digits").test, data.load("digits").classes
@@ -40,12 +41,14 @@ alone = [{"seed": seed, "valid_accuracy": torch.rand((), generator=draw).item()}
 SweepExplorer(rows, "valid_accuracy", baseline=alone, images=100)""",
     "EmbeddingExplorer({'teacher': z_t, 'student': z_s}, test.y[:40], test.x[:40], classes)",
     "CorrelationExplorer(z_t, {'hard labels': z_s, 'KD': other}, test.y[:40], classes)",
+    "FidelityExplorer({'teacher': z_t, 'hard labels': z_s, 'KD': other}, test.x[:40], test.y[:40], classes)",
 )
 DROPDOWNS = {   # of each explorer, with the slider that moves with it
     "TemperatureExplorer": {"Image": None, "Temperature T": "T (slider)"},
     "SweepExplorer": {"Temperature T": "T (slider)", "Share of the soft term, alpha": "alpha (slider)"},
     "EmbeddingExplorer": {"Point": "Point (slider)", "Perplexity": None},
     "CorrelationExplorer": {"Student": None, "Correlations between": None, "Temperature T": "T (slider)"},
+    "FidelityExplorer": {"First network": None, "Second network": None, "Rank by KL": "Rank (slider)"},
 }
 SLIDERS = [(kind, slider) for kind, controls in DROPDOWNS.items() for slider in controls.values() if slider]
 TABLE = "Numbers as a table"
@@ -66,6 +69,9 @@ def said(kind: str, chosen: dict[str, str]) -> list[str]:
     if kind == "CorrelationExplorer":
         found += [f"At T = {chosen['Temperature T']}, correlations between {chosen['Correlations between']}, ",
                   f": teacher and {chosen['Student']} differ by "]
+    if kind == "FidelityExplorer":
+        found += [f"{chosen['First network']} and {chosen['Second network']} give the same prediction for ",
+                  f"At rank {chosen['Rank by KL']} is image "]
     return found
 
 

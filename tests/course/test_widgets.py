@@ -16,7 +16,13 @@ from PIL import Image
 from traitlets import TraitError
 
 from kdcourse.viz.base import COLOURS
-from kdcourse.widgets import CorrelationExplorer, EmbeddingExplorer, SweepExplorer, TemperatureExplorer
+from kdcourse.widgets import (
+    CorrelationExplorer,
+    EmbeddingExplorer,
+    FidelityExplorer,
+    SweepExplorer,
+    TemperatureExplorer,
+)
 
 NAMES = ("<b>zero</b>", "cost in $x_1", 'a "two" & more')    # HTML and mathematics that must stay text
 GREYS = {"#000000", "#ffffff", "none"}
@@ -56,7 +62,15 @@ def correlation():
     return CorrelationExplorer(z_t, students, y, NAMES, temperatures=(1, 2.5, 4, 20))
 
 
-@pytest.fixture(scope="module", params=[temperature, sweep, embedding, correlation], ids=lambda make: make.__name__)
+def fidelity():
+    y = torch.arange(24) % 3
+    z = 3 * draws(3, 3)[y] + draws(24, 3, seed=1)
+    answers = {"<b>zero</b>": z, "cost in $x_1": z + 2 * draws(24, 3, seed=3), "alone": 2 * draws(24, 3, seed=2)}
+    return FidelityExplorer(answers, pixels(24, 1, 8, 8), y, NAMES, ranks=5)
+
+
+@pytest.fixture(scope="module", params=[temperature, sweep, embedding, correlation, fidelity],
+                ids=lambda make: make.__name__)
 def made(request):
     explorer = request.param()
     return explorer, {control: control.value for control in controls(explorer)}
@@ -221,7 +235,7 @@ def test_the_repr_is_short_has_no_address_and_is_that_of_another_one_made_alike(
     assert text.startswith(type(explorer).__name__ + "(") and len(text) < 100
     assert "\n" not in text and " at 0x" not in text
     again = {"TemperatureExplorer": temperature, "SweepExplorer": sweep, "EmbeddingExplorer": embedding,
-             "CorrelationExplorer": correlation}
+             "CorrelationExplorer": correlation, "FidelityExplorer": fidelity}
     assert repr(again[type(explorer).__name__]()) == text
 
 
