@@ -31,6 +31,35 @@ def predict(network: nn.Module, split, *, batch_size: int = 500) -> Tensor:
     return torch.cat([asked(network, batch.x).cpu() for batch in batches])
 
 
+@torch.no_grad()
+def embeddings(network: nn.Module, split, *, batch_size: int = 500) -> Tensor:
+    """The pooled features (N, D), what the last layer sees, of every image of the split, in its order, float32 on the
+    CPU. The network shows its `features` and `embed`, as those of `models` do; it is left in eval mode."""
+    network.eval()
+    batches = split.to(device_of(network)).batches(batch_size)
+    return torch.cat([network.embed(network.features(batch.x)[-1]).float().cpu() for batch in batches])
+
+
+def saliency(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """Gradient times input: how much each pixel adds to the logit of class `y`, if the network were linear around the
+    image. Images (N, C, H, W) in [0, 1], classes (N,); maps of the images' shape, with a sign. Shrikumar et al. 2016,
+    arXiv:1605.01713. The network is left in eval mode. Introduced in notebook 08.
+    """
+    x = x.detach().clone().requires_grad_()
+    z = network.eval()(x)
+    gradient, = torch.autograd.grad(z.gather(1, y[:, None]).sum(), x)
+    return (gradient * x).detach()
+
+
+def map_correlation(a: Tensor, b: Tensor) -> float:
+    """The mean over images of Pearson's correlation of two maps (N, ...), pixel by pixel; a map that does not vary
+    correlates with nothing. In [-1, 1]. Introduced in notebook 08."""
+    if a.shape != b.shape or a.ndim < 2:
+        raise ValueError(f"two maps for each image are needed, of one shape, not {tuple(a.shape)} and {tuple(b.shape)}")
+    a, b = (maps.double().flatten(1) - maps.double().flatten(1).mean(dim=1, keepdim=True) for maps in (a, b))
+    return F.cosine_similarity(a, b, dim=1, eps=1e-12).mean().item()
+
+
 def accuracy(z: Tensor, y: Tensor) -> float:
     """The share of images whose largest logit is the label's, in [0, 1]. Shapes (N, K), (N,).
 

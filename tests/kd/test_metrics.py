@@ -575,3 +575,26 @@ def test_the_agreement_of_neighbours_is_that_of_sklearn():
     assert metrics.neighbour_agreement(a, 2 * a - 1) == 1
     with pytest.raises(ValueError, match="k = 100 neighbours need more than 200"):
         metrics.neighbour_agreement(a, b, k=100)
+
+
+def test_saliency_of_a_linear_network_adds_up_to_the_logit_and_shows_each_pixels_part():
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(12, 3, bias=False))
+    x, y = torch.rand(5, 1, 3, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0, 1])
+    maps = metrics.saliency(linear, x, y)
+    torch.testing.assert_close(maps, linear[1].weight.detach()[y].reshape(5, 1, 3, 4) * x)
+    torch.testing.assert_close(maps.sum(dim=(1, 2, 3)), linear(x).detach().gather(1, y[:, None])[:, 0])
+    assert not x.requires_grad and linear[1].weight.grad is None
+
+
+def test_the_correlation_of_maps_is_that_of_numpy_image_by_image():
+    a, b = torch.rand(4, 1, 5, 5), torch.rand(4, 1, 5, 5)
+    expected = np.mean([np.corrcoef(u.flatten(), v.flatten())[0, 1] for u, v in zip(a, b, strict=True)])
+    assert metrics.map_correlation(a, b) == pytest.approx(expected, abs=1e-6)
+    assert metrics.map_correlation(a, 1 - 2 * a) == pytest.approx(-1)
+    assert metrics.map_correlation(a, torch.ones_like(a)) == 0
+
+
+def test_embeddings_are_what_the_last_layer_turns_into_logits(split):
+    network = models.build("mlp", split.shape, 10, seed=0)
+    z = network.linear(metrics.embeddings(network, split, batch_size=7))
+    torch.testing.assert_close(z.detach(), metrics.predict(network, split))
