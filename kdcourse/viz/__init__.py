@@ -10,6 +10,8 @@ from kdcourse.viz.comparisons import differences as differences
 from kdcourse.viz.comparisons import seeds as seeds
 from kdcourse.viz.comparisons import terms as terms
 from kdcourse.viz.images import images as images
+from kdcourse.viz.knowledge import matrices as matrices
+from kdcourse.viz.knowledge import saliency as saliency
 from kdcourse.viz.papers import marked as marked
 from kdcourse.viz.papers import networks as networks
 from kdcourse.viz.results import curves as curves

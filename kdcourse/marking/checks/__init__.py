@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kdcourse.marking import record as recording
-from kdcourse.marking.checks import a01_vanilla_kd, lesson_03, lesson_05, lesson_06, lesson_07, lessons
+from kdcourse.marking.checks import a01_vanilla_kd, lesson_03, lesson_05, lesson_06, lesson_07, lesson_08, lessons
 from kdcourse.marking.checks.base import Check
 from kdcourse.marking.record import CheckFailed as CheckFailed
 from kdcourse.marking.record import Verdict, Wrong
@@ -47,7 +47,7 @@ def _named(module) -> tuple[str, ...]:
 
 
 ASSIGNMENTS = {module.__name__.rpartition(".a")[2]: _named(module) for module in (a01_vanilla_kd,)}
-OF_LESSONS = (lessons, lesson_03, lesson_05, lesson_06, lesson_07)
+OF_LESSONS = (lessons, lesson_03, lesson_05, lesson_06, lesson_07, lesson_08)
 LESSONS = sum(map(_named, OF_LESSONS), ())
 CHECKS = {name: check for module in (a01_vanilla_kd, *OF_LESSONS) for name, check in vars(module).items()
           if isinstance(check, Check)}
