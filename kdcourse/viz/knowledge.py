@@ -42,7 +42,7 @@ def saliency(x, maps: Mapping[str, torch.Tensor]):
     for ax, image in zip(axes[0], x, strict=True):
         grey = {"cmap": "gray_r", "vmin": 0, "vmax": 1 if x.is_floating_point() else 255} if len(image) == 1 else {}
         ax.imshow(image.permute(1, 2, 0).squeeze(-1).numpy(), **grey)
-    for row, (name, its) in zip(axes[1:], maps.items(), strict=True):
+    for row, its in zip(axes[1:], maps.values(), strict=True):
         for ax, one in zip(row, its.sum(dim=1), strict=True):
             most = one.abs().max().item() or 1.0
             ax.imshow(one.numpy(), cmap="PuOr", vmin=-most, vmax=most)
