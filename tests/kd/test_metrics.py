@@ -595,6 +595,6 @@ def test_the_correlation_of_maps_is_that_of_numpy_image_by_image():
 
 
 def test_embeddings_are_what_the_last_layer_turns_into_logits(split):
-    network = models.build("mlp", split.shape, 10, seed=0)
+    network = models.build("mlp", tuple(split.x.shape[1:]), 10, seed=0)
     z = network.linear(metrics.embeddings(network, split, batch_size=7))
     torch.testing.assert_close(z.detach(), metrics.predict(network, split))
