@@ -12,6 +12,9 @@ between classes, saliency. In "its own kind" the teacher is another perceptron o
 labels: students that could match it. The noise floor is what two trainings of the teacher's network, and any two
 students of the labels, have in common.
 
+Each arm is written when it is measured, so that a run that is stopped keeps what it has: the two result files hold the
+first arms of the list alone.
+
 T and alpha of KD are those that `gap.py` chose on validation images; the other settings are published ones or the
 course's defaults. Temperature scaling is fitted on the 1,000 validation images. Nothing was chosen by the test images.
 """
