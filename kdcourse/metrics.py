@@ -200,6 +200,29 @@ def corrected_agreement(z_a: Tensor, z_b: Tensor, y: Tensor) -> float:
     return (a - chance) / (1 - chance)
 
 
+def first_sure(answers: Sequence[Tensor], threshold: float) -> tuple[Tensor, Tensor]:
+    """What each image is answered when it leaves a network at the first exit that is sure enough of it: logits (B, K),
+    and the place of that exit (B,), counted from 0. `answers` are the logits (B, K) of every exit, the earliest first
+    (`distillers.BYOT.answers`). An exit is sure when its largest softmax probability is at least `threshold`; the last
+    one answers what no other did. With 0 every image leaves at the first, above 1 every image at the last.
+
+    As Huang et al. 2018, arXiv:1703.09844, section 4; choose the threshold on validation images. All exits have been
+    computed here: this tells what leaving early costs in accuracy, and saves no time.
+
+    Raises ValueError without answers, for logits of several shapes, and for a threshold below 0 or NaN.
+    """
+    shapes = [tuple(z.shape) for z in answers]
+    if len(set(shapes)) != 1 or len(shapes[0]) != 2:
+        raise ValueError(f"answers are logits (images, classes) of one shape, a tensor for each exit; not {shapes}")
+    if not threshold >= 0:
+        raise ValueError(f"the threshold is a probability, at least 0; it is {threshold!r}")
+    z = torch.stack(list(answers))
+    sure = z.float().softmax(dim=2).amax(dim=2) >= threshold
+    sure[-1] = True
+    place = sure.int().argmax(dim=0)
+    return z[place, torch.arange(z.shape[1], device=z.device)], place
+
+
 def confusion(z: Tensor, y: Tensor) -> Tensor:
     """Counts (K, K): row the label, column the answer. Shapes (N, K), (N,)."""
     y, K = _labels(z, y), z.shape[-1]

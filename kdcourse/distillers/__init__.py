@@ -1,7 +1,11 @@
-"""Distillers: one class per method. `METHODS[name](student, teacher)` builds one with its defaults."""
+"""Distillers: one class per method. `METHODS[name](student, teacher)` builds one with its defaults.
+
+`Supervised` and `BYOT` have no second network, so they are in no `METHODS`.
+"""
 
 from kdcourse.core import Choices
 from kdcourse.distillers.base import Distiller as Distiller
+from kdcourse.distillers.byot import BYOT as BYOT
 from kdcourse.distillers.cross_arch import CrossArch as CrossArch
 from kdcourse.distillers.features import AT as AT
 from kdcourse.distillers.features import MGD as MGD

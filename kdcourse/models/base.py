@@ -144,10 +144,14 @@ class Classifier(nn.Module):
         """Logits (B, K) from the last feature map."""
         return self.linear(self.dropout(self.embed(f)))
 
-    def encoder(self) -> nn.Module:
-        """The network without its head: images to the last feature map, with these very weights."""
+    def encoder(self, stages: int | None = None) -> nn.Module:
+        """The network without its head, or its first `stages` alone: images to the feature map there, with these very
+        weights."""
         headless = copy.copy(self)
         headless._modules = {**self._modules, "dropout": nn.Identity(), "linear": nn.Identity()}
+        if stages is not None:
+            headless._modules["stages"] = self.stages[:stages]
+            headless.activation = self.activation[:stages] if isinstance(self.activation, list) else self.activation
         return Encoder(headless)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -8,10 +8,11 @@ from helpers import gradients, network, step
 from kdcourse import data, models
 from kdcourse.core import total
 from kdcourse.data import Augment
-from kdcourse.distillers import KD, METHODS, Supervised
+from kdcourse.distillers import BYOT, KD, METHODS, Supervised
 from kdcourse.teachers import LogitBank, Teacher
 
-ALL = {"supervised": lambda student, teacher: Supervised(student), **METHODS}
+ALONE = {"supervised": lambda student, teacher: Supervised(student), "byot": lambda student, teacher: BYOT(student)}
+ALL = {**ALONE, **METHODS}
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +73,7 @@ def test_teacher_is_frozen_and_bit_identical_after_training(name, batch):
         assert not any(torch.equal(parameter, before[key]) for key, parameter in teacher.named_parameters())
         return
     assert all(torch.equal(value, before[key]) for key, value in teacher.state_dict().items())
-    if name != "supervised":
+    if name not in ALONE:
         assert not any(parameter.requires_grad for parameter in teacher.parameters())
         assert not any(module.training for module in teacher.modules())
 

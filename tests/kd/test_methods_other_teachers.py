@@ -1,0 +1,178 @@
+"""Identities of the methods of lesson 09: BYOT, where a network teaches itself, LwF and an adversary."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+import torch.nn.functional as F
+from helpers import close, cnn, few_digits, first_batch, gradient, gradients, mlp, network, same, vit, weights
+from torch import nn
+
+from kdcourse import cost, metrics
+from kdcourse.distillers import BYOT, Supervised
+from kdcourse.train import fit
+
+
+@pytest.fixture
+def batch():
+    return first_batch()
+
+
+@pytest.fixture(scope="module")
+def source():
+    return few_digits()
+
+
+def train(distiller, source, **settings):
+    return fit(distiller, source, **{"epochs": 2, "lr": 3e-3, "batch_size": 64} | settings)
+
+
+# BYOT
+
+KINDS = {"mlp": lambda seed: mlp(seed, hidden=(16, 12)), "cnn": cnn, "resnet": network, "vit": vit}
+WHAT = ("ce", "kd", "hint")  # each exit is asked for
+every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
+
+
+@every_kind
+def test_byot_is_for_each_exit_the_labels_the_deepest_answers_and_the_deepest_features(kind, batch):
+    student = kind(0).eval()
+    distiller = BYOT(student, T=3.0, alpha=0.4, beta=0.2).eval()
+    terms = distiller(batch)
+    z, features, _ = student.answer(batch.x)
+    last = features[-1] if features[-1].ndim == 4 else features[-1][:, :, None, None]
+    assert len(distiller.exits) == len(features) - 1
+    assert terms.keys() == {"ce"} | {f"exit{k}_{what}" for k in range(1, len(features)) for what in WHAT}
+    close(terms["ce"].value, F.cross_entropy(z, batch.y))
+    for k, (leave, f) in enumerate(zip(distiller.exits, features[:-1], strict=True), start=1):
+        h, z_k = leave.hidden(f), leave(f)
+        h, hidden = (F.adaptive_avg_pool2d(g, [min(h.shape[d], last.shape[d]) for d in (2, 3)]) for g in (h, last))
+        close(terms[f"exit{k}_ce"].value, F.cross_entropy(z_k, batch.y))
+        soft = F.kl_div((z_k / 3).log_softmax(dim=1), (z / 3).softmax(dim=1), reduction="batchmean")
+        close(terms[f"exit{k}_kd"].value, 9 * soft)
+        close(terms[f"exit{k}_hint"].value, (h - hidden).square().mean() / hidden.square().mean())
+        assert [terms[f"exit{k}_{what}"].weight for what in WHAT] == pytest.approx([0.6, 0.4, 0.2])
+
+
+def test_byots_deepest_exit_is_a_fixed_target_and_the_earlier_ones_teach_the_stages_that_they_share(batch):
+    distiller = BYOT(network(0))
+    terms = distiller(batch)
+    student = distiller.student
+    for name in ("exit1_kd", "exit1_hint", "exit2_kd", "exit2_hint"):
+        value, shared = terms[name].value, int(name[4])
+        assert not gradient(value, student.linear).any()
+        for k, stage in enumerate(student.stages):
+            assert gradient(value, stage).any() == (k < shared)
+        for k, leave in enumerate(distiller.exits, start=1):
+            assert gradient(value, leave).any() == (k == shared)
+    assert not any(gradient(terms["ce"].value, leave).any() for leave in distiller.exits)
+
+
+def test_byots_gradient_without_what_the_exits_ask_for_is_that_of_the_labels(batch):
+    distiller = BYOT(network(0)).train()
+    close(gradient(distiller(batch)["ce"].value, distiller.student), gradients(Supervised(network(0)), batch))
+    assert not torch.allclose(gradients(distiller, batch), gradients(Supervised(network(0)), batch), atol=1e-3)
+
+
+def test_byot_with_alpha_0_and_beta_0_trains_every_exit_on_the_labels_alone(batch):
+    terms = BYOT(network(0), alpha=0, beta=0)(batch)
+    assert weights(terms) == {"ce": 1.0, "exit1_ce": 1, "exit2_ce": 1}
+
+
+def test_an_exit_that_answers_as_the_deepest_one_has_nothing_left_to_learn_from_it(batch):
+    distiller = BYOT(network(0), alpha=1.0).eval()
+    z, features, _ = distiller.student.answer(batch.x)
+    distiller.exits[1].head, distiller.exits[1].hidden = lambda h: z.detach(), lambda f: features[-1].detach()
+    terms = distiller(batch)
+    assert terms["exit2_kd"].value.abs() < 1e-6 and terms["exit2_hint"].value == 0
+
+
+@every_kind
+def test_byot_deploys_the_network_as_it_was_built_and_an_early_exit_only_what_leads_to_it(kind, batch):
+    student = kind(0)
+    distiller = BYOT(student).eval()
+    assert distiller.deployable() is student
+    assert cost.parameters(distiller.deployable()) == cost.parameters(kind(0)) < cost.parameters(distiller)
+    answers = distiller.answers(batch.x)
+    assert torch.equal(answers[-1], student(batch.x))
+    for k, leave in enumerate(distiller.exits, start=1):
+        early = distiller.early(k).eval()
+        close(early(batch.x), answers[k - 1])
+        entrance = sum(cost.parameters(part) for part in (student.normalise, *student.stages[:k], leave))
+        assert cost.parameters(early) == entrance
+    assert same(student, kind(0))
+
+
+def test_an_early_exit_learns_with_the_network_and_costs_less(source, batch):
+    distiller = BYOT(network(0, width=8))
+    early = distiller.early(1)
+    before = early.eval()(batch.x)
+    train(distiller, source)
+    assert not torch.equal(early.eval()(batch.x), before)
+    close(early(batch.x), distiller.eval().answers(batch.x)[0])
+    shape = (1, 8, 8)
+    assert cost.multiply_adds(early, shape) < cost.multiply_adds(distiller.early(2), shape)
+
+
+def test_every_exit_of_byot_learns_the_digits():
+    distiller = BYOT(network(0, width=8))
+    train(distiller, few_digits(1000), epochs=4)
+    test = few_digits().test
+    found = [metrics.accuracy(z, test.y) for z in distiller.eval().answers(test.x / 255)]
+    assert len(found) == 3 and 0.3 < found[0] < found[1] < found[2]
+
+
+def test_byot_refuses_a_network_of_one_stage_an_exit_that_is_not_there_and_what_cannot_be_cut():
+    with pytest.raises(ValueError, match="has 1 stage and so no earlier exit"):
+        BYOT(mlp(0))
+    for k in (0, 3, -1, None):
+        with pytest.raises(ValueError, match="exits 1 to 2"):
+            BYOT(network(0)).early(k)
+    with pytest.raises(TypeError, match="does not show its feature maps"):
+        BYOT(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)))
+
+
+@pytest.mark.parametrize("settings, message", [
+    ({"T": 0}, "T is 0"), ({"alpha": 1.1}, "it is 1.1"), ({"beta": -1}, "it is -1"), ({"beta": float("nan")}, "nan"),
+])
+def test_byot_refuses_settings_out_of_range_where_it_is_built(settings, message):
+    with pytest.raises(ValueError, match=message):
+        BYOT(network(0), **settings)
+
+
+# leaving early
+
+def exits(B=40, seed=0):
+    z = torch.randn(3, B, 5, generator=torch.Generator().manual_seed(seed))
+    return list(z * torch.tensor([1, 2, 4])[:, None, None])
+
+
+def test_with_threshold_0_all_leave_at_the_first_exit_and_above_1_all_at_the_last():
+    answers = exits()
+    for threshold, k in ((0, 0), (1.01, 2), (float("inf"), 2)):
+        z, place = metrics.first_sure(answers, threshold)
+        assert torch.equal(z, answers[k]) and (place == k).all()
+
+
+def test_each_image_leaves_at_the_first_exit_that_is_sure_enough():
+    answers = exits()
+    z, place = metrics.first_sure(answers, 0.6)
+    assert set(place.tolist()) == {0, 1, 2}
+    for i in range(40):
+        sure = [k for k in range(2) if answers[k][i].softmax(dim=0).max() >= 0.6]
+        k = sure[0] if sure else 2
+        assert place[i] == k and torch.equal(z[i], answers[k][i])
+
+
+def test_a_higher_threshold_lets_no_image_leave_earlier():
+    places = [metrics.first_sure(exits(), threshold / 10)[1] for threshold in range(12)]
+    assert all((later >= earlier).all() for earlier, later in pairwise(places))
+
+
+def test_exits_that_do_not_fit_and_a_threshold_that_is_none_are_refused():
+    for answers in ([], [torch.zeros(2, 3), torch.zeros(3, 3)], [torch.zeros(3)]):
+        with pytest.raises(ValueError, match=r"logits .* of one shape, a tensor for each exit"):
+            metrics.first_sure(answers, 0.5)
+    for threshold in (-0.1, float("nan")):
+        with pytest.raises(ValueError, match="at least 0; it is"):
+            metrics.first_sure(exits(), threshold)
