@@ -23,6 +23,7 @@ from kdcourse.distillers.logits import NKD as NKD
 from kdcourse.distillers.logits import TTM as TTM
 from kdcourse.distillers.logits import WTTM as WTTM
 from kdcourse.distillers.logits import Supervised as Supervised
+from kdcourse.distillers.lwf import LwF as LwF
 from kdcourse.distillers.ofd import OFD as OFD
 from kdcourse.distillers.relations import CRD as CRD
 from kdcourse.distillers.relations import RKD as RKD
@@ -64,4 +65,5 @@ METHODS = Choices("method", {
     "multi_teacher": MultiTeacher,
     "dgkd": DGKD,
     "dml": DML,
+    "lwf": LwF,
 })

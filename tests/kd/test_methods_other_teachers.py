@@ -1,5 +1,6 @@
 """Identities of the methods of lesson 09: BYOT, where a network teaches itself, LwF and an adversary."""
 
+import copy
 from itertools import pairwise
 
 import pytest
@@ -9,7 +10,8 @@ from helpers import close, cnn, few_digits, first_batch, gradient, gradients, ml
 from torch import nn
 
 from kdcourse import cost, metrics
-from kdcourse.distillers import BYOT, Supervised
+from kdcourse.distillers import BYOT, KD, LwF, Supervised
+from kdcourse.teachers import LogitBank
 from kdcourse.train import fit
 
 
@@ -176,3 +178,113 @@ def test_exits_that_do_not_fit_and_a_threshold_that_is_none_are_refused():
     for threshold in (-0.1, float("nan")):
         with pytest.raises(ValueError, match="at least 0; it is"):
             metrics.first_sure(exits(), threshold)
+
+
+# LwF
+
+OLD, NEW = range(5), range(5, 10)
+
+
+def of(classes, split):
+    """The images of these classes."""
+    return split.take(sum(split.y == k for k in classes).bool(), f"{classes}")
+
+
+@pytest.fixture
+def later(source):
+    """A batch of the new task."""
+    return next(of(NEW, source.train).batches(32, seed=0))
+
+
+def test_lwf_by_the_task_is_the_cross_entropy_of_the_new_logits_and_the_divergence_of_the_old(later):
+    student, teacher = network(0).eval(), network(1, width=8).eval()
+    terms = LwF(student, teacher, old=OLD, new=NEW, T=3.0, beta=0.7).eval()(later)
+    z_s, z_t = student(later.x), teacher(later.x)
+    close(terms["ce"].value, F.cross_entropy(z_s[:, 5:], later.y - 5))
+    soft = F.kl_div((z_s[:, :5] / 3).log_softmax(dim=1), (z_t[:, :5] / 3).softmax(dim=1), reduction="batchmean")
+    close(terms["kd"].value, 9 * soft)
+    assert weights(terms) == {"ce": 1.0, "kd": 0.7}
+
+
+def test_lwf_by_the_class_lets_every_logit_compete_and_only_the_old_ones_follow(later):
+    student = network(0)
+    terms = LwF(student, network(1), old=OLD)(later)
+    close(terms["ce"].value, F.cross_entropy(student(later.x), later.y))
+    rows = torch.autograd.grad(terms["kd"].value, student.linear.bias, retain_graph=True)[0]
+    assert rows[:5].all() and not rows[5:].any()
+    rows = torch.autograd.grad(terms["ce"].value, student.linear.bias)[0]
+    assert (rows[:5] > 0).all()  # which gradient descent pushes down
+
+
+def test_lwf_by_the_task_moves_no_row_of_the_old_classes_by_the_labels(later):
+    student = network(0)
+    terms = LwF(student, network(1), old=OLD, new=NEW)(later)
+    for name, moved, still in (("ce", slice(5, 10), slice(0, 5)), ("kd", slice(0, 5), slice(5, 10))):
+        rows = torch.autograd.grad(terms[name].value, student.linear.weight, retain_graph=True)[0]
+        assert rows[moved].any() and not rows[still].any()
+
+
+@pytest.mark.parametrize("classes", [None, range(10), [3, 1, 2, 0, 5, 4, 9, 8, 7, 6]], ids=str)
+def test_lwf_of_all_classes_has_the_gradient_of_twice_kd_with_equal_shares(classes, batch):
+    found = gradients(LwF(network(0), network(1), old=classes, new=classes, T=3.0), batch)
+    close(found, 2 * gradients(KD(network(0), network(1), T=3.0, alpha=0.5), batch), atol=1e-5)
+
+
+def test_lwf_without_the_old_answers_is_plain_training(later):
+    distiller = LwF(network(0), network(1), old=OLD, beta=0)
+    assert distiller(later).keys() == {"ce"}
+    close(gradients(distiller, later), gradients(Supervised(network(0)), later))
+
+
+def test_lwf_has_nothing_to_remember_before_the_first_step(later):
+    student = network(0).eval()
+    distiller = LwF(student, copy.deepcopy(student), old=OLD, new=NEW).eval()
+    value = distiller(later)["kd"].value
+    assert value.abs() < 1e-6 and gradient(value, student).abs().max() < 1e-6
+
+
+def test_lwf_takes_an_old_network_that_has_the_old_classes_alone_and_a_bank(source, later):
+    teacher = network(1)
+    bank = LogitBank.record(teacher, of(NEW, source.train), dtype=torch.float32)
+    smaller = copy.deepcopy(teacher)
+    for parameter in smaller.linear.parameters():
+        parameter.data = parameter.data[:5]
+    expected = LwF(network(0), teacher, old=OLD)(later)["kd"].value
+    for other in (bank, smaller):
+        close(LwF(network(0), other, old=OLD)(later)["kd"].value, expected)
+
+
+def test_lwf_keeps_the_old_task_by_the_task_and_not_by_the_class():
+    source = few_digits(1000)
+    first, second = (source.with_train(of(task, source.train)) for task in (OLD, NEW))
+    before, old, new = mlp(0, hidden=(64,)), of(OLD, source.test), of(NEW, source.test)
+    train(Supervised(before), first, epochs=10)
+    by_task, by_class = [], []
+    for beta in (0, 5):
+        student = copy.deepcopy(before)
+        train(LwF(student, copy.deepcopy(before), old=OLD, beta=beta), second, epochs=10, lr=1e-2)
+        z = metrics.predict(student, old)
+        by_task.append(metrics.accuracy(z[:, :5], old.y))
+        by_class.append(metrics.accuracy(z, old.y))
+        assert metrics.accuracy(metrics.predict(student, new)[:, 5:], new.y - 5) > 0.9
+    assert by_task[1] > 0.95 > by_task[0] + 0.05 and max(by_class) < 0.2
+
+
+@pytest.mark.parametrize("settings, error, message", [
+    ({"old": [3]}, ValueError, r"old lists at least two different classes.*it is \[3\]"),
+    ({"new": []}, ValueError, "new lists at least two different classes"),
+    ({"old": [1, 1, 2]}, ValueError, "two different"), ({"old": [-1, 2]}, ValueError, "from 0 up"),
+    ({"old": "01"}, TypeError, "lists classes by number"), ({"new": [0.5, 1]}, TypeError, "by number"),
+    ({"old": 5}, TypeError, "by number"), ({"beta": -1}, ValueError, "it is -1"), ({"T": 0}, ValueError, "T is 0"),
+])
+def test_lwf_refuses_settings_that_make_no_sense_where_it_is_built(settings, error, message):
+    with pytest.raises(error, match=message):
+        LwF(network(0), network(1), **settings)
+
+
+def test_lwf_refuses_classes_that_are_not_there_and_labels_of_the_old_task(batch, later):
+    for name in ("old", "new"):
+        with pytest.raises(ValueError, match="class 10 is not there: 10 logits are of classes 0 to 9"):
+            LwF(network(0), network(1), **{name: range(5, 11)})(later)
+    with pytest.raises(ValueError, match=r"labels \[0, 1, 2, 3, 4\] are none of the new classes \[5, 6, 7, 8, 9\]"):
+        LwF(network(0), network(1), old=OLD, new=NEW)(batch)
