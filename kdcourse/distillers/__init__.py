@@ -4,6 +4,7 @@
 """
 
 from kdcourse.core import Choices
+from kdcourse.distillers.adversarial import Adversarial as Adversarial
 from kdcourse.distillers.base import Distiller as Distiller
 from kdcourse.distillers.byot import BYOT as BYOT
 from kdcourse.distillers.cross_arch import CrossArch as CrossArch
@@ -66,4 +67,5 @@ METHODS = Choices("method", {
     "dgkd": DGKD,
     "dml": DML,
     "lwf": LwF,
+    "adversarial": Adversarial,
 })

@@ -1,5 +1,7 @@
 """Losses: pure functions of tensors, by the kind of knowledge they compare."""
 
+from kdcourse.losses.adversarial import discriminator_loss as discriminator_loss
+from kdcourse.losses.adversarial import fooling_loss as fooling_loss
 from kdcourse.losses.correlations import dist_loss as dist_loss
 from kdcourse.losses.correlations import inter_class_loss as inter_class_loss
 from kdcourse.losses.correlations import intra_class_loss as intra_class_loss

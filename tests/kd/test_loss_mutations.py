@@ -9,12 +9,13 @@ import test_losses_contracts
 import test_losses_correlations
 import test_losses_features
 import test_losses_logits
+import test_losses_other_teachers
 import test_losses_relations
 
-from kdcourse.losses import base, correlations, features, logits, relations
+from kdcourse.losses import adversarial, base, correlations, features, logits, relations
 
 FILES = [test_losses, test_losses_contracts, test_losses_logits, test_losses_correlations, test_losses_features,
-         test_losses_relations]
+         test_losses_relations, test_losses_other_teachers]
 IDENTITIES = [identity for file in FILES for identity in file.IDENTITIES]
 BY_NAME = {identity.__name__: identity for identity in IDENTITIES}
 
@@ -502,6 +503,27 @@ RELATIONS = [
     (ROWS, "f.float().flatten(1)", "double_precision_is_kept_everywhere"),
 ]
 
+STUDENTS, TEACHERS = "-F.logsigmoid(-_some(d_s)).mean()", " - F.logsigmoid(_some(d_t)).mean()"
+FOOLING = "return -F.logsigmoid(_some(d_s)).mean()"
+GAMES = [
+    (STUDENTS, "-F.logsigmoid(_some(d_s)).mean()", "games_are_cross_entropies_of_two_classes "
+     "best_discriminator_says_the_logarithm_of_the_odds_and_costs_two_log_2_less_two_divergences"),
+    (STUDENTS + TEACHERS, STUDENTS, "games_without_an_answer_are_refused "
+     "discriminator_that_cannot_tell_costs_twice_log_2_and_leaves_the_student_log_2"),
+    (STUDENTS + TEACHERS, f"({STUDENTS}{TEACHERS}) / 2",
+     "discriminator_that_cannot_tell_costs_twice_log_2_and_leaves_the_student_log_2"),
+    (STUDENTS + TEACHERS, f"_some(d_s).exp().log1p().mean(){TEACHERS}",
+     "games_stay_finite_for_a_discriminator_that_is_sure"),
+    (FOOLING, "return F.logsigmoid(-_some(d_s)).mean()", "student_is_pushed_most_where_it_is_found_out "
+     "games_are_cross_entropies_of_two_classes"),
+    (FOOLING, "return -_some(d_s).sigmoid().log().mean()", "games_stay_finite_for_a_discriminator_that_is_sure"),
+    (FOOLING, "return -F.logsigmoid(_some(d_s)).sum()",
+     "discriminator_that_cannot_tell_costs_twice_log_2_and_leaves_the_student_log_2"),
+    ("    return full_precision(d)", "    return d", "games_in_half_precision_are_computed_in_single"),
+    ("    return full_precision(d)", "    return d.float()", "games_in_half_precision_are_computed_in_single"),
+    ("if not d.numel()", "if False", "games_without_an_answer_are_refused"),
+]
+
 # mistakes in what the losses share: each is noticed by the identities of one of them
 NUMBER = "COOLEST <= T <= HOTTEST"
 IN_RANGE = "holds((y >= 0) & (y < z.shape[1]))"
@@ -546,7 +568,7 @@ BASE = [
 
 MUTATIONS = [(losses, losses, *mutation) for losses, mutations in (
     (logits, KD + DKD + ATS + IPWD + STANDARDISED + NKD + TTM), (correlations, DIST), (features, FEATURES),
-    (relations, RELATIONS))
+    (relations, RELATIONS), (adversarial, GAMES))
     for mutation in mutations] + [(base, *mutation) for mutation in BASE]
 
 

@@ -6,11 +6,25 @@ from itertools import pairwise
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import close, cnn, few_digits, first_batch, gradient, gradients, mlp, network, same, vit, weights
+from helpers import (
+    close,
+    cnn,
+    few_digits,
+    first_batch,
+    gradient,
+    gradients,
+    mlp,
+    network,
+    same,
+    state,
+    vit,
+    weights,
+)
 from torch import nn
 
 from kdcourse import cost, metrics
-from kdcourse.distillers import BYOT, KD, LwF, Supervised
+from kdcourse.distillers import BYOT, KD, Adversarial, LwF, Supervised
+from kdcourse.losses import discriminator_loss, fooling_loss
 from kdcourse.teachers import LogitBank
 from kdcourse.train import fit
 
@@ -288,3 +302,105 @@ def test_lwf_refuses_classes_that_are_not_there_and_labels_of_the_old_task(batch
             LwF(network(0), network(1), **{name: range(5, 11)})(later)
     with pytest.raises(ValueError, match=r"labels \[0, 1, 2, 3, 4\] are none of the new classes \[5, 6, 7, 8, 9\]"):
         LwF(network(0), network(1), old=OLD, new=NEW)(batch)
+
+
+# Adversarial
+
+def adversary(student=None, teacher=None, **settings):
+    return Adversarial(student or network(0), teacher or network(1, width=8), **settings)
+
+
+both_sights = pytest.mark.parametrize("sees", ["logits", "features"])
+
+
+def test_adversarial_is_kd_and_a_discriminator_of_softened_probabilities(batch):
+    distiller = adversary(T=3.0, alpha=0.6, beta=0.2).eval()
+    terms, expected = distiller(batch), KD(distiller.student, distiller.teacher, T=3.0, alpha=0.6).eval()(batch)
+    d_s, d_t = (distiller.discriminator(10 * (z / 3).softmax(dim=1))
+                for z in (distiller.student(batch.x), distiller.teacher(batch)))
+    assert weights(terms) == weights(expected) | {"fooling": 0.2, "discriminator": 1.0}
+    for name in expected:
+        assert torch.equal(terms[name].value, expected[name].value)
+    close(terms["fooling"].value, F.binary_cross_entropy_with_logits(d_s, torch.ones_like(d_s)))
+    close(terms["discriminator"].value, F.binary_cross_entropy_with_logits(d_s, torch.zeros_like(d_s))
+          + F.binary_cross_entropy_with_logits(d_t, torch.ones_like(d_t)))
+
+
+def test_an_adversary_of_features_sees_their_means_as_wide_as_the_teachers(batch):
+    distiller = adversary(sees="features").eval()
+    terms = distiller(batch)
+    a_s = distiller.regressor(distiller.student.answer(batch.x).features[-1].mean(dim=(2, 3)))
+    a_t = distiller.teacher.answer(batch).features[-1].mean(dim=(2, 3))
+    assert a_s.shape == a_t.shape
+    d_s, d_t = distiller.discriminator(a_s), distiller.discriminator(a_t)
+    close(terms["fooling"].value, fooling_loss(d_s))
+    close(terms["discriminator"].value, discriminator_loss(d_s, d_t))
+
+
+@both_sights
+def test_neither_loss_of_the_game_moves_the_others_weights(sees, batch):
+    distiller = adversary(sees=sees)
+    terms = distiller(batch)
+    for name, moved in (("fooling", distiller.student), ("discriminator", distiller.discriminator)):
+        for network_ in (distiller.student, distiller.discriminator):
+            assert gradient(terms[name].value, network_).any() == (network_ is moved)
+    if sees == "features":
+        assert gradient(terms["fooling"].value, distiller.regressor).any()
+        assert not gradient(terms["discriminator"].value, distiller.regressor).any()
+
+
+@both_sights
+@pytest.mark.parametrize("side", ["student", "discriminator"])
+def test_a_step_of_one_side_leaves_the_other_as_it_was_to_the_bit(side, sees, batch):
+    distiller = adversary(student=cnn(0).eval(), sees=sees)
+    distiller.eval()
+    before = {name: state(getattr(distiller, name)) for name in ("student", "discriminator")}
+    optimiser = torch.optim.SGD(distiller.parameters(), lr=0.1)
+    terms = distiller(batch)
+    names = ("discriminator",) if side == "discriminator" else ("ce", "kd", "fooling")
+    sum(terms[name].weight * terms[name].value for name in names).backward()
+    optimiser.step()
+    assert {name: not same(getattr(distiller, name), before[name]) for name in before} == {
+        name: name == side for name in before}
+
+
+@both_sights
+def test_with_beta_0_the_student_is_the_one_of_kd_and_the_discriminator_looks_on(sees, source):
+    ours, theirs = cnn(0), cnn(0)
+    distiller = adversary(ours, sees=sees, beta=0)
+    before = state(distiller.discriminator)
+    train(distiller, source)
+    train(KD(theirs, network(1, width=8)), source)
+    assert all(torch.equal(*pair) for pair in zip(ours.parameters(), theirs.parameters(), strict=True))
+    assert not same(distiller.discriminator, before)
+
+
+def test_an_adversary_that_sees_the_same_twice_cannot_tell_whatever_it_says(batch):
+    student = network(0).eval()
+    distiller = adversary(student, copy.deepcopy(student)).eval()
+    terms = distiller(batch)
+    assert terms["kd"].value.abs() < 1e-6 and terms["discriminator"].value >= 2 * torch.tensor(2.0).log() - 1e-6
+
+
+def test_a_discriminator_learns_to_tell_two_networks_apart_and_fooling_it_works_against_that():
+    source = few_digits(500)
+    teacher = mlp(1, hidden=(64,))
+    train(Supervised(teacher), source, epochs=10)
+    last = {}
+    for beta in (0.0, 3.0):
+        rows = train(adversary(mlp(0), teacher, beta=beta), source, epochs=10)
+        last[beta] = rows[-1]["discriminator"]
+    assert last[0.0] < 1.3 and last[3.0] > last[0.0] + 0.02
+
+
+def test_adversarial_takes_a_bank_for_logits_and_not_for_features(source):
+    teacher = network(1, width=8)
+    bank = LogitBank.record(teacher, source.train, dtype=torch.float32)
+    batch = next(source.train.batches(32))
+    found, expected = (adversary(cnn(0).eval(), taught).eval()(batch) for taught in (bank, teacher))
+    for name in expected:
+        close(found[name].value, expected[name].value)
+    with pytest.raises(TypeError, match="holds logits only"):
+        adversary(teacher=bank, sees="features")
+    with pytest.raises(ValueError, match="sees is one of: logits, features; not 'maps'"):
+        adversary(sees="maps")
