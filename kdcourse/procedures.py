@@ -1,7 +1,8 @@
-"""Several trainings one after another: TAKD's chain, DGKD's assistants, born-again generations, SLKD*, trajectories.
+"""Several trainings one after another: TAKD's chain, DGKD's assistants, born-again generations, SLKD*, trajectories,
+and a student without data after DAFL's generator.
 
-Each is a few calls of `train.fit`; what `fit` takes (epochs, lr, ...) is passed on to every one of them, except the
-networks: build those yourself, each from its own seed.
+Each but `dafl` is a few calls of `train.fit`; what `fit` takes (epochs, lr, ...) is passed on to every one of them,
+except the networks: build those yourself, each from its own seed.
 """
 
 from collections.abc import Sequence
@@ -9,9 +10,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from kdcourse import train
+from kdcourse import core, train
+from kdcourse.core import Term, total
+from kdcourse.data import Split
 from kdcourse.distillers import DGKD, KD, SLKD, SelfLearners, Supervised
 from kdcourse.distillers.base import check_weights
+from kdcourse.losses import activation_loss, information_entropy_loss, one_hot_loss
+from kdcourse.models.base import check_shows_features
 from kdcourse.teachers import LogitBank, Trajectory, as_teacher
 from kdcourse.teachers.base import key_of
 
@@ -114,6 +119,51 @@ def record_checkpoints(network: nn.Module, source, *, dtype=torch.float16, **tra
     return Trajectory(torch.stack(tables), origin=source.train.origin(), teacher=key_of(network))
 
 
+def dafl(
+    generator: nn.Module, teacher: nn.Module, *, steps: int, batch_size=128, lr=1e-3, one_hot=1.0, activation=0.1,
+    balance=5.0, seed=0,
+) -> list[dict]:
+    """Train `generator` (a `models.Generator`) against `teacher`, without any image: to draw what the teacher is sure
+    of, what excites it, and as much of every class. Returns a row for each step with the three terms.
+
+    Chen et al. 2019, arXiv:1904.01186, section 3.2: one_hot `one_hot_loss` + activation `activation_loss` + balance
+    `information_entropy_loss`, by Adam. `transfer_set(generator, n)` then draws what a student learns from, by `fit`
+    as from any images. In the paper the student learns beside the generator, from what it draws at the time.
+
+    Raises TypeError for a teacher that does not show its features, ValueError for weights below 0, or images that the
+    teacher cannot take. Introduced in notebook 09.
+    """
+    train.check_count("steps", steps, at_least=0)
+    train.check_count("batch_size", batch_size, at_least=2)
+    check_weights(one_hot=one_hot, activation=activation, balance=balance)
+    network = as_teacher(teacher, apart_from=generator)
+    check_shows_features(getattr(network, "network", network))
+    network, optimiser, rows = network.network, torch.optim.Adam(generator.parameters(), lr=lr), []
+    for step in range(steps):
+        x = generator.train()(_numbers(generator, batch_size, seed, step))
+        z, features, _ = network.answer(x)
+        terms = {
+            "one_hot": Term(one_hot, one_hot_loss(z)), "activation": Term(activation, activation_loss(features[-1])),
+            "balance": Term(balance, information_entropy_loss(z)),
+        }
+        optimiser.zero_grad()
+        total(terms).backward()
+        optimiser.step()
+        rows.append({"step": step + 1, **{name: term.value.item() for name, term in terms.items()}})
+    return rows
+
+
+@torch.no_grad()
+def transfer_set(generator: nn.Module, n: int, *, seed=0, batch_size=500) -> Split:
+    """n images that `generator` draws, in eval mode, as a split without labels (all are 0): for
+    `source.with_train(split)` and a method that reads none, `KD(student, teacher, alpha=1)`."""
+    train.check_count("n", n, at_least=1)
+    generator.eval()
+    parts = [generator(u) for u in _numbers(generator, n, seed, 0).split(batch_size)]
+    x = (255 * torch.cat(parts)).round().byte().cpu()
+    return Split("drawn", x, torch.zeros(n, dtype=torch.int64))
+
+
 class Fused(nn.Module):
     """Two networks as one, whose logits are w z_1 + (1 - w) z_2; a single one as it is. Images to logits (B, K)."""
 
@@ -135,6 +185,11 @@ class _Watched(SelfLearners):
             self.said = self.said.to(fused.device)
         self.said[batch.epoch, batch.index] = fused.detach().to(self.said.dtype)
         return terms, fused
+
+
+def _numbers(generator: nn.Module, n: int, seed: int, step: int) -> Tensor:
+    """What a generator makes images of, (n, noise) from a normal distribution that (seed, step) draws."""
+    return torch.randn(n, generator.noise, generator=core.generator(seed, step)).to(core.device_of(generator))
 
 
 def _recorded(network: nn.Module, source, training: dict) -> nn.Module:

@@ -11,6 +11,7 @@ from kdcourse.data import mhist as mhist
 from kdcourse.data import polyps as polyps
 from kdcourse.data import shapes as shapes
 from kdcourse.data import small as small
+from kdcourse.data import transfer as transfer
 from kdcourse.data.augment import Augment as Augment
 from kdcourse.data.base import Source as Source
 from kdcourse.data.base import Split as Split

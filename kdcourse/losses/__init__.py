@@ -5,6 +5,9 @@ from kdcourse.losses.adversarial import fooling_loss as fooling_loss
 from kdcourse.losses.correlations import dist_loss as dist_loss
 from kdcourse.losses.correlations import inter_class_loss as inter_class_loss
 from kdcourse.losses.correlations import intra_class_loss as intra_class_loss
+from kdcourse.losses.data_free import activation_loss as activation_loss
+from kdcourse.losses.data_free import information_entropy_loss as information_entropy_loss
+from kdcourse.losses.data_free import one_hot_loss as one_hot_loss
 from kdcourse.losses.features import attention_loss as attention_loss
 from kdcourse.losses.features import cosine_loss as cosine_loss
 from kdcourse.losses.features import hint_loss as hint_loss

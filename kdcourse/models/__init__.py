@@ -17,6 +17,7 @@ from kdcourse.models.base import check_classes as check_classes
 from kdcourse.models.base import fresh_copy as fresh_copy
 from kdcourse.models.base import probe as probe
 from kdcourse.models.base import unwrapped as unwrapped
+from kdcourse.models.generator import Generator as Generator
 from kdcourse.models.mobile import mobilenet_v2, shufflenet_v1, shufflenet_v2
 from kdcourse.models.pretrained import Loaded, load, untrained
 from kdcourse.models.processors import geometry, normalisation

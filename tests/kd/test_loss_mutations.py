@@ -12,7 +12,7 @@ import test_losses_logits
 import test_losses_other_teachers
 import test_losses_relations
 
-from kdcourse.losses import adversarial, base, correlations, features, logits, relations
+from kdcourse.losses import adversarial, base, correlations, data_free, features, logits, relations
 
 FILES = [test_losses, test_losses_contracts, test_losses_logits, test_losses_correlations, test_losses_features,
          test_losses_relations, test_losses_other_teachers]
@@ -524,6 +524,34 @@ GAMES = [
     ("if not d.numel()", "if False", "games_without_an_answer_are_refused"),
 ]
 
+CHOICE_OF_TEACHER = "F.cross_entropy(full_precision(z_t), z_t.argmax(dim=1))"
+EXCITED = "-full_precision(f_t).abs().mean()"
+LOG_P = "full_precision(z_t).log_softmax(dim=1).logsumexp(dim=0) - math.log(len(z_t))"
+EVENLY = "(log_p.exp() * log_p).sum()"
+DATA_FREE = [
+    (CHOICE_OF_TEACHER, CHOICE_OF_TEACHER.replace("argmax", "argmin"),
+     "one_hot_loss_is_minus_the_logarithm_of_the_largest_probability"),
+    (CHOICE_OF_TEACHER, CHOICE_OF_TEACHER.replace("full_precision(z_t)", "z_t"),
+     "data_free_losses_in_half_precision_are_computed_in_single"),
+    (CHOICE_OF_TEACHER, CHOICE_OF_TEACHER.replace("dim=1)", "dim=1), reduction='sum'"),
+     "data_free_losses_have_the_gradient_that_is_the_slope_and_a_batch_has_no_order"),
+    (EXCITED, "full_precision(f_t).abs().mean()",
+     "activation_loss_is_minus_the_mean_size_of_an_entry_whatever_its_sign"),
+    (EXCITED, "-full_precision(f_t).mean()", "activation_loss_is_minus_the_mean_size_of_an_entry_whatever_its_sign"),
+    (EXCITED, "-full_precision(f_t).square().mean()",
+     "activation_loss_is_minus_the_mean_size_of_an_entry_whatever_its_sign"),
+    ("    check_same(f_t, f_t)\n", "", "data_free_losses_refuse_what_is_no_batch"),
+    (LOG_P, "full_precision(z_t).softmax(dim=1).mean(dim=0).log()",
+     "classes_that_no_image_is_of_leave_value_and_gradient_finite"),
+    (LOG_P, LOG_P.removesuffix(" - math.log(len(z_t))"), "information_entropy_is_that_of_the_mean_probability "
+     "data_free_losses_have_the_gradient_that_is_the_slope_and_a_batch_has_no_order"),
+    (LOG_P, "full_precision(z_t).mean(dim=0).log_softmax(dim=0)",
+     "information_entropy_is_that_of_the_mean_probability"),
+    (EVENLY, f"-{EVENLY}", "information_entropy_is_least_where_every_class_has_its_share "
+     "information_entropy_grows_where_a_class_is_left_out"),
+    (EVENLY, f"{EVENLY} / math.log(10)", "information_entropy_is_least_where_every_class_has_its_share"),
+]
+
 # mistakes in what the losses share: each is noticed by the identities of one of them
 NUMBER = "COOLEST <= T <= HOTTEST"
 IN_RANGE = "holds((y >= 0) & (y < z.shape[1]))"
@@ -568,7 +596,7 @@ BASE = [
 
 MUTATIONS = [(losses, losses, *mutation) for losses, mutations in (
     (logits, KD + DKD + ATS + IPWD + STANDARDISED + NKD + TTM), (correlations, DIST), (features, FEATURES),
-    (relations, RELATIONS), (adversarial, GAMES))
+    (relations, RELATIONS), (adversarial, GAMES), (data_free, DATA_FREE))
     for mutation in mutations] + [(base, *mutation) for mutation in BASE]
 
 
