@@ -88,7 +88,7 @@ def test_crops_and_gaussian_pixels_refuse_settings_that_make_no_sense():
 
 @pytest.fixture(scope="module")
 def teacher():
-    network_ = models.build("cnn", SHAPE, 10, seed=5, width=8)
+    network_ = mlp(5, hidden=(64,))
     fit(Supervised(network_), digits(), epochs=6, lr=3e-3, batch_size=64)
     return network_
 
