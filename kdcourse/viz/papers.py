@@ -38,8 +38,13 @@ def networks(boxes: Mapping[str, tuple[float, float, str]], arrows: Sequence[tup
         rise = 0 if sideways else (high / 2 + 0.02) * (1 if y1 > y0 else -1)
         ax.annotate("", (x1 - shift, y1 - rise), (x0 + shift, y0 + rise),
                     arrowprops={"arrowstyle": "->", "linewidth": 1.5})
-        ax.text((x0 + x1) / 2 + (0 if sideways else 0.02), (y0 + y1) / 2 + (0.03 if sideways else 0), text, fontsize=8,
-                ha="center" if sideways else "left", va="bottom" if sideways else "center")
+        level, middle = abs(y1 - y0) < high, ((x0 + x1) / 2, (y0 + y1) / 2)
+        if level or not sideways:
+            ax.text(middle[0] + (0 if sideways else 0.02), middle[1] + (0.03 if sideways else 0), text, fontsize=8,
+                    ha="center" if sideways else "left", va="bottom" if sideways else "center")
+        else:  # a sloping arrow carries its text, which would cross it anywhere else
+            ax.text(*middle, text, fontsize=8, ha="center", va="center",
+                    bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})
     ax.set(xlim=(0, 1), ylim=(0, 1))
     ax.axis("off")
     return ax

@@ -99,8 +99,7 @@ def test_notebook_04_transfers_a_resnet_v2_to_mhist_and_teaches_a_mobilenet_v2(
     assert run("04_mhist_transfer", **settings, **networks)["cells"] == found["cells"]
 
 
-LEARNERS = {"size": 16, "few": 96, "teacher": ("resnet8", {"width": 4}), "teacher_epochs": 1, "epochs": 3, "seeds": 2,
-            "student": ("mlp", {"hidden": (8,)}), "points": 40}
+LEARNERS = {"images": 96, "batch": 32, "epochs": 3, "seeds": 2, "points": 40}
 
 
 def random_photographs() -> data.Source:

@@ -32,3 +32,12 @@ def test_every_network_has_a_box_with_its_text_and_every_arrow_goes_from_one_to_
     assert [(text.xyann[0] < text.xy[0]) for text in arrows] == [True, True]
     with pytest.raises(KeyError):
         viz.networks(boxes, [("t", "nobody", "")])
+
+
+def test_the_words_of_a_sloping_arrow_stand_in_a_white_gap_of_it_and_those_of_a_level_one_above_it():
+    boxes = {"t": (0.15, 0.5, "teacher"), "l": (0.5, 0.8, "learner"), "s": (0.85, 0.5, "student")}
+    ax = viz.networks(boxes, [("t", "l", "slope"), ("t", "s", "level")])
+    slope, level = (next(text for text in ax.texts if text.get_text() == word) for word in ("slope", "level"))
+    assert slope.get_position() == pytest.approx((0.325, 0.65)) and slope.get_verticalalignment() == "center"
+    assert slope.get_bbox_patch().get_facecolor() == (1, 1, 1, 1)
+    assert level.get_position()[1] > 0.5 and level.get_bbox_patch() is None
