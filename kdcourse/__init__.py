@@ -11,7 +11,7 @@ From the ground up; a module imports only from lower floors.
 - `sweep`: grids of settings; `procedures`: what takes several trainings; `widgets`: the explorers; `trained`: networks
   kept with their recipes; `worksheets`: lessons to be filled in
 - `study`: paired students and every comparison, recorded results; `studies`: the papers' tables and their controls as
-  data, and who runs them for days
+  data, and who runs them for days; `ship`: a network as files that run without torch
 - `marking`: what no lesson imports but for its checks: recording, checking, judging, the sandbox, grading
 - `cli`: the command `kdcourse`
 

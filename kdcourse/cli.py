@@ -1,6 +1,7 @@
 """The command `kdcourse`: `doctor` says what this machine can run, `list` what there is to do, `fetch` gets a data set
 before class, `lesson` makes a worksheet; `start` and `check` are the student's way through an exercise, `release` and
-`grade` the instructor's; `study` runs the papers' tables.
+`grade` the instructor's; `study` runs the papers' tables; `ship` writes
+a network as files that run without torch.
 
 It computes nothing that a lesson needs. What takes seconds to import is imported by the command that needs it.
 """
@@ -69,6 +70,12 @@ def parser() -> argparse.ArgumentParser:
     opening = commands.add_parser("lesson", help="make a worksheet of a lesson, with blanks to fill in")
     opening.add_argument("lesson", help="02_soft_targets, for example; its number will do")
     _add_study(commands)
+    shipping = commands.add_parser(
+        "ship", help="write a network as files that run without torch, with a model card",
+        description="Writes into FOLDER network.onnx with the preprocessing inside, weights.safetensors, card.md, "
+        "run.py, which needs onnxruntime and numpy alone, and proof.npz.")
+    shipping.add_argument("network", help="fashion_cnn, a network that the course keeps; or a file of ship.save")
+    shipping.add_argument("folder", type=Path)
     starting = commands.add_parser("start", help="copy an exercise to work/, where you answer it")
     starting.add_argument("exercise", help="01_vanilla_kd, for example; its number will do")
     checking = commands.add_parser(
@@ -200,6 +207,18 @@ def study(chosen: argparse.Namespace) -> int:
     return 0
 
 
+def ship(chosen: argparse.Namespace) -> int:
+    from kdcourse import ship as shipping
+
+    network, made = shipping.load(chosen.network)
+    split, why = shipping.test_images(made)
+    if why:
+        print(f"the accuracy is not measured anew: {why}")
+    folder = shipping.package(network, made, chosen.folder, split=split)
+    print(f"{files.shown(folder)} holds {', '.join(sorted(path.name for path in folder.iterdir()))}")
+    return 0
+
+
 def make_release(chosen: argparse.Namespace) -> int:
     from kdcourse.marking import release
 
@@ -225,7 +244,8 @@ def examine(chosen: argparse.Namespace) -> int:
 
 
 COMMANDS = {"doctor": examine, "list": show_all, "fetch": fetch, "lesson": make_worksheet, "start": start,
-            "check": check, "release": make_release, "grade": grade, "study": study}
+            "check": check, "release": make_release, "grade": grade, "study": study,
+            "ship": ship}
 
 
 def doctor() -> list[str]:

@@ -19,7 +19,7 @@ FLOORS = {
         ("train",),
         ("sweep", "procedures", "widgets", "trained", "worksheets",
          "marking.record", "marking.runner", "marking.__init__"),
-        ("study", "studies", "marking.judges"),
+        ("study", "studies", "ship", "marking.judges"),
         ("marking.checks", "marking.sandbox"),
         ("marking.student", "marking.release", "marking.grade"),
         ("cli",),

@@ -228,7 +228,7 @@ def imported(nodes) -> set[str]:
 def test_every_module_imports_only_what_is_declared_and_optional_packages_only_inside_functions():
     core, course, optional = ({re.match(r"[A-Za-z0-9-]+", line)[0] for line in lines} for lines in (
         PROJECT["dependencies"], PROJECT["optional-dependencies"]["course"],
-        [line for extra in ("full", "grade", "cluster") for line in PROJECT["optional-dependencies"][extra]]))
+        [line for extra in ("full", "grade", "cluster", "ship") for line in PROJECT["optional-dependencies"][extra]]))
     for path in (ROOT / "kdcourse").rglob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         room = path.relative_to(ROOT / "kdcourse").parts[0].removesuffix(".py")
@@ -237,7 +237,7 @@ def test_every_module_imports_only_what_is_declared_and_optional_packages_only_i
 
 
 CORE = ("core", "profiles", "files", "losses", "models", "data", "teachers", "metrics", "cost", "distillers", "train",
-        "sweep", "procedures", "study", "trained", "cli")
+        "sweep", "procedures", "study", "trained", "ship", "cli")
 
 
 def test_the_package_without_the_course_needs_no_jupyter():
@@ -263,7 +263,7 @@ def test_importing_the_core_takes_less_than_two_seconds_more_than_torch_does():
 SLOW = ("torchvision", "sklearn", "scipy.stats", "matplotlib", "pandas", "IPython", "nbformat", "torch._dynamo")
 
 
-@pytest.mark.parametrize("room", ["marking.checks", "data", "models", "distillers", "metrics", "trained"])
+@pytest.mark.parametrize("room", ["marking.checks", "data", "models", "distillers", "metrics", "trained", "ship"])
 def test_what_takes_seconds_to_import_is_imported_where_it_is_needed(room):
     asked = f"import sys, kdcourse.{room}; print([name for name in {SLOW} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)

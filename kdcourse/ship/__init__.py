@@ -1,0 +1,122 @@
+"""What leaves the course: a network as files that run without torch, with a card that says what it is.
+
+`package` writes them (the command: `kdcourse ship NETWORK FOLDER`), `save` and `read` keep a network of yours with what
+is known about it, `export` makes the ONNX file alone, and `session` and `predict` run one. The packages of the extra
+`ship` are imported where they are needed.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from kdcourse import data, files, trained
+from kdcourse.ship.base import FromBytes as FromBytes
+from kdcourse.ship.base import needed as needed
+from kdcourse.ship.base import predict as predict
+from kdcourse.ship.base import session as session
+from kdcourse.ship.card import Made as Made
+from kdcourse.ship.card import card as card
+from kdcourse.ship.card import judged as judged
+from kdcourse.ship.card import read as read
+from kdcourse.ship.card import save as save
+from kdcourse.ship.card import wilson as wilson
+from kdcourse.ship.export import difference as difference
+from kdcourse.ship.export import export as export
+from kdcourse.ship.export import noise as noise
+
+SCRIPT = '''\
+"""python run.py images.npy: the classes of images (N, C, H, W) in bytes. Without a file: is it what torch computed?"""
+import json, sys, numpy, onnxruntime
+from pathlib import Path
+here = Path(__file__).parent
+network = onnxruntime.InferenceSession(here / "network.onnx", providers=["CPUExecutionProvider"])
+classes, proof = json.loads(network.get_modelmeta().custom_metadata_map["classes"]), numpy.load(here / "proof.npz")
+if len(sys.argv) > 1:
+    print(*(classes[k] for k in network.run(None, {"images": numpy.load(sys.argv[1])})[0].argmax(axis=1)), sep="\\n")
+else:
+    print(abs(network.run(None, {"images": proof["images"]})[0] - proof["logits"]).max() / abs(proof["logits"]).max())
+'''
+
+
+def load(what: Path | str) -> tuple:
+    """A network and its `Made`, by a name of `trained` or by the path of a file that `save` wrote.
+
+    Raises ValueError when it is neither, naming the choices, and as `trained.network` and `read` do.
+    """
+    if what in trained.RECIPES:
+        return trained.network(what), _from_recipe(what)
+    if Path(what).is_file():
+        return read(what)
+    if Path(what).suffix:
+        raise ValueError(f"there is no file {what}; ship.save writes one")
+    raise ValueError(f"{what} is neither a file that ship.save wrote nor one of: {', '.join(trained.RECIPES)}")
+
+
+def package(network: torch.nn.Module, made: Made, folder: Path | str, *, split=None) -> Path:
+    """Write what is shipped into a new or an empty folder, and return it: `network.onnx` with the preprocessing inside,
+    `weights.safetensors` (which `read` reads), `card.md`, `run.py`, which needs onnxruntime and numpy alone, and
+    `proof.npz`, images of noise with torch's logits about them.
+
+    With a `split` of test images the accuracy of the card is measured on them, through `network.onnx`. Raises
+    ValueError when something is in the folder, when the network is not the one that `made` builds, when the names of
+    the classes are not one for each logit, and as `export` does.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{files.shown(folder)} is there and not empty: name another folder, so that nothing is lost")
+    folder.mkdir(parents=True, exist_ok=True)
+    path = export(network, folder / "network.onnx", shape=made.shape, classes=made.classes)
+    if split is not None:
+        made = replace(made, test=made.test or split.name, **judged(predict(path, split), split, made.classes))
+    weights = save(network, folder / "weights.safetensors", made)
+    images = noise(made.shape)
+    with torch.no_grad():
+        z = FromBytes(network)(images)
+    with open(folder / "proof.npz", "wb") as file:
+        np.savez(file, images=images.numpy(), logits=z.numpy())
+    files.write(folder / "run.py", SCRIPT)
+    sizes = {found.name: found.stat().st_size for found in (path, weights)}
+    files.write(folder / "card.md", card(network, made, sizes, difference(network, path, images)))
+    return folder
+
+
+def test_images(made: Made):
+    """The split of test images on which a network is to be judged, and what is wrong if there is none: (split, "") or
+    (None, why)."""
+    if made.test not in data.SOURCES:
+        return None, f"{made.test or 'what judges it'} is no source that data.load knows"
+    try:
+        source = data.load(made.test)
+    except files.MissingError as error:
+        return None, str(error).splitlines()[0]
+    if source.shape != tuple(made.shape) or tuple(source.classes) != tuple(made.classes):
+        return None, f"the images or the classes of {made.test} are others now"
+    return source.test, ""
+
+
+def _from_recipe(name: str) -> Made:
+    """What is known of a network that the course keeps."""
+    recipe, kept = trained.RECIPES[name], trained.measured(name)
+    source = recipe.about or recipe.source
+    taught = (f"{'KD' + _settings(recipe.lesson) if recipe.teacher else 'cross-entropy with the labels'}; "
+              f"{recipe.epochs} epochs of batches of {recipe.batch_size}, learning rate {recipe.lr:g}, "
+              f"{recipe.schedule} schedule, seed {recipe.seed}; images changed by "
+              f"{json.dumps(recipe.augment) if recipe.augment else 'nothing'}")
+    return Made(recipe.network, tuple(kept["shape"]), _class_names(source, kept["classes"]), layers=recipe.layers,
+                source=f"{recipe.source} ({kept['images']})", taught=taught, teacher=recipe.teacher, test=source,
+                limits=(f"When it was made it answered {100 * kept['test_accuracy']:.2f} % of the test images of "
+                        f"{recipe.source} rightly.",))
+
+
+def _settings(lesson: dict) -> str:
+    return f"({', '.join(f'{key}={value:g}' for key, value in lesson.items())})"
+
+
+def _class_names(source: str, n: int) -> tuple[str, ...]:
+    try:
+        return tuple(data.load(source).classes)
+    except files.MissingError:
+        return tuple(f"class {k}" for k in range(n))

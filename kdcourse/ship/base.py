@@ -1,0 +1,71 @@
+"""What every part of shipping shares: a network that takes bytes, and a file that runs without torch."""
+
+import copy
+import importlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from kdcourse.files import DataError
+
+
+class FromBytes(nn.Module):
+    """A copy of a network that takes images as a camera gives them: (N, C, H, W) uint8 to logits (N, K) float32.
+
+    Its first step divides by 255; what the network itself does to its images (`Normalise`, `Resize`) follows. The copy
+    is in eval mode, in float32 and on the CPU, and the network stays as it is.
+    """
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = copy.deepcopy(network).cpu().float()
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(images.float() / 255)
+
+
+def needed(*packages: str) -> list:
+    """These packages, imported. Raises DataError, with the command that installs it, when one is missing."""
+    try:
+        return [importlib.import_module(name) for name in packages]
+    except ModuleNotFoundError as error:
+        raise DataError(f"shipping a network needs the package {error.name}; run: pip install 'kdcourse[ship]'"
+                        ) from error
+
+
+def session(path: Path | str, *, threads: int = 1) -> Callable[[Tensor], Tensor]:
+    """The network of an ONNX file as a function, run by ONNX Runtime on the CPU with so many threads: images
+    (N, C, H, W) uint8 to logits (N, K) float32.
+
+    ONNX Runtime has threads of its own, which `torch.set_num_threads` does not touch: compare with equal numbers.
+    Raises ValueError for fewer than one thread and for a file that it cannot run, and OSError when there is none.
+    """
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise ValueError(f"threads is how many are used, 1 or more; it is {threads!r}")
+    [runtime] = needed("onnxruntime")
+    content = Path(path).read_bytes()
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3  # errors
+    try:
+        opened = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has a class of its own for every reason
+        raise ValueError(f"{os.path.basename(path)} cannot be run by ONNX Runtime: {str(error).splitlines()[0]}"
+                         ) from error
+    [name] = [value.name for value in opened.get_inputs()]
+
+    def run(images: Tensor) -> Tensor:
+        return torch.from_numpy(opened.run(None, {name: images.numpy()})[0])
+
+    return run
+
+
+def predict(path: Path | str, split, *, batch_size: int = 500, threads: int = 1) -> Tensor:
+    """Logits (N, K) of the network of an ONNX file about every image of a split, in its order: what `metrics.predict`
+    is for a network of torch. Raises as `session` does."""
+    run = session(path, threads=threads)
+    return torch.cat([run(images.contiguous()) for images in split.x.split(batch_size)])

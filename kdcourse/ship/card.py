@@ -1,0 +1,159 @@
+"""Saved networks and what is known about them: `Made`, the file that holds both, and the card in words."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as packed
+from torch import Tensor
+
+from kdcourse import __version__, cost, files, metrics, models
+from kdcourse.core import fingerprint
+
+Z = 1.959963984540054  # of the normal distribution: 95 %
+
+
+@dataclass(frozen=True)
+class Made:
+    """How a network is built again, and how it came to know what it knows.
+
+    `network` is a name of `models.build`, and `layers` its settings; `shape` (C, H, W) and `classes`, their names, are
+    those of its images. `source` says in words or by name from which images it learned, `taught` how, and `teacher` by
+    whom (empty: by labels alone). `test` names the source, as `data.load` takes it, whose test images judge it.
+    `right` of `judged` test images were answered rightly, 0 of 0 if nobody counted. `limits` are sentences of your own.
+    """
+
+    network: str
+    shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+    layers: dict = field(default_factory=dict)
+    source: str = ""
+    taught: str = ""
+    teacher: str = ""
+    test: str = ""
+    right: int = 0
+    judged: int = 0
+    accuracies: dict = field(default_factory=dict)  # of each class, in [0, 1]
+    calibration: float | None = None                # the expected calibration error on the test images
+    limits: tuple[str, ...] = ()
+
+    def build(self):
+        """A network of this kind, with fresh weights."""
+        return models.build(self.network, tuple(self.shape), len(self.classes), seed=0, **self.layers)
+
+
+def judged(z: Tensor, split, classes: Sequence[str]) -> dict:
+    """The fields of `Made` that logits (N, K) about a split of test images fill."""
+    counts = metrics.confusion(z, split.y)
+    per_class = {name: (counts[k, k] / counts[k].sum()).item() for k, name in enumerate(classes) if counts[k].sum()}
+    return {"right": counts.diag().sum().item(), "judged": len(split),
+            "accuracies": per_class, "calibration": metrics.ece(z, split.y)}
+
+
+def save(network, path: Path | str, made: Made) -> Path:
+    """Write the weights of a network, with `made` beside them, as one safetensors file; returns its path.
+
+    Raises ValueError when the network is not one that `made` builds.
+    """
+    weights = {key: value.detach().cpu().contiguous().clone() for key, value in network.state_dict().items()}
+    built = {key: value.shape for key, value in made.build().state_dict().items()}
+    if built != {key: value.shape for key, value in weights.items()}:
+        raise ValueError(f"the network is not the {made.network!r} that Made(network={made.network!r}, layers="
+                         f"{made.layers}, shape={tuple(made.shape)}, ...) builds: their weights have other names or "
+                         "shapes")
+    notes = json.dumps(asdict(made) | {"weights": _of(weights)})
+    files.write(Path(path), packed(weights, {"shipped": notes}))
+    return Path(path)
+
+
+def read(path: Path | str) -> tuple:
+    """The network of a file that `save` wrote, in eval mode and float32, and its `Made`.
+
+    Raises ValueError for another file and for one whose weights have changed, and OSError when there is none.
+    """
+    path = Path(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            weights = {key: file.get_tensor(key) for key in file.keys()}
+            notes = json.loads((file.metadata() or {})["shipped"])
+        if notes.pop("weights") != _of(weights):
+            raise KeyError("its numbers have changed")
+        notes |= {key: tuple(notes[key]) for key in ("shape", "classes", "limits")}
+        made = Made(**notes)
+        network = made.build()
+        network.load_state_dict(weights)
+    except (SafetensorError, KeyError, TypeError, RuntimeError) as error:
+        raise ValueError(f"{path} is not a network that ship.save wrote ({error}). Write it so: "
+                         "ship.save(student, path, ship.Made(network='lightnn', shape=source.shape, "
+                         "classes=source.classes, ...))") from error
+    return network.eval(), made
+
+
+def wilson(right: int, n: int) -> tuple[float, float]:
+    """The ends of the 95 % interval of a share, `right` of `n`: Wilson 1927, Journal of the American Statistical
+    Association 22, page 209. It speaks of other images of the same kind, not of other seeds.
+
+    >>> wilson(90, 100)
+    (0.825..., 0.944...)
+    """
+    if not 0 <= right <= n or n < 1:
+        raise ValueError(f"right is between 0 and n, and n is 1 or more; they are {right} and {n}")
+    share, square = right / n, Z * Z / n
+    middle, half = share + square / 2, Z * math.sqrt(share * (1 - share) / n + square / (4 * n))
+    return (middle - half) / (1 + square), (middle + half) / (1 + square)
+
+
+def card(network, made: Made, sizes: dict[str, int], difference: float) -> str:
+    """The card in words (Markdown). `sizes` has the bytes of the shipped files, `difference` what `ship.difference`
+    found between torch and ONNX Runtime. Mitchell et al. 2019, "Model cards for model reporting", arXiv:1810.03993."""
+    C, H, W = made.shape
+    return "\n".join([
+        f"# Model card: {made.network}", "",
+        f"A network that sorts images into {len(made.classes)} classes: {', '.join(made.classes)}. It takes bytes "
+        f"(N, {C}, {H}, {W}), N images of {C} channel{'s' if C > 1 else ''}, and gives logits (N, "
+        f"{len(made.classes)}). The preprocessing is inside.", "",
+        "## What it was taught, and by whom", "",
+        f"- images: {made.source or 'not said'}",
+        f"- how: {made.taught or 'not said'}",
+        f"- teacher: {made.teacher or 'none: labels alone'}", "",
+        "## How good it is", "", *_accuracy(made), "",
+        "## What it costs", "",
+        f"- parameters: {cost.parameters(network):,}",
+        f"- multiply-adds for one image: {cost.multiply_adds(network, made.shape):,}",
+        *(f"- {name}: {size:,} bytes" for name, size in sizes.items()),
+        "- time: not said, since it belongs to a machine. Measure it where it is to run", "",
+        "## Limits", "", *(f"- {sentence}" for sentence in (*made.limits, *_limits(made))),
+        f"- On noise, ONNX Runtime and torch differ by {difference:.1g} of the largest logit (`python run.py`).", "",
+        f"Written by kdcourse {__version__}.", ""])
+
+
+def _accuracy(made: Made) -> list[str]:
+    if not made.judged:
+        return ["- accuracy: not measured. Measure it before anybody uses this network"]
+    low, high = wilson(made.right, made.judged)
+    lines = [f"- accuracy: {100 * made.right / made.judged:.2f} %, 95 % interval [{100 * low:.2f}, {100 * high:.2f}] "
+             f"(Wilson), n = {made.judged:,} test images of {made.test}. It speaks of other images of this kind, and "
+             "not of other seeds: this is one network"]
+    if made.accuracies:
+        worst = min(made.accuracies, key=made.accuracies.get)
+        lines.append(f"- the class that it knows least: {worst}, {100 * made.accuracies[worst]:.1f} % of its images")
+    if made.calibration is not None:
+        lines.append(f"- expected calibration error: {100 * made.calibration:.1f} points")
+    return lines
+
+
+def _limits(made: Made) -> list[str]:
+    C, H, W = made.shape
+    taught = ["It learned from a teacher, and may have learned the teacher's mistakes."] if made.teacher else []
+    return [f"It has seen images of {made.source or 'one kind'} alone. It answers any other image too, with one of its "
+            "classes, and does not say that it does not know.",
+            f"Images of another size, order of channels or range than bytes ({C}, {H}, {W}) are wrong for it: "
+            "bytes from 0 to 1 run, and the answers are worth nothing.",
+            *taught]
+
+
+def _of(weights: dict) -> str:
+    return fingerprint(*(weights[key] for key in sorted(weights)))

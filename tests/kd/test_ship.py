@@ -1,0 +1,214 @@
+"""A network that leaves the course: its files compute what it computed, without torch, and the card says what it is."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import binomtest
+from torch import nn
+
+from kdcourse import cli, core, data, files, metrics, models, ship, trained
+
+SHAPE, CLASSES = (1, 8, 8), tuple("abcde")
+
+
+def made(**fields) -> ship.Made:
+    return ship.Made("mlp", SHAPE, CLASSES, layers={"hidden": (12,)}, **fields)
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory):
+    """The folder that the command makes of a network that the course keeps."""
+    folder = tmp_path_factory.mktemp("shipped") / "cnn"
+    assert cli.main(["ship", "fashion_cnn", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A network with statistics and dropout inside, and its folder."""
+    network, folder = made().build(), tmp_path_factory.mktemp("small") / "new"
+    ship.package(network, made(teacher="the committee"), folder)
+    return network, folder
+
+
+def test_the_shipped_file_says_of_every_test_image_what_torch_says(shipped):
+    split = data.load("fashion_small").test
+    z, ours = metrics.predict(trained.network("fashion_cnn"), split), ship.predict(shipped / "network.onnx", split)
+    assert torch.allclose(ours, z, atol=1e-4) and metrics.agreement(ours, z) == 1
+    assert not torch.equal(ours, ours.roll(1, 0))
+
+
+def test_one_image_and_many_give_the_same_logits(shipped):
+    run, x = ship.session(shipped / "network.onnx"), ship.noise((1, 28, 28), 9)
+    assert torch.allclose(run(x), torch.cat([run(image[None]) for image in x]), atol=1e-4)
+
+
+def test_preprocessing_is_inside_the_file(tmp_path):
+    bare = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16, 4))
+    network = models.wrap(bare, mean=(0.2, 0.5, 0.8), std=(0.1, 0.2, 0.4))
+    x = ship.noise((3, 4, 4), 5)
+    mean, std = torch.tensor([0.2, 0.5, 0.8]).view(3, 1, 1), torch.tensor([0.1, 0.2, 0.4]).view(3, 1, 1)
+    by_hand = bare((x / 255 - mean) / std)
+    ours = ship.session(ship.export(network, tmp_path / "n.onnx", shape=(3, 4, 4)))(x)
+    assert torch.allclose(ours, by_hand, atol=1e-5)
+
+
+def test_a_network_is_as_it_was_after_it_is_exported(tmp_path):
+    network = models.build("lightnn", (3, 16, 16), 4, seed=0).half().train()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    ship.export(network, tmp_path / "n.onnx")
+    assert network.training and all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+    assert network.linear.weight.dtype == torch.float16
+
+
+class Exits(nn.Module):
+    """Leaves early when it is sure."""
+
+    shape = SHAPE
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(64, 5), nn.Linear(5, 5)
+
+    def forward(self, x):
+        z = self.first(x.flatten(1))
+        return z if z.softmax(1).max() > 0.9 else self.last(z)
+
+
+class Draws(Exits):
+    def forward(self, x):
+        return self.first(x.flatten(1)) + core.uniform([5], [1, 2])
+
+
+@pytest.mark.parametrize("network", [Exits, Draws])
+def test_what_depends_on_values_or_has_no_operation_does_not_export_and_says_so(network, tmp_path):
+    with pytest.raises(ValueError, match=f"this {network.__name__} does not export to ONNX: .+"):
+        ship.export(network(), tmp_path / "n.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_computes_other_logits_is_not_written(tmp_path, monkeypatch):
+    true = ship.FromBytes.forward
+    monkeypatch.setattr(ship.FromBytes, "forward", lambda self, x: true(self, x) + (0 if _exporting() else 1))
+    with pytest.raises(ValueError, match=r"other logits than torch: they differ by .* not written"):
+        ship.export(made().build(), tmp_path / "n.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def _exporting() -> bool:
+    return torch.compiler.is_exporting()
+
+
+def test_the_card_says_what_was_taught_by_whom_how_well_at_what_cost_and_with_which_limits(shipped):
+    said = (shipped / "card.md").read_text()
+    split = data.load("fashion_small").test
+    z = ship.predict(shipped / "network.onnx", split)
+    right = (z.argmax(1) == split.y).sum().item()
+    found = binomtest(right, len(split)).proportion_ci(method="wilson")
+    assert f"accuracy: {right / 20:.2f} %, 95 % interval [{100 * found.low:.2f}, {100 * found.high:.2f}]" in said
+    assert "n = 2,000 test images of fashion_small." in said and "fashion_rest (" in said
+    assert "teacher: none: labels alone" in said and "6 epochs of batches of 128" in said
+    network = trained.network("fashion_cnn")
+    assert f"parameters: {sum(p.numel() for p in network.parameters()):,}" in said
+    assert f"network.onnx: {(shipped / 'network.onnx').stat().st_size:,} bytes" in said
+    assert "does not say that it does not know" in said
+    recalls = {name: (z[split.y == k].argmax(1) == k).float().mean() for k, name in enumerate(split.classes)}
+    assert f"knows least: {min(recalls, key=recalls.get)}, {100 * min(recalls.values()):.1f} %" in said
+
+
+def test_the_card_of_what_nobody_measured_says_so_and_one_taught_by_a_teacher_names_it(small):
+    said = (small[1] / "card.md").read_text()
+    assert "accuracy: not measured" in said and "teacher: the committee" in said and "teacher's mistakes" in said
+
+
+@pytest.mark.parametrize("right, n", [(0, 7), (7, 7), (3, 10), (9307, 10_000)])
+def test_the_interval_is_wilsons(right, n):
+    theirs = binomtest(right, n).proportion_ci(method="wilson")
+    assert ship.wilson(right, n) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+
+
+def test_what_is_saved_is_read_again_and_can_be_shipped_by_its_path(small):
+    network, folder = small
+    again, about = ship.read(folder / "weights.safetensors")
+    x = torch.rand(3, *SHAPE)
+    assert torch.equal(again(x), network(x)) and about.teacher == "the committee" and about.classes == CLASSES
+    assert not again.training and ship.load(folder / "weights.safetensors")[1] == about
+
+
+def test_a_file_that_was_changed_or_is_another_is_not_read(small, tmp_path):
+    content = bytearray((small[1] / "weights.safetensors").read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "changed.safetensors").write_bytes(content)
+    (tmp_path / "text.safetensors").write_text("words")
+    for name in ("changed", "text"):
+        with pytest.raises(ValueError, match=r"is not a network that ship\.save wrote"):
+            ship.load(tmp_path / f"{name}.safetensors")
+    with pytest.raises(ValueError, match=r"ship\.save wrote"):
+        ship.read(trained.FOLDER / "mnist_cnn.safetensors")
+
+
+def test_a_network_that_its_description_does_not_build_is_not_saved(tmp_path):
+    with pytest.raises(ValueError, match="is not the 'mlp'"):
+        ship.save(models.build("mlp", SHAPE, 5, seed=0, hidden=(13,)), tmp_path / "n.safetensors", made())
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_names_the_choices_and_touches_no_folder_that_holds_something(tmp_path, capsys):
+    (tmp_path / "mine.txt").write_text("mine")
+    assert cli.main(["ship", "fashion_cmn", str(tmp_path / "new")]) == 2
+    assert cli.main(["ship", "n.safetensors", str(tmp_path / "new")]) == 2
+    assert cli.main(["ship", "mnist_cnn", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "fashion_cnn" in said and "there is no file n.safetensors" in said and "not empty" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_without_the_extra_the_command_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(files.DataError, match=r"needs the package onnxscript; run: pip install 'kdcourse\[ship\]'"):
+        ship.export(made().build(), tmp_path / "n.onnx")
+
+
+def test_the_script_has_ten_lines_and_needs_onnxruntime_and_numpy_alone(small):
+    lines = (small[1] / "run.py").read_text().splitlines()
+    assert len(lines) <= 11 and lines[0].startswith('"""')
+    imported = {name for line in lines if line.startswith(("import", "from"))
+                for name in line.replace("import ", "").replace("from ", "").split(" Path")[0].split(", ")}
+    assert imported - set(sys.stdlib_module_names) == {"numpy", "onnxruntime"}
+
+
+@pytest.fixture(scope="module")
+def outside() -> dict[str, str]:
+    """The variables of a process that has nothing of the course."""
+    return {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONWARNINGS")}
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory, outside) -> str:
+    """The Python of a fresh environment with onnxruntime and numpy."""
+    folder = tmp_path_factory.mktemp("phone")
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True, env=outside)
+    python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
+    install = [python, "-m", "pip", "install", "-q", "onnxruntime", "numpy"]
+    done = subprocess.run(install, capture_output=True, text=True, env=outside)
+    if "No matching distribution" in done.stderr:
+        pytest.skip("pip has no index here, so that there is no onnxruntime for a fresh environment")
+    assert done.returncode == 0, done.stderr
+    return str(python)
+
+
+def test_the_script_runs_in_a_fresh_environment_without_torch(shipped, fresh, outside, tmp_path):
+    def run(*arguments):
+        return subprocess.run([fresh, *arguments], capture_output=True, text=True, cwd=tmp_path, env=outside)
+
+    assert "No module named 'torch'" in run("-c", "import torch").stderr
+    assert float(run(str(shipped / "run.py")).stdout) < 1e-4
+    split = data.load("fashion_small").test
+    np.save(tmp_path / "images.npy", split.x[:20].numpy())
+    answers = metrics.predict(trained.network("fashion_cnn"), split)[:20].argmax(1)
+    said = run(str(shipped / "run.py"), "images.npy").stdout.splitlines()
+    assert said == [split.classes[k] for k in answers] and len(set(said)) > 3
