@@ -53,3 +53,41 @@ def test_latency_is_positive_and_grows_with_the_batch():
     one = cost.latency(network, (1, 28, 28), repeats=5)
     many = cost.latency(network, (1, 28, 28), batch_size=1000, repeats=5)
     assert 0 < one < many
+
+
+def test_latencies_take_turns_warm_up_first_and_use_the_threads_that_they_name():
+    called, threads = [], []
+
+    def run(name):
+        return lambda x: (called.append(name), threads.append(torch.get_num_threads()))
+
+    before = torch.get_num_threads()
+    rows = cost.latencies({"a": run("a"), "b": run("b")}, torch.zeros(3, 1), n=4, warm_up=2, threads=before + 1)
+    assert called == ["a", "b"] * 6 and set(threads) == {before + 1} and torch.get_num_threads() == before
+    assert [(row["name"], row["n"], row["batch"], row["threads"]) for row in rows] == [
+        ("a", 4, 3, before + 1), ("b", 4, 3, before + 1)]
+
+
+def test_latencies_are_quantiles_of_the_turns_and_ratios_are_taken_within_a_turn(monkeypatch):
+    spent = {"a": [9, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], "b": [9, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 220]}
+    clock = [0.0]
+    monkeypatch.setattr(cost.time, "perf_counter", lambda: clock[0])
+
+    def run(name):
+        turns = iter(spent[name])
+        return lambda x: clock.__setitem__(0, clock[0] + next(turns))
+
+    a, b = cost.latencies({"a": run("a"), "b": run("b")}, torch.zeros(1, 1), n=11, warm_up=1)
+    assert (a["p10"], a["median"], a["p90"], a["ratio"]) == (2, 6, 10, 1)
+    assert (b["p10"], b["median"], b["p90"], b["ratio"]) == (4, 12, 20, 2)
+
+
+@pytest.mark.parametrize("wrong, said", [({"n": 1}, "n is a whole number of at least 2; it is 1"),
+                                         ({"threads": 0}, "threads is"), ({"warm_up": -1}, "warm_up is")])
+def test_latencies_refuse_counts_that_measure_nothing(wrong, said):
+    before = torch.get_num_threads()
+    with pytest.raises(ValueError, match=said):
+        cost.latencies({"a": lambda x: x}, torch.zeros(1, 1), **wrong)
+    with pytest.raises(ValueError, match="there is none"):
+        cost.latencies({}, torch.zeros(1, 1))
+    assert torch.get_num_threads() == before
