@@ -50,7 +50,8 @@ EMPHASIS = {  # what lessons print in bold that is no term: names within one exp
     "same labels, other network", "one run each", "cosine", "regressor + mse", "better", "worse", "not shown",
     "mean of the guides' probabilities", "longer training", "finished", "both methods at their best", "more",
     "three controls", "itself", "one", "once", "other images", "never met", "second network of the teacher's kind",
-    "the teacher's own path", "noise", "unbiased", "in the features", "calibrated", "corrected for chance", "one outlier", "gradient times input",
+    "the teacher's own path", "noise", "unbiased", "in the features", "calibrated", "corrected for chance",
+    "one outlier", "gradient times input",
 }
 
 
