@@ -69,6 +69,16 @@ def test_the_table_of_mnist_is_what_was_measured():
     assert said.replace("\n", " ") in " ".join((RESULTS[0].parents[2] / "README.md").read_text().split())
 
 
+def test_what_a_teacher_that_knows_nothing_gains_is_in_the_text():
+    results = json.loads((RESULTS[0].parent / "mnist_uniform.json").read_text())["results"]
+    text = (RESULTS[0].parent.parent / "README.md").read_text()
+    for alpha in (0.1, 0.5):
+        ours, alone = ([1 - run["test_errors"] / 10_000 for run in results["students"][plan]]
+                       for plan in (f"uniform, alpha={alpha}", "alone"))
+        gain = metrics.compare(ours, alone, images=10_000)
+        assert f"{100 * gain.mean:+.2f} [{100 * gain.low:+.2f}, {100 * gain.high:+.2f}] at alpha = {alpha}" in text
+
+
 def row_of_method(method: str, entry: dict) -> str:
     """A row of the table in benchmarks/README.md."""
     cells = [f"{entry[against]['points']:+.1f} [{entry[against]['low']:+.1f}, {entry[against]['high']:+.1f}]"
