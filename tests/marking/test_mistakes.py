@@ -22,6 +22,7 @@ from kdcourse.marking.judges.training import Replays
 from kdcourse.marking.record import Case, Record
 
 SEED = 3
+DIFFERENTIATED = ("z_s", "f_s", "log_T")    # what a loss is differentiated by, as its case names it
 FORMULAS = {name: judge.formula for name, judge in JUDGES.items() if hasattr(judge, "formula")}
 COLUMNS = {(name, column.name): column for name, judge in JUDGES.items() for column in getattr(judge, "columns", ())}
 RIGHT_ANSWERS = {answer.check: answer for answer in reversed(RIGHT)}
@@ -37,12 +38,13 @@ def of_loss(name: str, inputs: dict, value) -> Record:
     record = Record()
     for key, case in inputs.items():
         found = case
-        if hasattr(case, "z_s"):
-            found = case.with_(z_s=case.z_s.double().requires_grad_())
+        at = next((name for name in DIFFERENTIATED if hasattr(case, name)), "")
+        if at:
+            found = case.with_(**{at: getattr(case, at).double().requires_grad_()})
         result = torch.as_tensor(value(found))
         record.keep(f"{key} value", result.float() if result.is_floating_point() else result)
         if result.requires_grad:
-            record.keep(f"{key} gradient", torch.autograd.grad(result, found.z_s)[0].float())
+            record.keep(f"{key} gradient", torch.autograd.grad(result, getattr(found, at))[0].float())
     for key in ("gradients", "recording afterwards", "unharmed"):
         for case in inputs:
             record.keep(f"{case} {key}", torch.zeros(3) if key == "gradients" else 1.0)

@@ -9,10 +9,14 @@ from kdcourse.marking.record import Case
 
 
 def answered_cases(seed: int) -> dict[str, Case]:
-    """Probabilities of student and teacher for a few images, with random factors for each image (`probe`)."""
-    return {name: Case(p_s=(case.z_s / case.T).softmax(1), p_t=(case.z_t / case.T).softmax(1),
-                       probe=torch.rand(len(case.z_s), generator=generator(seed, i, 6)) + 0.5)
-            for i, (name, case) in enumerate(logits(seed).items())}
+    """Tables of student and teacher for a few images, those of the student with another mean in each row; and random
+    factors for each image (`probe`)."""
+    def case(i: int, given: Case) -> Case:
+        draw = generator(seed, i, 6)
+        probe, size = (torch.rand(len(given.z_s), generator=draw) + 0.5 for _ in range(2))
+        return Case(p_s=size[:, None] * (given.z_s / given.T).softmax(1), p_t=(given.z_t / given.T).softmax(1),
+                    probe=probe)
+    return {name: case(i, given) for i, (name, given) in enumerate(logits(seed).items())}
 
 
 def modest_cases(seed: int) -> dict[str, Case]:
