@@ -243,8 +243,10 @@ def start(course: Path) -> subprocess.Popen:
             answered(release, before=f"import time; time.sleep(1)  # {number}"),
         )
     script = f"""
+        import signal
         from pathlib import Path
         from grading.course import graded
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts with & ignores Ctrl-C
         raise SystemExit(graded(Path({str(course)!r}), Path({str(course / "six")!r}), jobs=1))
     """
     process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stderr=subprocess.PIPE, text=True,

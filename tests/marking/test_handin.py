@@ -178,7 +178,10 @@ def test_ctrl_c_ends_a_check_with_one_line(checked):
     notebook = nbformat.read(path, 4)
     notebook.cells[1:1] = [nbformat.v4.new_code_cell("import time\ntime.sleep(100)")]
     nbformat.write(notebook, path)
-    command = [sys.executable, "-c", "import sys; from kdcourse.cli import main; sys.exit(main())", "check", str(path)]
+    program = ("import signal, sys; from kdcourse.cli import main; "
+               "signal.signal(signal.SIGINT, signal.default_int_handler); "  # what a shell starts with & ignores Ctrl-C
+               "sys.exit(main())")
+    command = [sys.executable, "-c", program, "check", str(path)]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     running.stdout.readline()
     time.sleep(4)  # the kernel starts
