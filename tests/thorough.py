@@ -36,6 +36,7 @@ def touched(paths: Iterable[str]) -> set[str]:
     return solved | {name for name in files if files[name] & paths}
 
 
+@cache
 def _files(name: str) -> set[str]:
     """Where a check and its judge stand, and the kinds of question that both are of."""
     halves = {"kdcourse.marking.checks.": checks.CHECKS[name], "kdcourse.marking.judges.": JUDGES[name]}

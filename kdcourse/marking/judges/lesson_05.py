@@ -6,8 +6,6 @@ from kdcourse.marking.judges.logits import divergence, p
 from kdcourse.marking.judges.loss import loss
 from kdcourse.marking.judges.mistakes import Formula
 
-LONGEST = 8  # as in the asking half
-
 
 def _pair(z, y, T):
     """Probabilities of the label and of the rest, (B, 2)."""
@@ -86,16 +84,17 @@ standardised = loss(Formula(lambda c, kind: (kind(c.z_t) * c.probe).sum(), kind=
     of=lambda c: f"{len(c.z_t)} images, {c.z_t.shape[1]} classes, summed with random factors,")
 
 
-def _recorded(pairs) -> torch.Tensor:
+def _recorded(pairs, size: int) -> torch.Tensor:
     numbers = [float(number) for pair in pairs for number in pair]
-    return torch.tensor(numbers + [0.0] * (2 * LONGEST - len(numbers)), dtype=torch.double)
+    return torch.tensor(numbers + [0.0] * (size - len(numbers)), dtype=torch.double)
 
 
 def _from_the_one_before(networks, teacher):
     return list(zip(networks, [teacher, *networks[:-1]], strict=True))
 
 
-chain = loss(Formula(lambda c, kind: (_recorded(kind(c.networks.tolist(), c.teacher.item())) * c.probe).sum(), kind={
+chain = loss(Formula(lambda c, kind: (
+        _recorded(kind(c.networks.tolist(), c.teacher.item()), len(c.probe)) * c.probe).sum(), kind={
     "": _from_the_one_before,
     "every network learns from the first teacher: after each lesson the one that learned is the next teacher":
         lambda networks, teacher: [(network, teacher) for network in networks],
