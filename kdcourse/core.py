@@ -5,12 +5,16 @@ Nothing here knows about networks, data sets or methods.
 
 import difflib
 import hashlib
+import importlib
 import itertools
 import operator
 import os
+import pkgutil
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -202,3 +206,9 @@ def quiet() -> bool:
     if os.environ.get("KDCOURSE_QUIET", "") not in ("", "0"):
         return True
     return "ipykernel" not in sys.modules and not sys.stderr.isatty()
+
+
+def modules(package: str, form: str) -> tuple[ModuleType, ...]:
+    """The modules of a package whose names match a regular expression as a whole, imported, in order of name."""
+    names = sorted(found.name for found in pkgutil.iter_modules(importlib.import_module(package).__path__))
+    return tuple(importlib.import_module(f"{package}.{name}") for name in names if re.fullmatch(form, name))

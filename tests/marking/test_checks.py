@@ -10,15 +10,15 @@ from collections import Counter
 import pytest
 import safetensors.torch
 import torch
-from wrong_answers import Answer, experiments, loops, losses, networks
-from wrong_answers.right import RIGHT
+from wrong_answers import Answer, experiments, loops, losses
+from wrong_answers.catalogue import RIGHT, WRONG
 
 from kdcourse import data
 from kdcourse.marking import checks
 from kdcourse.marking.checks import CheckFailed
 
-WRONG = [*losses.WRONG, *networks.WRONG, *loops.WRONG, *experiments.WRONG]
-NAMES = checks.ASSIGNMENTS["01_vanilla_kd"]
+NAMES = sum(checks.ASSIGNMENTS.values(), ())
+WITHOUT_A_FUNCTION = ("trained_pair",)    # checks that are given what an experiment made
 
 
 @pytest.fixture
@@ -75,10 +75,16 @@ def test_an_unusual_right_answer_keeps_every_point(answer, both_ways, seeds):
         assert (said, verdict) == (f"{answer.check}: right", (1.0, "right")), seed
 
 
-def test_the_catalogue_is_large_and_covers_every_check():
-    assert len(WRONG) >= 25 and len(RIGHT) >= 10
-    assert set(NAMES) - {"trained_pair"} == {answer.check for answer in WRONG} == {answer.check for answer in RIGHT}
-    assert max(Counter(answer.name for answer in [*WRONG, *RIGHT]).values()) == 1
+@pytest.mark.parametrize("assignment", checks.ASSIGNMENTS)
+def test_the_catalogue_is_large_and_covers_every_check(assignment):
+    names = set(checks.ASSIGNMENTS[assignment])
+    wrong, right = ([answer.check for answer in filed if answer.check in names] for filed in (WRONG, RIGHT))
+    assert len(wrong) >= 10 and len(right) >= 5
+    assert set(wrong) == set(right) == names - set(WITHOUT_A_FUNCTION)
+
+
+def test_no_two_answers_have_one_name():
+    assert max(Counter((answer.check, answer.name) for answer in [*WRONG, *RIGHT]).values()) == 1
 
 
 def stub(*arguments, **settings):
@@ -108,7 +114,7 @@ def test_an_answer_without_content_scores_nothing(name, kind, both_ways):
     said, verdict = both_ways(Answer(name, answers, kind), 3)
     assert verdict.share == 0.0 and said == f"{name}: {verdict.message}"
     if kind == "stub":
-        assert name == "trained_pair" or verdict.message.startswith("not answered yet")
+        assert name in WITHOUT_A_FUNCTION or verdict.message.startswith("not answered yet")
 
 
 class EqualToEverything(float):
@@ -124,7 +130,7 @@ class EqualToEverything(float):
         return self
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "trained_pair"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in WITHOUT_A_FUNCTION])
 def test_an_object_equal_to_everything_scores_nothing(name, both_ways):
     assert both_ways(Answer(name, (lambda *a, **k: EqualToEverything(),), "equal"), 1)[1].share == 0.0
 

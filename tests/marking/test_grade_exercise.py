@@ -1,4 +1,4 @@
-"""Exercise 01 itself through `kdcourse grade`: nbgrader, the sandbox and the judges, with answers of the catalogue."""
+"""The exercises themselves through `kdcourse grade`: nbgrader, sandbox, judges, and answers of the catalogue."""
 
 import csv
 import inspect
@@ -11,6 +11,7 @@ import pytest
 from grading.course import need_sandbox, own, write
 from wrong_answers import experiments, losses, right
 
+from kdcourse.marking import checks
 from kdcourse.marking.grade import grade
 
 ROOT = Path(__file__).parents[2]
@@ -39,6 +40,24 @@ def table(tmp_path_factory) -> dict[str, dict]:
     assert grade(NAME, course / "in", course=course, jobs=2) == 0
     with (course / "grading" / f"{NAME}.csv").open(newline="", encoding="utf-8-sig") as file:
         return {row["handed in as"].removesuffix(".ipynb"): row for row in csv.DictReader(file)}
+
+
+@pytest.mark.parametrize("name", [name for name in checks.ASSIGNMENTS if name != NAME])
+def test_the_solved_notebook_gets_every_automatic_mark_and_the_untouched_one_none(name, tmp_path):
+    need_sandbox()
+    for folder in ("solutions", "exercises"):
+        shutil.copytree(ROOT / folder / name, tmp_path / folder / name)
+    shutil.copy(ROOT / "nbgrader_config.py", tmp_path)
+    (tmp_path / "in").mkdir()
+    for folder, student in (("solutions", "solved"), ("exercises", "untouched")):
+        shutil.copy(tmp_path / folder / name / f"{name}.ipynb", tmp_path / "in" / f"{student}.ipynb")
+    assert grade(name, tmp_path / "in", course=tmp_path, jobs=2) == 0
+    with (tmp_path / "grading" / f"{name}.csv").open(newline="", encoding="utf-8-sig") as file:
+        rows = {row["handed in as"]: row for row in csv.DictReader(file)}
+    automatic = [cell for cell in nbformat.read(ROOT / "solutions" / name / f"{name}.ipynb", 4).cells
+                 if cell.cell_type == "code" and cell.metadata.get("nbgrader", {}).get("grade")]
+    assert float(rows["solved.ipynb"]["automatic"]) == sum(cell.metadata.nbgrader.points for cell in automatic)
+    assert float(rows["untouched.ipynb"]["total"]) == 0 and not rows["untouched.ipynb"]["to mark by hand"]
 
 
 def answered(functions) -> dict:

@@ -9,7 +9,7 @@ from functools import cache
 import pytest
 import torch
 from wrong_answers import networks
-from wrong_answers.right import RIGHT
+from wrong_answers.catalogue import RIGHT
 
 from kdcourse.core import generator
 from kdcourse.marking import checks

@@ -1,4 +1,4 @@
-"""Answers to exercise 01: plausible wrong ones, each with the misconception it stands for, and unusual right ones.
+"""Answers to the exercises: plausible wrong ones, each with the misconception it stands for, and unusual right ones.
 
 The wrong ones are what students handed in and what respected code published. `catalogue` says which check each answers,
 the share of the points that it keeps, and words that the message must contain.

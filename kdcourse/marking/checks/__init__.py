@@ -8,8 +8,8 @@ reads it elsewhere.
 from collections.abc import Sequence
 from pathlib import Path
 
+from kdcourse.core import modules
 from kdcourse.marking import record as recording
-from kdcourse.marking.checks import a01_vanilla_kd, lesson_03, lesson_05, lesson_06, lesson_07, lesson_08, lessons
 from kdcourse.marking.checks.base import Check
 from kdcourse.marking.record import CheckFailed as CheckFailed
 from kdcourse.marking.record import Verdict, Wrong
@@ -38,19 +38,23 @@ def is_there(module: str, names: Sequence[str] = SANDBOX) -> bool:
                else f"{inside}/".startswith(f"{name.removesuffix('.py')}/") for name in names)
 
 
-def _named(module) -> tuple[str, ...]:
-    """The checks of an assignment, which are called as they are called there."""
+def _named(module) -> dict[str, Check]:
+    """The checks of an assignment or a lesson, which are called as they are called there."""
     found = {name: check for name, check in vars(module).items() if isinstance(check, Check)}
     for name, check in found.items():
         check.name = name
-    return tuple(found)
+    return found
 
 
-ASSIGNMENTS = {module.__name__.rpartition(".a")[2]: _named(module) for module in (a01_vanilla_kd,)}
-OF_LESSONS = (lessons, lesson_03, lesson_05, lesson_06, lesson_07, lesson_08)
-LESSONS = sum(map(_named, OF_LESSONS), ())
-CHECKS = {name: check for module in (a01_vanilla_kd, *OF_LESSONS) for name, check in vars(module).items()
-          if isinstance(check, Check)}
+_OF_ASSIGNMENTS = {module.__name__.rpartition(".a")[2]: _named(module) for module in modules(__name__, r"a\d\d_\w+")}
+_OF_LESSONS = [_named(module) for module in modules(__name__, r"lesson_\d\d|lessons")]
+ASSIGNMENTS = {name: tuple(found) for name, found in _OF_ASSIGNMENTS.items()}
+LESSONS = tuple(name for found in _OF_LESSONS for name in found)
+CHECKS: dict[str, Check] = {}
+for found in (*_OF_ASSIGNMENTS.values(), *_OF_LESSONS):
+    if twice := CHECKS.keys() & found.keys():
+        raise ValueError(f"two modules of {__name__} have a check of the name {min(twice)!r}: rename one of them")
+    CHECKS.update(found)
 globals().update(CHECKS)
 
 

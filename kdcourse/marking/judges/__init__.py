@@ -5,9 +5,9 @@ question (`loss`, `training`, `network`, `experiment`, `weights`) makes judges; 
 of the same name in `checks` its formula and its marks.
 """
 
-from kdcourse.marking.judges import a01_vanilla_kd, lesson_03, lesson_05, lesson_06, lesson_07, lesson_08, lessons
+from kdcourse.core import modules
 
-ASSIGNMENTS = (a01_vanilla_kd,)
-OF_LESSONS = (lessons, lesson_03, lesson_05, lesson_06, lesson_07, lesson_08)
+ASSIGNMENTS = modules(__name__, r"a\d\d_\w+")
+OF_LESSONS = modules(__name__, r"lesson_\d\d|lessons")
 JUDGES = {name: judge for module in (*ASSIGNMENTS, *OF_LESSONS) for name, judge in vars(module).items()
           if callable(judge) and getattr(judge, "__qualname__", "").endswith(".judge")}
