@@ -1,4 +1,4 @@
-"""The five accuracies of PyTorch's distillation tutorial, with seeds, intervals, controls and a second half of CIFAR-10.
+"""The five accuracies of PyTorch's tutorial on distillation, with seeds, controls and images new to the teacher.
 
     python benchmarks/tutorial.py                         # three hours of one core, most of it the teacher
     python benchmarks/tutorial.py --until 15:00           # starts no training after that time of day
