@@ -14,30 +14,33 @@ import torch.nn.functional as F
 from scipy import optimize, special
 from torch import Tensor, nn
 
+from kdcourse.asking import answers
 from kdcourse.core import asked, device_of, generator
 
 SOFTEST, HARDEST = 100.0, 0.01    # temperatures between which the best one is looked for
 
 
 @torch.no_grad()
-def predict(network: nn.Module, split, *, batch_size: int = 500) -> Tensor:
+def predict(network: nn.Module, split, *, batch_size: int | None = None) -> Tensor:
     """Logits (N, K) of the network about every image of the split, in its order, float32 on the CPU.
 
-    The network may be kept in half or in double precision. It is put in eval mode and left there. Raises TypeError
-    when what it returns are no logits, and ValueError when it is made for images of another shape.
+    The network may be kept in half or in double precision. It is put in eval mode and left there. Without `batch_size`
+    as many images at once as fit the memory, at most 500. Raises TypeError when what it returns are no logits, and
+    ValueError when it is made for images of another shape.
     """
-    network.eval()
-    batches = split.to(device_of(network)).batches(batch_size)
-    return torch.cat([asked(network, batch.x).cpu() for batch in batches])
+    split = split.to(device_of(network.eval()))
+    [z] = answers(network, split, lambda batch: [asked(network, batch.x).cpu()], batch_size=batch_size)
+    return z
 
 
 @torch.no_grad()
-def embeddings(network: nn.Module, split, *, batch_size: int = 500) -> Tensor:
+def embeddings(network: nn.Module, split, *, batch_size: int | None = None) -> Tensor:
     """The pooled features (N, D), what the last layer sees, of every image of the split, in its order, float32 on the
     CPU. The network shows its `features` and `embed`, as those of `models` do; it is left in eval mode."""
-    network.eval()
-    batches = split.to(device_of(network)).batches(batch_size)
-    return torch.cat([network.embed(network.features(batch.x)[-1]).float().cpu() for batch in batches])
+    split = split.to(device_of(network.eval()))
+    [f] = answers(network, split, lambda batch: [network.embed(network.features(batch.x)[-1]).float().cpu()],
+                  batch_size=batch_size)
+    return f
 
 
 def saliency(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:

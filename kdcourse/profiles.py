@@ -54,6 +54,13 @@ def autocast(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, PRECISIONS[chosen], enabled=chosen != "float32")
 
 
+def answering(device: torch.device) -> torch.autocast:
+    """The context in which a network that does not train is asked on `device`: float32 where `fit` trains in it, else
+    on a "cuda" GPU float16, whose 11 binary digits keep logits apart that bfloat16, with 8, makes equal."""
+    kind = torch.float16 if device.type == "cuda" else PRECISIONS[precision(device)]
+    return torch.autocast(device.type, kind, enabled=precision(device) != "float32")
+
+
 def fast_bfloat16() -> bool:
     """Whether the device has instructions for bfloat16, as far as torch can tell."""
     if device().type != "cpu":

@@ -6,8 +6,10 @@ makes distillation as cheap as training the student alone.
 
 import contextlib
 import hashlib
+import json
 import os
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -16,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from kdcourse import files
+from kdcourse.asking import answers
 from kdcourse.core import Batch, asked, device_of, dtype_of, fingerprint, inside
 from kdcourse.models.base import Answer, check_classes, check_shows_features, evaluating
 from kdcourse.models.wrap import Wrapped
@@ -84,22 +87,19 @@ class LogitBank(nn.Module):
         super().__init__()
         _check_table(table)
         self.table, self.origin, self.teacher = table, origin, teacher
+        self._near: dict[tuple, Tensor] = {}    # the view that was asked for last, where it is asked
 
     @classmethod
     @torch.no_grad()
-    def record(cls, teacher, split, *, augment=None, dtype=torch.float16, batch_size=500) -> "LogitBank":
+    def record(cls, teacher, split, *, augment=None, dtype=torch.float16, batch_size=None) -> "LogitBank":
         """Ask `teacher` (a `Teacher` or a network) once about every image of `split` and keep its logits.
 
         With `augment`, which must have a number of views, once about each view. Raises ValueError when it has none,
         and for a teacher that cannot be recorded, see `check_answers`: before the long work where a few images show it.
         A network that is still being trained is not frozen by this; it is put in eval mode and left there.
         """
-        network = _network(teacher).eval()
-        check_classes(network, split.classes)
-        if not isinstance(teacher, Teacher):
-            _check_trained(network)
-        [table] = recorded(network, split, lambda batch: [asked(network, batch.x)], augment, dtype, batch_size)
-        return cls(table, origin=split.origin(augment), teacher=key_of(network))
+        views = _views_of(teacher, split, augment, dtype, batch_size)
+        return cls(torch.stack(list(views)), origin=split.origin(augment), teacher=key_of(teacher))
 
     @classmethod
     def cached(cls, teacher, split, *, augment=None, dtype=torch.float16, folder=None) -> "LogitBank":
@@ -107,9 +107,10 @@ class LogitBank(nn.Module):
 
         It lies in `folder` (by default `recordings` in the data folder) under a name made of the teacher's weights,
         statistics and size, the images, the augmentation and the type: whatever changes one of them makes another
-        file. A folder that cannot be read or written (full, read-only, another user's, a file) costs a recording each
-        time and nothing else. Raises as `record` does, and ValueError for a file of this name whose content belongs to
-        another teacher or other images.
+        file. Several views are written one after another as they are recorded, and what is read is mapped into memory:
+        a view for each epoch of a long training takes room on the disk alone. A folder that cannot be read or written
+        (full, read-only, another user's, a file) costs a recording each time and nothing else. Raises as `record` does,
+        and ValueError for a file of this name whose content belongs to another teacher or other images.
         """
         made_of = f"{key_of(teacher)} {split.origin(augment)} {dtype}"
         called = re.sub(r"[^\w.-]", "-", split.name)[:100]  # which every file system takes
@@ -118,11 +119,16 @@ class LogitBank(nn.Module):
         try:
             return cls.load(path, teacher=teacher, split=split, augment=augment)
         except (OSError, CutOff):
-            bank = cls.record(teacher, split, augment=augment, dtype=dtype)
+            bank = None if augment is not None else cls.record(teacher, split, dtype=dtype)
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            bank.save(path)
-        return bank
+            if bank is not None:
+                bank.save(path)
+                return bank
+            views = _views_of(teacher, split, augment, dtype)
+            _write(path, views, augment.views, origin=split.origin(augment), teacher=key_of(teacher))
+            return cls.load(path, teacher=teacher, split=split, augment=augment)
+        return bank or cls.record(teacher, split, augment=augment, dtype=dtype)
 
     @classmethod
     def load(cls, path, *, teacher, split, augment=None) -> "LogitBank":
@@ -162,9 +168,12 @@ class LogitBank(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """The recorded logits (B, K) about the images of the batch, in float32."""
         self._check_origin(batch.origin)
-        if self.table.device != batch.index.device:
-            self.table = self.table.to(batch.index.device)
-        return self.table[batch.epoch % len(self.table)][batch.index].float()
+        view, device = batch.epoch % len(self.table), batch.index.device
+        if self.table.device == device:
+            return self.table[view][batch.index].float()
+        if (view, device) not in self._near:
+            self._near = {(view, device): self.table[view].to(device)}
+        return self._near[view, device][batch.index].float()
 
     def check_rows(self, split) -> None:
         """Raise ValueError if this bank is about `split` and has not exactly one answer for each of its images."""
@@ -181,20 +190,69 @@ class LogitBank(nn.Module):
             )
 
 
-def recorded(network, split, ask, augment, dtype, batch_size) -> list[Tensor]:
-    """What `ask(batch)`, a list of tensors (B, ...), says about every image and view of `split`: (E, N, ...) each."""
+def recorded(network, split, ask, augment, dtype, batch_size=None) -> Iterator[list[Tensor]]:
+    """What `ask(batch)`, a list of tensors (B, ...), says about every image of `split`, view by view: (N, ...) each."""
     if dtype not in DTYPES:
         names = ", ".join(map(str, DTYPES))
         raise ValueError(f"logits are recorded in one of: {names}; not in {dtype!r}, which would cut them off")
     if augment is not None and augment.views is None:
         raise ValueError("endless views cannot be recorded; give the augmentation a number: Augment(views=4)")
-    split, views = split.to(device_of(network)), []
-    look(_network(network), split, "the teacher", augment)
-    for view in range(1 if augment is None else augment.views):
-        batches = split.batches(batch_size, epoch=view, augment=augment)
-        parts = [[answer.to(dtype) for answer in ask(batch)] for batch in batches]
-        views.append([torch.cat(answers) for answers in zip(*parts, strict=True)])
-    return [torch.stack(tables) for tables in zip(*views, strict=True)]
+    split, inner = split.to(device_of(network)), _network(network)
+    look(inner, split, "the teacher", augment)
+
+    def each() -> Iterator[list[Tensor]]:
+        for view in range(1 if augment is None else augment.views):
+            with torch.no_grad():
+                yield answers(inner, split, lambda batch: [answer.to(dtype) for answer in ask(batch)], epoch=view,
+                              augment=augment, batch_size=batch_size)
+
+    return each()
+
+
+def _views_of(teacher, split, augment, dtype, batch_size=None) -> Iterator[Tensor]:
+    """The logits (N, K) of each view. Raises as `LogitBank.record` does, before any but a few images are looked at."""
+    network = _network(teacher).eval()
+    check_classes(network, split.classes)
+    if not isinstance(teacher, Teacher):
+        _check_trained(network)
+    return (z for [z] in recorded(network, split, lambda batch: [asked(network, batch.x)], augment, dtype, batch_size))
+
+
+def _write(path: Path, views: Iterable[Tensor], count: int, *, origin: str, teacher: str) -> None:
+    """Views (N, K) into one safetensors file with a table (count, N, K), one after another, whole or not at all.
+
+    The library writes a tensor that is in memory as a whole; a table of many views need not be. The format is a length
+    of eight bytes, a header in JSON, filled up with spaces, and the numbers."""
+    part = Path(f"{path}.{os.getpid()}.part")
+    try:
+        with open(part, "wb") as file:
+            for number, view in enumerate(views):
+                view = view.cpu().contiguous()
+                if number == 0:
+                    shape = (count, *view.shape)
+                    digest, room = hashlib.sha256(f"{view.dtype}{shape}".encode()), 8 + len(_header(view, shape, {
+                        "origin": origin, "teacher": teacher, "table": 12 * "0"}))
+                    file.seek(room)
+                _check_table(view[None])
+                numbers = view.reshape(-1).view(torch.uint8).numpy().data
+                digest.update(numbers)
+                file.write(numbers)
+            made = {"origin": origin, "teacher": teacher, "table": digest.hexdigest()[:12]}
+            header = _header(view, shape, made)
+            file.seek(0)
+            file.write(len(header).to_bytes(8, "little") + header)
+        part.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _header(view: Tensor, shape: tuple, made: dict) -> bytes:
+    size = shape[0] * view.nbytes
+    kind = {torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F32", torch.float64: "F64"}[view.dtype]
+    about = {"__metadata__": made, "table": {"dtype": kind, "shape": shape, "data_offsets": [0, size]}}
+    header = json.dumps(about, ensure_ascii=False).encode()
+    return header + b" " * (-len(header) % 8)
 
 
 def as_teacher(teacher: nn.Module, *, apart_from: nn.Module | None = None) -> nn.Module:
@@ -342,13 +400,16 @@ def _check_table(table: Tensor) -> None:
     if not isinstance(table, Tensor) or table.dtype not in DTYPES:
         what = f"{table.dtype}" if isinstance(table, Tensor) else f"a {type(table).__name__}"
         raise TypeError(f"a table of logits is a tensor of floats, not {what}; see LogitBank.record")
-    if table.ndim != 3 or not table.numel() or not table.isfinite().all():
+    # a view at a time: the table may be mapped, and larger than the memory
+    broken = sum(int((~view.isfinite()).sum()) for view in table) if table.ndim else 0
+    if table.ndim != 3 or not table.numel() or broken:
         raise ValueError(
             f"a table of finite logits (views, images, classes) is needed; this one has shape {tuple(table.shape)} "
-            f"and {(~table.isfinite()).sum()} entries that are not finite (half precision ends at 65,504)"
+            f"and {broken} entries that are not finite (half precision ends at 65,504)"
         )
-    what = _of_probability(table)
-    if what:
+    kinds = {_of_probability(view) for view in table}
+    if "" not in kinds:
+        what = min(kinds)
         raise ValueError(f"this table of shape {tuple(table.shape)} holds {what}, and logits are needed: give their "
                          "logarithm, table.clamp_min(1e-12).log()")
 

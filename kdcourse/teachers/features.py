@@ -22,7 +22,7 @@ class FeatureBank(LogitBank):
 
     @classmethod
     @torch.no_grad()
-    def record(cls, teacher, split, *, augment=None, dtype=torch.float16, batch_size=500) -> "FeatureBank":
+    def record(cls, teacher, split, *, augment=None, dtype=torch.float16, batch_size=None) -> "FeatureBank":
         """As `LogitBank.record`, with the maps. The teacher is frozen by it, since its head stays in use."""
         live = teacher if isinstance(teacher, Teacher) else Teacher(teacher)
 
@@ -30,7 +30,8 @@ class FeatureBank(LogitBank):
             z, features, maps = live.answer(batch)
             return [z, *(features if maps is None or not hasattr(live.network, "activation") else maps)]
 
-        table, *maps = recorded(live, split, ask, augment, dtype, batch_size)
+        views = recorded(live, split, ask, augment, dtype, batch_size)
+        table, *maps = (torch.stack(tables) for tables in zip(*views, strict=True))
         if not all(kept.isfinite().all() for kept in maps):
             raise ValueError(f"some feature maps are not finite in {dtype}: record them with dtype=torch.float32")
         return cls(table, maps, live, origin=split.origin(augment), teacher=live.key())

@@ -13,7 +13,7 @@ FLOORS = {
     name: floor
     for floor, names in enumerate([
         ("core", "profiles", "files", "marking.notebook"),
-        ("losses", "models", "data", "papers"),
+        ("asking", "losses", "models", "data", "papers"),
         ("teachers", "metrics", "cost"),
         ("distillers", "viz"),
         ("train",),

@@ -15,7 +15,7 @@ from kdcourse.marking.record import CheckFailed as CheckFailed
 from kdcourse.marking.record import Verdict, Wrong
 
 # what the exercises and the asking half need of the package; nothing else of it is there when answers are graded
-SANDBOX = ("__init__.py", "core.py", "profiles.py", "files.py", "metrics.py", "data", "viz",
+SANDBOX = ("__init__.py", "core.py", "profiles.py", "files.py", "asking.py", "metrics.py", "data", "viz",
            "marking/__init__.py", "marking/record.py", "marking/checks")
 # What a kernel runs before the first cell, on nobody's time: what nearly every notebook begins with, and a bound on the
 # workers of a data loader. Each is a process, made anew in every epoch, of one that holds all of torch: on the one core
