@@ -5,11 +5,12 @@ leaves one file; so it may be stopped, go on, run on several machines, and grow.
 for students that train in seconds.
 """
 
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from kdcourse import metrics
+from kdcourse import cost, metrics
 from kdcourse.core import Choices
 from kdcourse.studies import dist, slkd
 from kdcourse.studies.base import BUSY, DONE, OPEN, rehearsal
@@ -18,7 +19,15 @@ from kdcourse.studies.base import Store as Store
 from kdcourse.studies.base import Study as Study
 from kdcourse.studies.base import Unit as Unit
 from kdcourse.studies.runners import cluster, serial
-from kdcourse.studies.training import build, facts, seconds_of_a_step, train
+from kdcourse.studies.training import (
+    answers_are_enough,
+    build,
+    facts,
+    multiply_adds,
+    seconds_of_a_step,
+    seconds_of_an_answer,
+    train,
+)
 
 STUDIES = Choices("study", {study.name: study for study in (
     dist.paper(), dist.controls(), slkd.paper(), slkd.controls())})
@@ -27,6 +36,7 @@ NARROW = {"resnet8x4": {"width": 8, "stem": 4}, "resnet32x4": {"width": 8, "stem
           "vgg8": {"width": 4}, "vgg11": {"width": 4}, "vgg13": {"width": 4}, "mobilenet_v2": {"width": 0.25},
           "shufflenet_v1": {"width": 0.25}, "shufflenet_v2": {"width": 8}}
 RESULT = 20_000  # bytes that the file of a training takes, at most
+GPU = 1e13       # multiply-adds a second, of a GPU that is fed well: an assumption, and the first to be replaced
 
 
 def rehearsed(study: Study) -> Study:
@@ -34,33 +44,75 @@ def rehearsed(study: Study) -> Study:
     return rehearsal(study, _small, {"name": "noise"}, {"epochs": 1, "batch_size": 8})
 
 
-def plan(study: Study, units: Sequence[Unit], *, timed: bool = True) -> str:
-    """How many trainings, which teachers, how many hours by a timed step on this machine, and how much disk."""
-    hours, unknown, disk, seconds = 0.0, defaultdict(int), 0, {}
+def plan(study: Study, units: Sequence[Unit], *, rate: float = GPU) -> str:
+    """How many trainings, which teachers, how many hours by a timed step on this machine and by counting on a GPU that
+    does `rate` multiply-adds a second, and how much disk."""
+    found = Sums()
     for unit in units:
-        disk += RESULT + (4 * _parameters(unit) if timed and unit.teaches else 0)
-        if not timed:
-            continue
-        key = str({**unit.settings(), "seed": 0, "name": ""})
-        if key not in seconds:
-            try:
-                seconds[key] = seconds_of_a_step(unit)
-            except Exception as error:  # its files are not on this machine, say: the others are timed all the same
-                seconds[key] = str(error).partition("\n")[0]
-        if isinstance(seconds[key], str):
-            unknown[seconds[key]] += 1
-        else:
-            steps = -(-facts(unit.arm.data)[2] // unit.arm.training["batch_size"])
-            hours += steps * unit.arm.training["epochs"] * seconds[key] / 3600
+        found.add(unit)
     teachers = [unit.arm.name for unit in units if unit.teaches]
     arms = {unit.arm.name for unit in units}
-    lines = [f"{study.name}: {study.source}", f"{len(units)} trainings of {len(arms)} arms",
-             f"teachers, trained first: {', '.join(teachers) or 'none'}"]
-    if timed:
-        lines += [f"{hours:,.1f} hours on this machine, by one timed step of each kind",
-                  *(f"and {n} trainings whose time is not known here: {why}" for why, n in unknown.items()),
-                  f"{disk / 1e6:,.0f} MB on the disk"]
-    return "\n".join([*lines, *([study.notes] if study.notes else [])])
+    return "\n".join([
+        f"{study.name}: {study.source}", f"{len(units)} trainings of {len(arms)} arms",
+        f"teachers, trained first: {', '.join(teachers) or 'none'}",
+        f"recorded answers that trainings share: {len(found.recordings)}",
+        f"{found.hours:,.1f} hours on this machine, by one timed step of each kind",
+        f"{found.counted / rate / 3600:,.1f} hours on a GPU, if it does {rate:.0e} multiply-adds a second: "
+        f"{found.counted:.1e} are counted, and reading images is not",
+        *(f"and {n} trainings or recordings whose time is not known here: {why}" for why, n in found.unknown.items()),
+        f"{found.disk / 1e6:,.0f} MB on the disk", *([study.notes] if study.notes else [])])
+
+
+class Sums:
+    """What trainings cost together: `hours` here, `counted` multiply-adds, `disk` in bytes; `unknown`, how often for
+    which reason nothing is known; and the `recordings`, each of which is made once for all that share it."""
+
+    def __init__(self):
+        self.hours, self.counted, self.disk, self.unknown = 0.0, 0, 0, defaultdict(int)
+        self.recordings, self._known = set(), {}
+
+    def add(self, unit: Unit) -> None:
+        self.disk += RESULT + (4 * _parameters(unit) if unit.teaches else 0)
+        self._sum(*self._of(unit, _step))
+        key = json.dumps([unit.arm.teacher, dict(unit.arm.data), unit.arm.training.get("augment"),
+                          unit.arm.training["epochs"]])
+        if answers_are_enough(unit) and key not in self.recordings:
+            self.recordings.add(key)
+            self._sum(*self._of(unit, _recording))
+
+    def _sum(self, seconds: float | str, counted: int, size: int) -> None:
+        if isinstance(seconds, str):
+            self.unknown[seconds] += 1
+            return
+        self.hours += seconds / 3600
+        self.counted += counted
+        self.disk += size
+
+    def _of(self, unit: Unit, what) -> tuple:
+        """Once for all seeds: nothing of it depends on them. The reason, where it cannot be told here."""
+        key = str({**unit.settings(), "seed": 0, "name": "", "what": what.__name__})
+        if key not in self._known:
+            try:
+                self._known[key] = what(unit)
+            except Exception as error:  # its files are not on this machine, say: the others are timed all the same
+                self._known[key] = str(error).partition("\n")[0], 0, 0
+        return self._known[key]
+
+
+def _step(unit: Unit) -> tuple[float, int, int]:
+    """Seconds and multiply-adds of a whole training, without the recording of its teacher's answers, which alone takes
+    bytes."""
+    steps = -(-facts(unit.arm.data)[2] // unit.arm.training["batch_size"])
+    return steps * unit.arm.training["epochs"] * seconds_of_a_step(unit), multiply_adds(unit), 0
+
+
+def _recording(unit: Unit) -> tuple[float, int, int]:
+    """Seconds, multiply-adds and bytes of a recording: a view for every epoch if there are views, else one."""
+    shape, classes, images = facts(unit.arm.data)
+    views = unit.arm.training["epochs"] if unit.arm.training.get("augment") else 1
+    teacher = build(unit.teacher.arm.network, shape, [str(k) for k in range(classes)], 0)
+    return (views * images * seconds_of_an_answer(unit), views * images * cost.multiply_adds(teacher, shape),
+            2 * views * images * classes)
 
 
 def run(study: Study, units: Sequence[Unit], folder: Path, *, workers: int | None = None, scheduler: str | None = None,

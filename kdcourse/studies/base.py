@@ -143,6 +143,11 @@ class Store:
         """Where the weights of a teacher are: written before its result, so that where that is, they are."""
         return self.folder / f"{unit.name}.safetensors"
 
+    @property
+    def answers(self) -> Path:
+        """Where the recorded answers of teachers lie: they may be deleted, and are recorded again."""
+        return self.folder / "answers"
+
     def read(self, unit: Unit) -> dict | None:
         """What was measured: None if it was not, yet."""
         path = self.path(unit)

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from kdcourse import cost, data, distillers, metrics, models, procedures, profiles
 from kdcourse import train as training
-from kdcourse.core import Batch, fingerprint, generator, total
+from kdcourse.core import Batch, generator, total
 from kdcourse.data.base import Source, Split
 from kdcourse.studies.base import Store, Unit
-from kdcourse.teachers import Teacher
+from kdcourse.teachers import LogitBank, Teacher, key_of
 
 FACTS = {"cifar10": ((3, 32, 32), 10, 45_000, 5_000), "cifar100": ((3, 32, 32), 100, 45_000, 5_000)}
 FEW = 4  # images of a timed step on a CPU, whose time grows with the images
@@ -35,16 +35,25 @@ def train(unit: Unit, store: Store) -> dict:
     network = build(arm.network, source.shape, source.classes, unit.seed)
     teacher = None if unit.teacher is None else load(unit.teacher, store, source)
     how, settings = dict(arm.lesson), fit_settings(arm.training, unit.seed)
+    if answers_are_enough(unit):
+        teacher = LogitBank.cached(teacher, source.train, augment=settings.get("augment"), folder=store.answers)
     learn = LESSONS.get(method := how.pop("method"), partial(_by_method, method))
     rows, deployed = learn(network, teacher, source, settings, how)
     result = judged(deployed, source.test) | {"rows": rows, "parameters": cost.parameters(deployed),
                                               "precision": profiles.precision(settings["device"]),
                                               "device": str(settings["device"])}
     if teacher is not None:
-        result["teacher"] = fingerprint(*teacher.network.state_dict().values())
+        result["teacher"] = teacher.teacher if isinstance(teacher, LogitBank) else key_of(teacher)
     if unit.teaches:
         _save(network, store.weights(unit))
     return result
+
+
+def answers_are_enough(unit: Unit) -> bool:
+    """Whether its lesson needs what the teacher answers and nothing else of it. Then the answers are recorded, a view
+    for every epoch, once for all trainings that share teacher, images and views, instead of being asked for in each."""
+    method = distillers.METHODS.get(unit.arm.lesson["method"])
+    return unit.teacher is not None and getattr(method, "__module__", "") == distillers.logits.__name__
 
 
 def judged(network: nn.Module, split: Split) -> dict[str, float]:
@@ -103,12 +112,13 @@ def load(unit: Unit, store: Store, source: Source) -> Teacher:
 
 
 def fit_settings(settings: Mapping, seed: int) -> dict:
-    """The settings of an arm as `fit` takes them."""
+    """The settings of an arm as `fit` takes them. Its views never repeat, and every seed sees the same ones in another
+    order, so that all trainings of an arm, and of arms with one budget, can share a teacher's recorded answers."""
     settings = dict(settings)
     if optimizer := dict(settings.pop("optimizer", {})):
         settings["optimizer"] = partial(getattr(torch.optim, optimizer.pop("name")), **optimizer)
     if augment := settings.pop("augment", None):
-        settings["augment"] = data.Augment(**augment, seed=seed)
+        settings["augment"] = data.Augment(**augment, views=settings["epochs"])
     return {**settings, "seed": seed, "device": device()}
 
 
@@ -124,11 +134,12 @@ def seconds_of_a_step(unit: Unit) -> float:
     shape, classes, *_ = facts(arm.data)
     names, where = [str(k) for k in range(classes)], device()
     network = build(arm.network, shape, names, unit.seed)
-    teacher = None
-    if unit.teacher is not None:
-        teacher = Teacher(build(unit.teacher.arm.network, shape, names, 0), untrained=True)
     how, size = dict(arm.lesson), arm.training["batch_size"]
-    n = size if where.type == "cuda" else min(FEW, size)
+    n, teacher = size if where.type == "cuda" else min(FEW, size), None
+    if answers_are_enough(unit):
+        teacher = LogitBank(torch.randn(1, n, classes), origin="", teacher="")
+    elif unit.teacher is not None:
+        teacher = Teacher(build(unit.teacher.arm.network, shape, names, 0), untrained=True)
     distiller = _distiller(how.pop("method"), network, teacher, how, unit.seed).to(where).train()
     batch = Batch(torch.rand(n, *shape), torch.arange(n) % classes, torch.arange(n), progress=0.5)
     batch = batch._replace(x=batch.x.to(where), y=batch.y.to(where), index=batch.index.to(where))
@@ -139,6 +150,26 @@ def seconds_of_a_step(unit: Unit) -> float:
         loss.backward()
         loss.item()  # waits for the device
     return (time.perf_counter() - start) * size / n
+
+
+def seconds_of_an_answer(unit: Unit) -> float:
+    """How long the teacher of this training needs for an image, on this machine."""
+    shape, classes, *_ = facts(unit.arm.data)
+    network = build(unit.teacher.arm.network, shape, [str(k) for k in range(classes)], 0).to(device()).eval()
+    n = 64 if device().type == "cuda" else FEW
+    with profiles.answering(device()):
+        return cost.latency(network, shape, batch_size=n, repeats=3) / n
+
+
+def multiply_adds(unit: Unit) -> int:
+    """Of this training: three times what the student's forward pass takes, for the pass back has two, and one pass of a
+    teacher that is asked in every step. What finished learners take beside it is not counted."""
+    shape, classes, images = facts(unit.arm.data)
+    names = [str(k) for k in range(classes)]
+    each = 3 * cost.multiply_adds(build(unit.arm.network, shape, names, 0), shape)
+    if unit.teacher is not None and not answers_are_enough(unit):
+        each += cost.multiply_adds(build(unit.teacher.arm.network, shape, names, 0), shape)
+    return each * images * unit.arm.training["epochs"]
 
 
 def facts(settings: Mapping) -> tuple[tuple[int, int, int], int, int]:

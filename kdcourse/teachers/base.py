@@ -7,10 +7,10 @@ makes distillation as cheap as training the student alone.
 import contextlib
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -147,7 +147,7 @@ class LogitBank(nn.Module):
 
     def save(self, path) -> None:
         """Write the recording to `path` (safetensors), whole or not at all. Raises OSError if it cannot be written."""
-        table, part = self.table.cpu().contiguous(), Path(f"{path}.{os.getpid()}.part")
+        table, part = self.table.cpu().contiguous(), Path(f"{path}.{uuid4().hex[:8]}.part")
         made = {"origin": self.origin, "teacher": self.teacher, "table": fingerprint(table)}
         try:
             save_file({"table": table}, part, made)
@@ -223,7 +223,7 @@ def _write(path: Path, views: Iterable[Tensor], count: int, *, origin: str, teac
 
     The library writes a tensor that is in memory as a whole; a table of many views need not be. The format is a length
     of eight bytes, a header in JSON, filled up with spaces, and the numbers."""
-    part = Path(f"{path}.{os.getpid()}.part")
+    part = Path(f"{path}.{uuid4().hex[:8]}.part")
     try:
         with open(part, "wb") as file:
             for number, view in enumerate(views):

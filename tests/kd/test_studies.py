@@ -12,12 +12,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from kdcourse import cli, distillers, metrics, models, studies, train
 from kdcourse.core import Batch, total
 from kdcourse.studies import base, runners, training
 from kdcourse.studies.base import Arm, Store, Study
-from kdcourse.teachers import Teacher
+from kdcourse.teachers import LogitBank, Teacher
+from kdcourse.teachers import base as base_of_teachers
 
 NOISE = {"name": "noise", "images": 16, "side": 8, "classes": 6}
 SHORT = {"epochs": 2, "batch_size": 8, "lr": 0.01}
@@ -157,7 +159,8 @@ def test_a_training_is_that_of_fit_with_the_saved_teacher(tmp_path):
     teacher = models.build("mlp", source.shape, 6, seed=0, hidden=(16,))
     train.fit(distillers.Supervised(teacher), source, seed=0, **SHORT)
     student = models.build("mlp", source.shape, 6, seed=1, hidden=(8,))
-    rows = train.fit(distillers.KD(student, teacher, T=2, alpha=0.5), source, seed=1, **SHORT)
+    bank = LogitBank.record(teacher, source.train)
+    rows = train.fit(distillers.KD(student, bank, T=2, alpha=0.5), source, seed=1, **SHORT)
     found = store.read(study.units(["taught"], [1])[1])["result"]
     z = metrics.predict(student, source.test)
     among = [label in z_of.sort(descending=True).indices[:5] for z_of, label in zip(z, source.test.y, strict=True)]
@@ -379,7 +382,37 @@ def test_a_plan_counts_trainings_and_hours_and_says_what_it_cannot_time(monkeypa
     text = studies.plan(study, study.units())
     assert "21 trainings of 3 arms" in text and "teachers, trained first: teacher" in text
     assert "4.4 hours on this machine" in text  # 11 trainings of 2 epochs of 2 steps of 6 minutes
-    assert "and 10 trainings whose time is not known here: its weights are elsewhere" in text
+    assert "and 10 trainings or recordings whose time is not known here: its weights are elsewhere" in text
+
+
+def test_a_plan_counts_a_recording_once_for_all_that_share_it(monkeypatch):
+    study = tiny(range(10))
+    monkeypatch.setattr(studies, "seconds_of_a_step", lambda unit: 360.0)
+    monkeypatch.setattr(studies, "seconds_of_an_answer", lambda unit: 225.0)
+    text = studies.plan(study, study.units(), rate=1e3)
+    assert "recorded answers that trainings share: 1" in text
+    assert "9.4 hours on this machine" in text  # 21 trainings of 24 minutes, and 16 images of 3.75
+    teacher, student, images = 192 * 16 + 16 * 6, 192 * 8 + 8 * 6, 2 * 16
+    counted = 3 * images * teacher + 20 * 3 * images * student + 16 * teacher
+    assert f"{counted / 1e3 / 3600:,.1f} hours on a GPU, if it does 1e+03 multiply-adds a second" in text
+
+
+def test_trainings_share_the_recorded_answers_of_their_teacher(tmp_path, monkeypatch):
+    """One recording for three seeds and two lessons; views that never repeat; none where features are needed."""
+    settings = {**SHORT, "augment": {"pad": 1}}
+    arms = [Arm(name, NOISE, {"name": "cnn", "width": 4}, lesson, settings, "teacher") for name, lesson in
+            (("kd", KD), ("dist", {"method": "dist", "T": 2}), ("sp", {"method": "sp"}))]
+    teacher = Arm("teacher", NOISE, {"name": "cnn", "width": 6}, HARD, SHORT)
+    study = Study("shared", "a test", (teacher, *arms), (0, 1, 2))
+    seen, record = [], base_of_teachers._views_of
+    monkeypatch.setattr(base_of_teachers, "_views_of", lambda *a, **k: seen.append(a) or record(*a, **k))
+    assert studies.run(study, study.units(), tmp_path, tell=quiet) == {}
+    [bank] = (tmp_path / "answers").iterdir()
+    with safe_open(bank, framework="pt") as file:
+        table = file.get_tensor("table")
+    assert len(seen) == 1 and table.shape == (2, 16, 6) and not torch.equal(table[0], table[1])
+    of = {unit.arm.name: Store(tmp_path).read(unit)["result"].get("teacher") for unit in study.units()}
+    assert of["kd"] == of["dist"] == of["sp"] and of["teacher"] is None
 
 
 def test_a_timed_step_takes_time_whatever_the_lesson():
