@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from kdcourse.core import answer_of, device_of, dtype_of
 
@@ -26,6 +25,8 @@ def multiply_adds(network: nn.Module, shape: tuple[int, int, int]) -> int:
     attention, counted by torch. Biases, activations and pooling are not counted. Twice this number is the "FLOPs" of
     many papers; others call this number itself so. Puts the network in eval mode and leaves it there.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # slow to import: it looks for triton
+
     fast = torch.backends.mha.get_fastpath_enabled()  # which the counter does not see
     torch.backends.mha.set_fastpath_enabled(False)
     try:

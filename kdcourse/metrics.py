@@ -11,7 +11,6 @@ from operator import index
 
 import torch
 import torch.nn.functional as F
-from scipy import optimize, special
 from torch import Tensor, nn
 
 from kdcourse.asking import answers
@@ -159,6 +158,8 @@ def best_temperature(z: Tensor, y: Tensor) -> float:
     if not z.mean(dim=1).mean() < label.mean() < z.amax(dim=1).mean():      # the slopes at T = infinity and at T = 0
         raise ValueError(f"no temperature is best: of these {len(y)} images the network is right about "
                          f"{100 * accuracy(z, y):g} %; take more validation images")
+    from scipy import optimize  # slow to import, here and below
+
     log_T = optimize.minimize_scalar(lambda log_T: nll(z / math.exp(log_T), y), method="bounded",
                                      bounds=(math.log(HARDEST), math.log(SOFTEST)), options={"xatol": 1e-6}).x
     return math.exp(log_T)
@@ -296,6 +297,8 @@ def interval(values: Sequence[float]) -> tuple[float, float, float]:
     n = len(x)
     if n < 2:
         raise ValueError(f"an interval needs at least two values, and there are {n}: train with more seeds")
+    from scipy import special
+
     half = special.stdtrit(n - 1, 0.975).item() * x.std().item() / math.sqrt(n)
     return x.mean().item(), x.mean().item() - half, x.mean().item() + half
 
@@ -414,6 +417,8 @@ def _p_value(difference: Tensor) -> float:
     n, mean, error = len(difference), difference.mean().item(), difference.std().item() / math.sqrt(len(difference))
     if error == 0:
         return 0.0 if mean else 1.0
+    from scipy import special
+
     return 2 * special.stdtr(n - 1, -abs(mean) / error).item()
 
 

@@ -253,19 +253,27 @@ def test_the_package_without_the_course_needs_no_jupyter():
 
 
 @pytest.mark.timed
-def test_importing_the_core_takes_less_than_two_seconds_more_than_torch_does():
+def test_importing_the_core_takes_less_than_half_a_second_more_than_torch_does():
     asked = (f"import time, torch; began = time.process_time(); import {', '.join(f'kdcourse.{it}' for it in CORE)}; "
              "print(time.process_time() - began)")
     found = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
-    assert float(found.stdout) < 2
+    assert float(found.stdout) < 0.5    # 0.07; 0.24 where the modules have to be translated first
 
 
-SLOW = ("torchvision", "sklearn", "scipy.stats", "matplotlib", "pandas", "IPython", "nbformat", "torch._dynamo")
+SLOW = ("torchvision", "sklearn", "scipy", "matplotlib", "pandas", "IPython", "nbformat", "torch._dynamo",
+        "torch.utils.flop_counter")
 
 
-@pytest.mark.parametrize("room", ["marking.checks", "data", "models", "distillers", "metrics", "trained", "ship"])
-def test_what_takes_seconds_to_import_is_imported_where_it_is_needed(room):
-    asked = f"import sys, kdcourse.{room}; print([name for name in {SLOW} if name in sys.modules])"
+def test_the_package_and_its_command_are_there_before_torch_is():
+    asked = f"import sys, kdcourse.cli; print([name for name in {(*SLOW, 'torch', 'numpy')} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("rooms", [CORE, ("marking.checks",)], ids=["core", "checks"])
+def test_what_takes_seconds_to_import_is_imported_where_it_is_needed(rooms):
+    asked = (f"import sys, {', '.join(f'kdcourse.{room}' for room in rooms)}; "
+             f"print([name for name in {SLOW} if name in sys.modules])")
     found = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
 
