@@ -6,7 +6,8 @@ setup(
     packages=[*find_packages(include=["kdcourse*"]), "kdcourse.results"],
     package_dir={"kdcourse.results": "benchmarks/results"},
     package_data={
-        "kdcourse": ["trained/*.safetensors", "trained/answers/*.safetensors", "data/sheets/*", "papers/tables/*.csv"],
+        "kdcourse": ["trained/*.safetensors", "trained/answers/*.safetensors", "data/sheets/*", "papers/tables/*.csv",
+                     "widgets/*.js", "widgets/*.css"],
         "kdcourse.results": ["*.json"],
     },
 )

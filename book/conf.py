@@ -33,7 +33,7 @@ html_theme_options = {
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
 html_static_path = ["_static"]
-html_css_files = ["book.css"]
+html_css_files = ["book.css", "temperature.css"]
 html_use_index = False
 PICTURES = json.loads((Path(__file__).parent / "pictures.json").read_text(encoding="utf-8"))
 

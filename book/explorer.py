@@ -1,17 +1,16 @@
 """`python -m book.explorer` writes the data of the explorer that needs no kernel: twelve images, and the logits
 of two networks."""
 
-import base64
-import io
 import json
 from pathlib import Path
 
 import torch
-from PIL import Image
 
 from kdcourse import data, distillers, metrics, models, train, trained
+from kdcourse.widgets.base import address
 
 FILE = Path(__file__).parent / "_static" / "temperature-data.js"
+TEMPERATURES = (0.5, 0.7, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
 
 
 def chosen() -> tuple:
@@ -31,17 +30,10 @@ def main() -> None:
     train.fit(distillers.Supervised(student), source, epochs=10, lr=1e-3)
     content = {
         "classes": list(source.classes), "y": images.y.tolist(),
-        "images": [png(image[0]) for image in images.x],
-        "z_t": rounded(z_t), "z_s": rounded(metrics.predict(student, images)),
+        "images": [address(image[0].numpy()) for image in images.x],
+        "z_t": rounded(z_t), "z_s": rounded(metrics.predict(student, images)), "temperatures": TEMPERATURES,
     }
     FILE.write_text(f"globalThis.temperatureData = {json.dumps(content)};\n", encoding="utf-8")
-
-
-def png(image) -> str:
-    """A grey image (H, W) of bytes, dark on light as the course shows it, as an address that holds it."""
-    file = io.BytesIO()
-    Image.fromarray((255 - image).numpy()).save(file, "png", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def rounded(z) -> list[list[float]]:

@@ -23,6 +23,7 @@ def gather(course: Path, into: Path) -> None:
     shutil.copytree(course / "book", into, dirs_exist_ok=True,
                     ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     shutil.copy(course / "book" / "conf.py", into)
+    explorer(course / "kdcourse" / "widgets", into)
     for path in (*course.glob("[A-Z]*.md"), *course.glob("benchmarks/README.md")):
         if path != course / "README.md":
             put(into / path.relative_to(course), path.read_text(encoding="utf-8"))
@@ -40,6 +41,25 @@ def gather(course: Path, into: Path) -> None:
     put(into / "found" / "glossary.md", glossary(course))
     for name, page in {**reference.pages(course / "kdcourse"), **papers(course)}.items():
         put(into / name, page)
+
+
+def explorer(widgets: Path, into: Path) -> None:
+    """Put the front end of the temperature explorer, the one that JupyterLab loads, into its page. It stands in the
+    page itself: from a disk, a browser loads no module."""
+    page = into / "temperature.md"
+    if page.exists():
+        module = (widgets / "temperature.js").read_text(encoding="utf-8")
+        script = f'\n\n<script type="module">\n{module}{START}</script>\n'     # a block of its own for Markdown
+        put(page, page.read_text(encoding="utf-8").replace(DATA, f"{DATA}{script}"))
+        shutil.copy(widgets / "temperature.css", into / "_static")
+
+
+DATA = '<script src="_static/temperature-data.js"></script>'
+START = """
+const known = globalThis.temperatureData;
+render({model: standing({known, image: 0, temperature: 4, direction: "forward"}),
+        el: document.getElementById("temperature-explorer")});
+"""
 
 
 def notebooks(course: Path) -> list[Path]:

@@ -11,6 +11,7 @@ from collections.abc import Hashable, Sequence
 
 import ipywidgets
 import numpy as np
+import PIL.Image
 import torch
 from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -45,16 +46,19 @@ class Explorer(ipywidgets.VBox):
     """Controls above a picture above the words. A change of any control changes the picture and the words.
 
     A subclass makes a figure and hands it over with those of its artists that a control moves. It says what follows
-    from the controls: `_draw`, `alt`, `sentences`, `table`, and a `__repr__` of less than 100 characters.
+    from the controls: `_draw`, `alt`, `sentences`, `table`, and a `__repr__` of less than 100 characters. With `front`,
+    a widget that is linked with the controls, a reader sees that one, and the picture where no kernel runs.
     """
 
-    def __init__(self, rows: Sequence[Sequence[ipywidgets.Widget]], *, figure: Figure, moving: Sequence[Artist]):
+    def __init__(self, rows: Sequence[Sequence[ipywidgets.Widget]], *, figure: Figure, moving: Sequence[Artist],
+                 front: ipywidgets.DOMWidget | None = None):
         self.figure, self.moving, self.still, self.png = figure, moving, {}, b""
         self.picture, self.readout = ipywidgets.HTML(), ipywidgets.HTML()
         self.as_table = ipywidgets.Checkbox(description="Numbers as a table", indent=False)
         rows = [*rows[:-1], [*rows[-1], self.as_table, ipywidgets.HTML(HINT)]]
         wrapped = ipywidgets.Layout(flex_flow="row wrap", align_items="center", grid_gap="0 1.5em")
-        super().__init__([*(ipywidgets.HBox(row, layout=wrapped) for row in rows), self.picture, self.readout])
+        super().__init__([front] if front else [
+            *(ipywidgets.HBox(row, layout=wrapped) for row in rows), self.picture, self.readout])
         for control in (control for row in rows for control in row if isinstance(control, ipywidgets.Dropdown)):
             control.observe(self._show, "value")    # a slider is heard through its dropdown
         self.as_table.observe(self._tell, "value")
@@ -124,6 +128,13 @@ def gallery(images, y, classes) -> tuple[list[np.ndarray], list[int], list[str]]
         raise ValueError(f"labels run from {y.min()} to {y.max()}, but there are {len(classes)} class names")
     images = images if images.dtype == torch.uint8 else (images * 255).round().to(torch.uint8)
     return [image.permute(1, 2, 0).squeeze(-1).numpy() for image in images], y.tolist(), classes
+
+
+def address(image: np.ndarray) -> str:
+    """An image (H, W) or (H, W, 3) of bytes as an address that holds it; grey is dark on light, as in the pictures."""
+    file = io.BytesIO()
+    PIL.Image.fromarray(255 - image if image.ndim == 2 else image).save(file, "png", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def finite(name: str, values: Tensor, n: int) -> Tensor:

@@ -3,16 +3,35 @@
 import itertools
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
+import anywidget
+import ipywidgets
 import torch
+import traitlets
 from torch import Tensor
 
 from kdcourse.losses.base import check_logits, check_temperature
 from kdcourse.losses.logits import soft_kl
 from kdcourse.viz.base import COLOURS
-from kdcourse.widgets.base import PALE, Explorer, canvas, choice, finite, gallery, percent, short, twin
+from kdcourse.widgets.base import PALE, Explorer, address, canvas, choice, finite, gallery, percent, short
 
 MOST = 12   # classes that fit into the picture
+
+
+class Front(anywidget.AnyWidget):
+    """What a reader sees and moves: the page computes it, here and in the book, with a kernel or without.
+
+    `known` has `classes`, `y`, `images` (addresses), `z_t`, `z_s` and `temperatures`; `image`, `temperature` and
+    `direction` ("forward" for KL(p_t || p_s), "reverse" for KL(p_s || p_t)) are what is chosen.
+    """
+
+    _esm = Path(__file__).with_name("temperature.js")
+    _css = Path(__file__).with_name("temperature.css")
+    known = traitlets.Dict().tag(sync=True)
+    image = traitlets.Int(0).tag(sync=True)
+    temperature = traitlets.Float(4.0).tag(sync=True)
+    direction = traitlets.Enum(["forward", "reverse"], "forward").tag(sync=True)
 
 
 class TemperatureExplorer(Explorer):
@@ -21,7 +40,7 @@ class TemperatureExplorer(Explorer):
     `images` (N, C, H, W) are bytes or floats in [0, 1], `z_t` and `z_s` the two networks' logits (N, K), `y` the labels
     (N,). It opens on the first image and T = 4, or the middle temperature if 4 is not among them; setting
     `explorer.image.value` and `explorer.temperature.value` chooses others. Of more than 12 classes the picture shows
-    the teacher's 12 most probable ones, the label among them.
+    the teacher's 12 most probable ones, the label among them. In the page one also turns the divergence round.
 
     Raises ValueError when lengths do not fit, logits are not finite, or a temperature is not positive.
     Introduced in notebook 02.
@@ -45,8 +64,12 @@ class TemperatureExplorer(Explorer):
         self.image = choice("Image", [(f"{i}: {self.classes[k]}", i) for i, k in enumerate(self.y)], 0)
         self.temperature = choice("Temperature T", [(f"{T:g}", T) for T in values],
                                   4 if 4 in values else values[len(values) // 2])
-        self.slider = twin(self.temperature, "T (slider)")
-        super().__init__([[self.image, self.temperature, self.slider]], **self._artists())
+        self.front = Front(temperature=self.temperature.value, known={
+            "classes": self.classes, "y": self.y, "images": [address(image) for image in self.images],
+            "z_t": self.z_t.tolist(), "z_s": self.z_s.tolist(), "temperatures": [float(T) for T in values]})
+        for name in ("image", "temperature"):
+            ipywidgets.link((getattr(self, name), "value"), (self.front, name))
+        super().__init__([[self.image, self.temperature]], front=self.front, **self._artists())
 
     def numbers(self, image: int, T: float) -> dict:
         """Everything the picture shows of one image at one temperature. In nats; tensors are (K,).
@@ -175,7 +198,8 @@ def _round_up(size: float) -> float:
 
 def _push(what: str, formula: str, gradient: Tensor, name: Sequence[str]) -> str:
     """The class that a gradient moves most, and which way: descent raises a logit whose gradient is negative."""
-    k = gradient.abs().argmax().item()
+    size = gradient.abs()
+    k = (size >= size.max() * (1 - 1e-9)).int().argmax().item()     # of two that are equal but for rounding, the first
     way = "raises" if gradient[k] < 0 else "lowers"
     if gradient.abs().max() < 0.0005:
         return f"{what}: its gradient, {formula}, is below 0.0005 for every class."

@@ -4,6 +4,7 @@ Nothing is served: the pages are opened from the disk, and a page that asks any 
 `KDCOURSE_SCREENSHOTS=folder` keeps pictures to look at.
 """
 
+import base64
 import html
 import itertools
 import json
@@ -18,6 +19,7 @@ import pytest
 import torch
 
 from book.gather import WIDGET
+from kdcourse.widgets import TemperatureExplorer
 
 ROOT = Path(__file__).parents[2]
 WIDTHS = (390, 1366)
@@ -196,6 +198,19 @@ def _focused(page) -> dict:
     }""")
 
 
+FRONT = (ROOT / "kdcourse" / "widgets" / "temperature.js").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def front(chrome):
+    """A page that has loaded the front end of the temperature explorer, as the module `front`."""
+    page = chrome.new_page()
+    source = "data:text/javascript;base64," + base64.b64encode(FRONT.encode()).decode()
+    page.evaluate("async source => { globalThis.front = await import(source); }", source)
+    yield page
+    page.close()
+
+
 @pytest.fixture(scope="module")
 def explorer(book, chrome):
     """The page of the explorer that needs no kernel."""
@@ -207,7 +222,7 @@ def explorer(book, chrome):
 
 @pytest.mark.parametrize("direction", ["forward", "reverse"])
 @pytest.mark.parametrize("T", [0.5, 1.0, 4.0, 64.0])
-def test_the_explorer_in_the_page_computes_what_python_computes(explorer, direction, T):
+def test_the_front_end_of_the_explorer_computes_what_python_computes(front, direction, T):
     draw = torch.Generator().manual_seed(0)
     for size in (1.0, 30.0):
         z_t, z_s = size * torch.randn(2, 10, generator=draw).double()
@@ -217,8 +232,8 @@ def test_the_explorer_in_the_page_computes_what_python_computes(explorer, direct
         kl = (one.exp() * (one - other)).sum()
         (gradient,) = torch.autograd.grad(T**2 * kl, student)
         hard = z_s.softmax(0) - torch.eye(10)[3]
-        found = explorer.evaluate("([t, s, T, way]) => temperatureNumbers(t, s, 3, T, way)",
-                                  [z_t.tolist(), z_s.tolist(), T, direction])
+        found = front.evaluate("([t, s, T, way]) => front.numbers(t, s, 3, T, way)",
+                               [z_t.tolist(), z_s.tolist(), T, direction])
         expected = {"p_t": log_t.exp(), "p_s": log_s.exp(), "kl": kl, "soft": gradient, "hard": hard,
                     "entropy_t": -(log_t.exp() * log_t).sum(), "entropy_s": -(log_s.exp() * log_s).sum()}
         assert found.keys() == expected.keys()
@@ -227,28 +242,91 @@ def test_the_explorer_in_the_page_computes_what_python_computes(explorer, direct
                                        atol=1e-12, msg=lambda text, name=name: f"{name}: {text}")
 
 
+def made(K: int, size: float = 3.0, N: int = 3) -> TemperatureExplorer:
+    draw = torch.Generator().manual_seed(K)
+    z_t, z_s = size * torch.randn(2, N, K, generator=draw)
+    return TemperatureExplorer(torch.randint(0, 256, (N, 1, 8, 8), generator=draw).to(torch.uint8), z_t, z_s,
+                               torch.arange(N) * 7 % K, [f'<b>"{k}"</b> & $k$' for k in range(K)],
+                               temperatures=(0.5, 2.25, 4, 1000))
+
+
+@pytest.mark.parametrize("K, size", [(2, 3.0), (3, 3.0), (10, 3.0), (10, 300.0), (40, 3.0), (5, 0.0)])
+def test_the_front_end_says_and_shows_what_python_says_letter_by_letter(front, K, size):
+    one = made(K, size)
+    front.evaluate("""known => {
+        document.body.innerHTML = "<div id=root></div>";
+        globalThis.model = front.standing({known, image: 0, temperature: 4, direction: "forward"});
+        front.default.render({model, el: document.getElementById("root")});
+    }""", one.front.known)
+    for image in range(len(one.y)):
+        for T in one.front.known["temperatures"]:
+            one.image.value, one.temperature.value = image, T
+            front.evaluate("([i, T]) => { model.set('image', i); model.set('temperature', T); }", [image, T])
+            assert front.locator("[role=status] li").all_inner_texts() == [
+                " ".join(sentence.split()) for sentence in one.sentences()]
+            rows = front.locator(".kd-bars tbody tr").evaluate_all(
+                "all => all.map(row => [...row.children].map(cell => cell.innerText.trim()))")
+            assert rows == one.table()[1:]
+            (bold,) = front.locator(".kd-true").all_inner_texts()
+            assert bold == one.classes[one.y[image]]
+
+
+@pytest.mark.parametrize("name, place", [("p_t", 0), ("p_s", 1), ("soft", 2), ("hard", 3)])
+def test_in_the_front_end_a_bar_is_as_long_as_its_number_and_stays_in_its_track(front, name, place):
+    one, shares = made(5, size=30.0), []
+    front.evaluate("""known => {
+        document.body.innerHTML = "<div id=root></div>";
+        globalThis.model = front.standing({known, image: 1, temperature: 4, direction: "forward"});
+        front.default.render({model, el: document.getElementById("root")});
+    }""", one.front.known)
+    for T in one.front.known["temperatures"]:
+        front.evaluate("T => model.set('temperature', T)", T)
+        found = front.locator(f".kd-bars tbody td:nth-child({place + 2}) .kd-bar")
+        boxes = found.evaluate_all("""all => all.map(it => {
+            const of = side => parseFloat(it.style[side]) / 100;
+            return [of("marginLeft"), of("width")];
+        })""")
+        limit = 1 if name.startswith("p") else 2 * one.limits[1]
+        start = 0 if name.startswith("p") else 0.5
+        for (left, share), value in zip(boxes, one.numbers(1, T)[name].tolist(), strict=True):
+            assert share == pytest.approx(abs(value) / limit, abs=1e-6)
+            assert left == pytest.approx(start + min(value, 0) / limit, abs=1e-6) and -1e-9 <= left <= 1 - share + 1e-9
+            shares.append(share)
+    assert max(shares) > 0.04   # -1 on a scale to 10
+
+
+@pytest.mark.parametrize("value", [0, 1, 2.0, 0.5, 2.25, 1000, 12345, 999.96, 0.00012345, 0.000012345, 1e22, 3.999])
+@pytest.mark.parametrize("digits", [3, 6])
+def test_the_front_end_writes_a_number_as_python_does(front, value, digits):
+    assert front.evaluate("([x, n]) => front.general(x, n)", [value, digits]) == f"{value:.{digits}g}"
+
+
+def test_the_book_shows_the_front_end_that_jupyterlab_loads(book):
+    assert FRONT in (book / "temperature.html").read_text(encoding="utf-8")
+    assert made(3).front._esm == FRONT
+
+
 def test_the_explorer_in_the_page_shows_the_teacher_of_the_course(explorer):
-    from book.explorer import chosen, png
+    from book.explorer import TEMPERATURES, address, chosen
 
     _, images, z_t = chosen()
     known = explorer.evaluate("temperatureData")
     torch.testing.assert_close(torch.tensor(known["z_t"]), z_t, rtol=0, atol=1e-3)
-    assert known["y"] == images.y.tolist() and known["images"] == [png(image[0]) for image in images.x]
+    assert known["y"] == images.y.tolist() and known["temperatures"] == list(TEMPERATURES)
+    assert known["images"] == [address(image[0].numpy()) for image in images.x]
 
 
 def test_the_explorer_in_the_page_is_moved_by_keyboard_and_says_what_it_shows(explorer):
-    slider, words = explorer.get_by_label("Temperature T"), explorer.locator(".kd-words[role=status]")
+    slider, words = explorer.get_by_label("T (slider)"), explorer.locator(".kd-words[role=status]")
     assert slider.get_attribute("aria-valuetext") == "T = 4" and "At T = 4 the teacher" in words.inner_text()
     slider.focus()
     explorer.keyboard.press("ArrowRight")
     assert slider.get_attribute("aria-valuetext") == "T = 6" and "At T = 6 the teacher" in words.inner_text()
+    assert explorer.get_by_label("Temperature T").evaluate("it => it.selectedOptions[0].textContent") == "6"
     before = explorer.locator(".kd-bars").inner_text()
     explorer.get_by_label("KL(teacher ‖ student)").focus()
     explorer.keyboard.press("ArrowDown")
     assert explorer.get_by_label("KL(student ‖ teacher)").is_checked()
     assert "KL(student ‖ teacher) is " in words.inner_text() and explorer.locator(".kd-bars").inner_text() != before
     explorer.get_by_label("Image").select_option("7")
-    assert explorer.locator(".kd-image").get_attribute("alt").startswith("Image 7, ")
-    now = explorer.evaluate("temperatureNumbers(temperatureData.z_t[7], temperatureData.z_s[7], 0, 6, 'reverse')")
-    shown = explorer.locator(".kd-bars tbody tr").first.locator("td").all_inner_texts()
-    assert shown[0].strip() == f"{100 * now['p_t'][0]:.1f} %" and shown[2].strip()[1:] == f"{abs(now['soft'][0]):.3f}"
+    assert explorer.locator(".kd-image").get_attribute("alt").startswith("Image 7 ")

@@ -52,6 +52,9 @@ DROPDOWNS = {   # of each explorer, with the slider that moves with it
 }
 SLIDERS = [(kind, slider) for kind, controls in DROPDOWNS.items() for slider in controls.values() if slider]
 TABLE = "Numbers as a table"
+IN_THE_PAGE = {"TemperatureExplorer"}       # the page draws it, as a table with a bar in each cell
+DIRECTION = "KL(teacher ‖ student)"
+PICTURE = "it => it.querySelector('img').src + (it.querySelector('.kd-bars')?.outerHTML ?? '')"
 ROUND_TRIP = 1.5    # seconds from a key to the picture, in the median; an idle machine needs a tenth of it
 
 
@@ -92,10 +95,13 @@ class Explorer:
 
     def at(self, name: str) -> int:
         """The place of a slider: the number of an option."""
-        return round(float(self.slider(name).get_attribute("aria-valuenow")))
+        return round(float(self.slider(name).evaluate("it => it.getAttribute('aria-valuenow') ?? it.value")))
 
-    def checkbox(self):
-        return self.root.get_by_role("checkbox", name=TABLE, exact=True)
+    def extra(self) -> list:
+        """What there is to move beside dropdowns and sliders."""
+        if self.kind in IN_THE_PAGE:
+            return [self.root.get_by_role("radio", name=DIRECTION, exact=True)]
+        return [self.root.get_by_role("checkbox", name=TABLE, exact=True)]
 
     def chosen(self) -> dict[str, str]:
         text = "it => it.selectedOptions[0].textContent"
@@ -105,7 +111,7 @@ class Explorer:
         return [_plain(text) for text in self.dropdown(name).locator("option").all_text_contents()]
 
     def picture(self) -> str:
-        return self.root.locator("img").get_attribute("src")
+        return self.root.evaluate(PICTURE)
 
     def words(self) -> str:
         return _plain(self.readout.inner_text())
@@ -140,7 +146,7 @@ class Explorer:
         return ("ArrowUp", options[place - 1]) if place == len(options) - 1 else ("ArrowDown", options[place + 1])
 
     def _row(self, name: str):
-        return self.root.locator(".widget-hslider").filter(has=self.page.get_by_text(name, exact=True))
+        return self.root.locator(".widget-hslider, .kd-label").filter(has_text=name)
 
 
 @pytest.fixture(scope="module")
@@ -314,8 +320,10 @@ def test_every_dropdown_is_opened_and_chosen_from_with_the_mouse(explorer):
 
 
 @pytest.mark.parametrize("way", ["keyboard", "mouse"])
-def test_the_checkbox_adds_the_table_takes_it_away_and_leaves_the_picture(explorer, way):
-    box, table, picture = explorer.checkbox(), explorer.readout.get_by_role("table"), explorer.picture()
+@pytest.mark.parametrize("kind", [kind for kind in DROPDOWNS if kind not in IN_THE_PAGE])
+def test_the_checkbox_adds_the_table_takes_it_away_and_leaves_the_picture(explorer_of, kind, way):
+    explorer = explorer_of(kind)
+    (box,), table, picture = explorer.extra(), explorer.readout.get_by_role("table"), explorer.picture()
     words = explorer.words()
     for wanted in (1, 0):
         box.focus()
@@ -330,11 +338,27 @@ def test_the_checkbox_adds_the_table_takes_it_away_and_leaves_the_picture(explor
     assert explorer.words() == words
 
 
+@pytest.mark.parametrize("way", ["keyboard", "mouse"])
+def test_the_divergence_is_turned_round_and_back(explorer_of, way):
+    explorer = explorer_of("TemperatureExplorer")
+    explorer.dropdown("Temperature T").select_option(index=0)
+    one, other = (explorer.root.get_by_role("radio", name=name, exact=True) for name in (
+        DIRECTION, "KL(student ‖ teacher)"))
+    for now, then, key in ((one, other, "ArrowDown"), (other, one, "ArrowUp")):
+        words, picture, chosen = explorer.words(), explorer.picture(), explorer.chosen()
+        now.focus()
+        then.check() if way == "mouse" else _press(explorer.page, key)
+        _until(explorer.page, lambda then=then: then.is_checked(), "it was not turned")
+        _has_focus(then)
+        assert explorer.words() != words and explorer.picture() != picture and explorer.chosen() == chosen
+        explorer.agrees()
+
+
 def test_the_tab_key_goes_through_the_controls_from_first_to_last(explorer):
     wanted = []
     for name, slider in explorer.controls.items():
         wanted += [explorer.dropdown(name), explorer.slider(slider)] if slider else [explorer.dropdown(name)]
-    wanted = [control.element_handle() for control in (*wanted, explorer.checkbox())]
+    wanted = [control.element_handle() for control in (*wanted, *explorer.extra())]
     place = "(a, b) => a.compareDocumentPosition(b) & 4 ? -1 : 1"
     order = explorer.page.evaluate(f"all => [...all.keys()].sort((i, j) => ({place})(all[i], all[j]))", wanted)
     wanted[order[0]].focus()
@@ -347,7 +371,7 @@ def test_the_tab_key_goes_through_the_controls_from_first_to_last(explorer):
 def test_what_has_the_focus_looks_different(explorer):
     controls = [explorer.dropdown(name) for name in explorer.controls]
     controls += [explorer.slider(name) for name in explorer.controls.values() if name]
-    for i, control in enumerate([*controls, explorer.checkbox()]):
+    for i, control in enumerate([*controls, *explorer.extra()]):
         control.focus()
         _press(explorer.page, *(("Shift+Tab", "Tab") if i else ("Tab", "Shift+Tab")))  # the ring is for a keyboard
         _has_focus(control)
@@ -360,7 +384,11 @@ def test_what_has_the_focus_looks_different(explorer):
 def test_every_control_has_a_name_of_its_own_and_the_picture_a_text(explorer):
     nodes = _accessible(explorer.page, explorer.root)
     names = [name for role, name in nodes if role in ("combobox", "spinbutton", "checkbox", "button", "textbox")]
-    assert sorted(names) == sorted([*explorer.controls, TABLE])
+    assert sorted(names) == sorted([*explorer.controls, *([] if explorer.kind in IN_THE_PAGE else [TABLE])])
+    if explorer.kind in IN_THE_PAGE:
+        assert [name for role, name in nodes if role == "radio"] == [DIRECTION, "KL(student ‖ teacher)"]
+        assert [name for role, name in nodes if role == "slider"] == list(filter(None, explorer.controls.values()))
+        assert [role for role, _ in nodes].count("table") == 1
     assert len([role for role, _ in nodes if role == "slider"]) == len(list(filter(None, explorer.controls.values())))
     texts = [name for role, name in nodes if role in ("image", "img")]
     assert len(texts) == 1 and texts[0].endswith(".") and len(texts[0]) > 40
@@ -434,16 +462,16 @@ STOPWATCH = """it => {
     it.stopwatch = new Promise(resolve => {
         let start = 0
         document.addEventListener("keydown", () => { start = performance.now() }, {capture: true, once: true})
-        const before = it.querySelector("img").src
+        const picture = PICTURE, before = picture(it)
         const observer = new MutationObserver(() => {
             const img = it.querySelector("img")
-            if (!img || img.src === before) return
+            if (!img || picture(it) === before) return
             observer.disconnect()
             img.decode().then(() => resolve(performance.now() - start))
         })
-        observer.observe(it, {subtree: true, childList: true, attributes: true, attributeFilter: ["src"]})
+        observer.observe(it, {subtree: true, childList: true, attributes: true, attributeFilter: ["src", "style"]})
     })
-}"""
+}""".replace("PICTURE", PICTURE)
 
 
 def test_the_notebook_is_saved_with_its_pictures_and_without_widget_state(explorers):

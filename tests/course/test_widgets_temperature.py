@@ -1,14 +1,19 @@
 """The temperature explorer's numbers against scipy and autograd, and its picture against its numbers."""
 
+import base64
+import io
+import json
 import math
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from scipy import stats
 from scipy.special import softmax
 from test_widgets import draws, pixels
+from traitlets import TraitError
 
 from kdcourse.widgets import TemperatureExplorer
 
@@ -118,6 +123,33 @@ def test_a_student_that_equals_its_teacher_gets_no_gradient():
     one = explorer(z_s=3 * draws(4, 5))
     assert any("below 0.0005 for every class" in sentence for sentence in one.sentences())
     assert one.numbers(0, 4)["kl"] == 0
+
+
+def test_the_front_end_and_the_explorer_move_each_other():
+    one = explorer()
+    assert (one.front.image, one.front.temperature, one.front.direction) == (0, 4, "forward")
+    one.image.value, one.temperature.value = 2, 64
+    assert (one.front.image, one.front.temperature) == (2, 64)
+    picture = one.png
+    one.front.image, one.front.temperature = 1, 0.5
+    assert (one.image.value, one.temperature.value) == (1, 0.5) and one.png != picture
+    with pytest.raises(TraitError):
+        one.front.direction = "sideways"
+
+
+def test_the_front_end_gets_everything_that_it_shows():
+    for channels in (1, 3):
+        images = pixels(4, channels, 8, 6)
+        one = explorer(images=images)
+        assert one.children == (one.front,)
+        known = json.loads(json.dumps(one.front.known))
+        assert torch.equal(torch.tensor(known["z_t"], dtype=torch.float64), one.z_t)
+        assert torch.equal(torch.tensor(known["z_s"], dtype=torch.float64), one.z_s)
+        assert (known["y"], known["classes"]) == (one.y, one.classes)
+        assert known["temperatures"] == [T for _, T in one.temperature.options]
+        for address, image in zip(known["images"], images, strict=True):
+            shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(address.split(",")[1]))))
+            assert (shown == (255 - image[0].numpy() if channels == 1 else image.permute(1, 2, 0).numpy())).all()
 
 
 def test_of_many_classes_the_teachers_most_probable_are_shown_and_the_label():
