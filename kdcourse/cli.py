@@ -20,7 +20,8 @@ from pathlib import Path
 
 from kdcourse import __version__, files
 
-PACKAGES = ("kdcourse", "torch", "torchvision", "transformers", "timm", "scikit-learn", "jupyterlab", "ipywidgets")
+PACKAGES = ("kdcourse", "torch", "torchvision", "transformers", "timm", "scikit-learn", "jupyterlab", "ipywidgets",
+            "anywidget")
 OPTIONAL = ("transformers", "timm")
 BFLOAT16 = "; this machine has bfloat16 too (KDCOURSE_PRECISION): try it for convolutions"
 FRONT_END = "5"  # major version of @jupyter-widgets/jupyterlab-manager that belongs to ipywidgets 8
@@ -275,28 +276,34 @@ def doctor() -> list[str]:
 
 
 def widgets() -> str:
-    """Empty if the widget front end that JupyterLab loads speaks to this kernel's ipywidgets; else what is wrong.
+    """Empty if the widget front ends that JupyterLab loads speak to this kernel's packages; else what is wrong.
 
     They live in different environments more often than one thinks, and then widgets stay blank.
     """
+    number = version("anywidget")
+    return (_speaks("@jupyter-widgets/jupyterlab-manager", f"ipywidgets {version('ipywidgets')}", FRONT_END,
+                    "jupyterlab_widgets>=3,<4")
+            or _speaks("anywidget", f"anywidget {number}", ".".join(number.split(".")[:2]), f"anywidget=={number}"))
+
+
+def _speaks(name: str, kernel: str, wanted: str, package: str) -> str:
+    """Empty if JupyterLab has the front end of that name in a version that begins with `wanted`; else what is wrong."""
     from jupyter_core.paths import jupyter_path
 
     server = _server_prefix()
     for folder in (server / "share" / "jupyter" / "labextensions", *map(Path, jupyter_path("labextensions"))):
-        manifest = folder / "@jupyter-widgets" / "jupyterlab-manager" / "package.json"
+        manifest = folder / name / "package.json"
         try:
             number = str(json.loads(manifest.read_text(encoding="utf-8"))["version"])
         except (FileNotFoundError, NotADirectoryError):
             continue
         except (OSError, ValueError, LookupError, TypeError) as error:
-            return f"{manifest} cannot be read ({error}); run: pip install --force-reinstall jupyterlab_widgets"
-        if number.split(".")[0] == FRONT_END:
+            return f"{manifest} cannot be read ({error}); run: pip install --force-reinstall '{package}'"
+        if f"{number}.".startswith(f"{wanted}."):
             return ""
-        return (
-            f"JupyterLab in {server} has the widget front end {number}, but ipywidgets {version('ipywidgets')} "
-            f"speaks to {FRONT_END}.x; run there: pip install -U 'jupyterlab_widgets>=3,<4'"
-        )
-    return f"JupyterLab in {server} has no widget front end; run there: pip install 'jupyterlab_widgets>=3,<4'"
+        return (f"JupyterLab in {server} has the widget front end {name} {number}, but {kernel} "
+                f"speaks to {wanted}.x; run there: pip install -U '{package}'")
+    return f"JupyterLab in {server} has no widget front end {name}; run there: pip install '{package}'"
 
 
 def _settings() -> list[str]:

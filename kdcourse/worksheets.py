@@ -14,6 +14,8 @@ import nbformat
 
 BLANK = "...  # your turn: the check below says whether it is right"
 LINK = re.compile(r"\]\((?!https?:|mailto:|#|attachment:|data:)([^)\s]+)")   # to a file of the course
+HOW = re.compile(r"\s*\bTo write [^`.]*`kdcourse lesson \d+`[^.]*\.(?=\s|$)"
+                 r"(?:\s+It makes a worksheet [^.]*\.(?=\s|$))?[ \n]?")
 ABOUT = ("> **This is your worksheet.** Fill in what is marked `...`, and run the cells in order. The complete lesson "
          "is [here]({lesson}); look there when you are stuck.")
 
@@ -47,17 +49,27 @@ def start(lesson: str, course: Path) -> Path:
 
 def made(lesson, place: str):
     """The worksheet of a lesson, both as `nbformat` reads them. `place` is the lesson's file, seen from the worksheet:
-    links are turned so that they lead where they led."""
+    links are turned so that they lead where they led. How one makes a worksheet is not said in one."""
     sheet, folder = nbformat.from_dict(json.loads(json.dumps(lesson))), place.rpartition("/")[0]
     for cell in sheet.cells:
         if cell.cell_type != "code":
-            cell.source = LINK.sub(rf"]({folder}/\1", cell.source)
+            cell.source = LINK.sub(rf"]({folder}/\1", without_how(cell.source))
             continue
         cell.outputs, cell.execution_count = [], None
         if "by-hand" in cell.metadata.get("tags", []):
             cell.source = emptied(cell.source)
     sheet.cells.insert(1, nbformat.v4.new_markdown_cell(ABOUT.format(lesson=place), id="worksheet"))
     return sheet
+
+
+def without_how(prose: str) -> str:
+    """The prose of a cell without the sentence that says how a worksheet is made; the rest of its paragraph stays."""
+    found = HOW.search(prose)
+    if not found:
+        return prose
+    before, after = prose[:found.start()], prose[found.end():]
+    apart = "\n\n" if "\n\n" in found[0] or after.startswith("\n") else " "
+    return f"{before}{apart}{after.lstrip()}".strip() if after.strip() else before
 
 
 def emptied(code: str) -> str:

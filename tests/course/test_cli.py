@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -255,30 +256,45 @@ def test_doctor_reports_versions_sources_and_no_problem(capsys):
         assert word in printed
 
 
+FITTING = {"@jupyter-widgets/jupyterlab-manager": "5.0.15", "anywidget": version("anywidget")}
+each_front_end = pytest.mark.parametrize("name", FITTING)
+
+
 @pytest.fixture
-def manifest(monkeypatch, tmp_path):
-    """Where the front end of a server keeps its version."""
-    path = tmp_path / "share/jupyter/labextensions/@jupyter-widgets/jupyterlab-manager/package.json"
-    path.parent.mkdir(parents=True)
+def manifests(monkeypatch, tmp_path) -> dict[str, Path]:
+    """Where the front ends of a server that fit keep their versions."""
     monkeypatch.setattr(cli, "_server_prefix", lambda: tmp_path)
     monkeypatch.setattr("jupyter_core.paths.jupyter_path", lambda name: [])
-    return path
+    paths = {name: tmp_path / "share/jupyter/labextensions" / name / "package.json" for name in FITTING}
+    for name, path in paths.items():
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({"version": FITTING[name]}))
+    return paths
 
 
-def test_doctor_names_a_front_end_that_does_not_match_and_what_to_do(manifest, tmp_path):
-    manifest.write_text('{"version": "3.1.1"}')
+def test_doctor_has_nothing_to_say_of_front_ends_that_fit(manifests):
+    assert cli.widgets() == ""
+
+
+@each_front_end
+@pytest.mark.parametrize("number", ["3.1.1", "50.0.0", "0.1.0"])
+def test_doctor_names_a_front_end_that_does_not_match_and_what_to_do(manifests, tmp_path, name, number):
+    manifests[name].write_text(json.dumps({"version": number}))
     problem = cli.widgets()
-    assert "3.1.1" in problem and str(tmp_path) in problem and "pip install" in problem
+    assert f"{name} {number}" in problem and str(tmp_path) in problem and "pip install" in problem
 
 
-def test_doctor_says_where_there_is_no_front_end_at_all(manifest):
-    assert "no widget front end" in cli.widgets()
+@each_front_end
+def test_doctor_says_where_there_is_no_front_end_at_all(manifests, name):
+    manifests[name].unlink()
+    assert f"no widget front end {name}; run there: pip install '" in cli.widgets()
 
 
+@each_front_end
 @pytest.mark.parametrize("text", ["", "{}", "[]", "\xff"])
-def test_doctor_names_a_front_end_that_cannot_be_read(manifest, text):
-    manifest.write_text(text, encoding="latin-1")
-    assert f"{manifest} cannot be read" in cli.widgets()
+def test_doctor_names_a_front_end_that_cannot_be_read(manifests, name, text):
+    manifests[name].write_text(text, encoding="latin-1")
+    assert f"{manifests[name]} cannot be read" in cli.widgets()
 
 
 @pytest.mark.parametrize("name, value, said", [

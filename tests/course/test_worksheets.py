@@ -1,6 +1,7 @@
 """A worksheet is its lesson with empty blanks: filled in from the lesson it is the lesson again."""
 
 import ast
+import itertools
 import json
 import re
 from pathlib import Path
@@ -89,7 +90,45 @@ def test_a_worksheet_filled_in_from_its_lesson_is_the_lesson_again(path):
     back = filled(sheet, lesson)
     for cell in back.cells:
         cell.source = cell.source.replace("](/", "](")
+    told = lesson.cells[0].source
+    back.cells[0].source, left_out = told, _left_out(told, back.cells[0].source)
+    assert left_out.startswith("To write") and f"`kdcourse lesson {path.stem[:2]}`" in left_out
     assert json.dumps(back.cells) == json.dumps(lesson.cells)
+
+
+def _alike(a: str, b: str) -> int:
+    """How many letters at the beginning of two texts are the same."""
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
+
+
+def _left_out(text: str, shorter: str) -> str:
+    """The one part of a text that a shorter text lacks, without the space around it."""
+    start = _alike(text, shorter)
+    end = _alike(text[:start - 1:-1], shorter[:start - 1:-1])
+    assert text[:start] + text[len(text) - end:] == shorter
+    return text[start:len(text) - end].strip()
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_a_worksheet_does_not_say_how_to_make_one(path):
+    sheet = worksheets.made(nbformat.read(path, 4), f"../../notebooks/{path.name}")
+    assert [cell.source for cell in sheet.cells if "kdcourse lesson" in cell.source] == []
+
+
+COMMAND = "To write the functions yourself, run `kdcourse lesson 04`"
+
+
+@pytest.mark.parametrize("prose, kept", [
+    (f"One.\n\n{COMMAND} in a terminal: it makes a worksheet in `work/lessons/`.", "One."),
+    (f"One.\n\n{COMMAND}. For study\nonly.", "One.\n\nFor study\nonly."),
+    (f"One.\n\n{COMMAND}. It makes a worksheet in\n`work/lessons/`, with the functions left empty.\n\nTwo.",
+     "One.\n\nTwo."),
+    (f"One. {COMMAND}. Two.", "One. Two."),
+    (f"{COMMAND}.\n\n## Two", "## Two"),
+    ("To write a loss, take `p`. Lesson 04 says more.", "To write a loss, take `p`. Lesson 04 says more."),
+])
+def test_only_the_sentence_about_making_a_worksheet_is_left_out(prose, kept):
+    assert worksheets.without_how(prose) == kept
 
 
 def course(folder: Path) -> Path:
