@@ -125,8 +125,12 @@ def stopped(note: str) -> str:
     """What to say of an attempt that ended in the noted error."""
     if note == UNANSWERED:
         return "not answered yet."
-    caret = "bitwise_xor" in note or "for ^" in note
-    return f"it stopped with an error, {note}{': ^ is no power in Python, ** is' if caret else ''}."
+    why = ""
+    if "bitwise_xor" in note or "for ^" in note:
+        why = ": ^ is no power in Python, ** is"
+    elif re.search(r"size of tensor a .* must match the size of tensor b", note):
+        why = ": a mean, a sum or a length over a dimension takes that dimension away, and `keepdim=True` keeps it"
+    return f"it stopped with an error, {note}{why}."
 
 
 def clean(text: object) -> str:

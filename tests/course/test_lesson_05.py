@@ -65,11 +65,31 @@ def without_the_student(networks, teacher, teach):
     by_hand()["chain"](networks[:-1], teacher, teach)
 
 
+def what_teach_returns(networks, teacher, teach):
+    for network in networks:
+        teacher = teach(network, teacher)
+
+
+def by_itself(networks, teacher, teach):
+    for network in networks:
+        teacher = network
+        teach(network, teacher)
+
+
 @pytest.mark.parametrize(("name", "answer", "message"), [
     ("chain", from_the_teacher, "every network learns from the first teacher"),
     ("chain", backwards, "the chain runs the wrong way"),
     ("chain", without_the_student, "the student, is not taught"),
     ("chain", lambda networks, teacher, teach: None, "nobody is taught"),
+    ("chain", what_teach_returns, r"`teach` returns nothing, so `teacher = teach\(...\)` is None"),
+    ("chain", by_itself, "every network is taught by itself"),
+    ("standardised", lambda z: (z - z.mean(dim=1)) / z.std(dim=1), "`keepdim=True` keeps it"),
+    ("standardised", lambda z: z.mean(), r"a single number was returned, not \d+ of shape \(\d, \d+\)\."),
+    ("target_part", lambda z_s, z_t, y, T: losses.target_kl(z_s, z_t, y, T=T).mean(),
+     "one for each image, so leave out the mean or the sum over the images"),
+    ("rest_part", lambda z_s, z_t, y, T: losses.soft_kl(z_s, z_t, T=T).sum(), "leave out the mean or the sum"),
+    ("rest_part", lambda z_s, z_t, y, T: losses.soft_kl(z_s, z_t, T=T).mean().item(), "leave out the mean or the sum"),
+    ("rest_part", lambda z_s, z_t, y, T: losses.soft_kl(z_s, z_t, T=T)[:, None], "`keepdim=True` has kept a dimension"),
     ("standardised", lambda z: z - z.mean(1, keepdim=True), "not divided by the standard deviation"),
     ("standardised", lambda z: (z - z.mean(0)) / z.std(0), "over the images"),
     ("rest_part", lambda z_s, z_t, y, T: losses.soft_kl(z_s, z_t, T=T), "the whole divergence"),

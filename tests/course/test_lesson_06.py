@@ -25,6 +25,10 @@ def on_logits(z_s, z_t, y, T):
     return F.cross_entropy(z_s, y) + 2 * (1 - rows(u, v)).mean() + 2 * (1 - rows(u.T, v.T)).mean()
 
 
+def of_probabilities(z_s, z_t, y, T):
+    return F.cross_entropy((z_s / T).softmax(1), y) + losses.dist_loss(z_s, z_t, T=T, beta=2.0, gamma=2.0)
+
+
 def as_released(z_s, z_t, y, T):
     return F.cross_entropy(z_s, y) + T**2 * losses.dist_loss(z_s, z_t, T=T, beta=2.0, gamma=2.0)
 
@@ -43,7 +47,11 @@ def test_what_the_package_or_torch_gives_is_right(name, answer, capsys):
     ("correlation", F.cosine_similarity, "the cosine of the two rows"),
     ("correlation", lambda u, v: 1 - rows(u, v), "here the correlation is asked for"),
     ("correlation", lambda u, v: F.cosine_similarity(u - u.mean(), v - v.mean(0)), "is right"),
-    ("correlation", lambda u, v: rows(u, v).mean(), "not"),
+    ("correlation", lambda u, v: rows(u, v).mean(), "one for each image, so leave out the mean"),
+    ("correlation", lambda u, v: rows(u - u.mean(dim=1), v), "`keepdim=True` keeps it"),
+    ("dist_by_hand", of_probabilities, "cross_entropy was given p_s: it takes logits"),
+    ("dist_by_hand", lambda z_s, z_t, y, T: dist(z_s, z_t, y, T) - F.cross_entropy(z_s, y) + F.cross_entropy(
+        z_s.softmax(1), y), "cross_entropy was given probabilities at T = 1"),
     ("dist_by_hand", without_columns, r"the columns \(intra-class\) are missing"),
     ("dist_by_hand", on_logits, "take the softmax first"),
     ("dist_by_hand", as_released, "the factor T squared"),

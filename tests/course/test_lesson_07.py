@@ -13,11 +13,20 @@ def bracket(z, z_guide, y, T, lam):
 
 
 def both(z_s, z_t, z_l, y, T, lam):
+    return bracket(z_s, z_t, y, T, lam) + bracket(z_s, z_l.detach(), y, T, lam)
+
+
+def without_detaching(z_s, z_t, z_l, y, T, lam):
     return bracket(z_s, z_t, y, T, lam) + bracket(z_s, z_l, y, T, lam)
 
 
+def of_probabilities(z, g, y, T, lam):
+    return lam * F.cross_entropy((z / T).softmax(1), y) + (1 - lam) * losses.kd_loss(z, g, T=T)
+
+
 @pytest.mark.parametrize(("name", "answer"), [
-    ("bracket", bracket), ("fused", lambda a, b, w: torch.lerp(b, a, w)), ("slkd_by_hand", both)])
+    ("bracket", bracket), ("fused", lambda a, b, w: torch.lerp(b, a, w)), ("slkd_by_hand", both),
+    ("slkd_by_hand", lambda s, t, l, y, T, lam: without_detaching(s, t, l.data, y, T, lam))])
 def test_what_the_package_or_torch_gives_is_right(name, answer, capsys):
     checks.CHECKS[name](answer)
     assert "right" in capsys.readouterr().out
@@ -33,6 +42,10 @@ def test_what_the_package_or_torch_gives_is_right(name, answer, capsys):
     ("fused", lambda a, b, w: (1 - w) * a + w * b, "and here of the second"),
     ("fused", lambda a, b, w: (a + b) / 2, "w is not used"),
     ("fused", lambda a, b, w: w * a.softmax(1) + (1 - w) * b.softmax(1), "equation 7 fuses logits"),
+    ("bracket", of_probabilities, "cross_entropy was given softened probabilities"),
+    ("slkd_by_hand", without_detaching, r"its gradient reaches the learners.* Detach their logits: `z_l.detach\(\)`"),
+    ("slkd_by_hand", lambda s, t, l, y, T, lam: both(s, t, l, y, T, lam) + (l - l.detach()).sum(),
+     "its gradient reaches the learners"),
     ("slkd_by_hand", lambda s, t, l, y, T, lam: bracket(s, t, y, T, lam), "this is KD"),
     ("slkd_by_hand", lambda s, t, l, y, T, lam: bracket(s, l, y, T, lam), "the learners alone are followed"),
     ("slkd_by_hand", lambda s, t, l, y, T, lam: both(s, t, l, y, T, lam) / 2, "the brackets are averaged"),

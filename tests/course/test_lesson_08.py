@@ -53,6 +53,18 @@ def hsic_with_diagonals(K, L):
     return ((K * L).sum() + all_pairs - rows) / (n * (n - 3))
 
 
+def hsic_without_brackets(K, L):
+    n, K, L = len(K), K - torch.diag(K.diagonal()), L - torch.diag(L.diagonal())
+    every, rows = K.sum() * L.sum() / (n - 1) * (n - 2), 2 / (n - 2) * (K.sum(0) @ L.sum(0))
+    return ((K * L).sum() + every - rows) / (n * (n - 3))
+
+
+def hsic_without_a_bracket(K, L):
+    n, K, L = len(K), K - torch.diag(K.diagonal()), L - torch.diag(L.diagonal())
+    every, rows = K.sum() * L.sum() / ((n - 1) * (n - 2)), K.sum(0) @ L.sum(0)
+    return ((K * L).sum() + every - 2 / n - 2 * rows) / (n * (n - 3))
+
+
 def kappa(z_a, z_b, y):
     return metrics.corrected_agreement(z_a, z_b, torch.zeros_like(y))
 
@@ -70,6 +82,10 @@ def test_what_the_package_or_torch_gives_is_right(name, answer, capsys):
 @pytest.mark.parametrize(("name", "answer", "message"), [
     ("unbiased_hsic", hsic_with_diagonals, "the diagonals are still there"),
     ("unbiased_hsic", lambda K, L: metrics.unbiased_hsic(K, L) * len(K) * (len(K) - 3), "not divided by n"),
+    ("unbiased_hsic", lambda K, L: metrics.unbiased_hsic(K, L) * (len(K) - 3) ** 2,
+     r"put n \* \(n - 3\) in brackets"),
+    ("unbiased_hsic", hsic_without_brackets, r"divides the second term by n - 1 and then multiplies it"),
+    ("unbiased_hsic", hsic_without_a_bracket, "is 2 / n, less 2: put n - 2 in brackets"),
     ("unbiased_hsic", lambda K, L: torch.zeros(()), "is right"),
     ("corrected_agreement", lambda z_a, z_b, y: metrics.agreement(z_a, z_b), "the agreement, not corrected"),
     ("corrected_agreement", metrics.chance_agreement, "this is what chance gives"),

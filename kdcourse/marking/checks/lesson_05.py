@@ -8,6 +8,7 @@ from kdcourse.marking.checks.loss import loss
 from kdcourse.marking.record import Case
 
 LONGEST = 8  # lessons of a chain that are looked at
+NOBODY = -1.0   # in place of a network or a teacher that is None
 
 
 def image_by_image(seed: int) -> dict[str, Case]:
@@ -36,7 +37,7 @@ def lessons(answer, case: Case) -> torch.Tensor:
     """Who was taught by whom, in order: pairs of numbers, 0 after the last."""
     found = []
     answer(case.networks.tolist(), case.teacher.item(), lambda student, teacher: found.append((student, teacher)))
-    numbers = [float(number) for pair in found[:LONGEST] for number in pair]
+    numbers = [NOBODY if number is None else float(number) for pair in found[:LONGEST] for number in pair]
     return torch.tensor(numbers + [0.0] * (2 * LONGEST - len(numbers)), dtype=torch.double)
 
 

@@ -5,7 +5,7 @@ import torch
 from kdcourse.core import generator
 from kdcourse.marking.checks.logits import logits
 from kdcourse.marking.checks.loss import loss
-from kdcourse.marking.record import Case
+from kdcourse.marking.record import Case, Record
 
 
 def fused_cases(seed: int) -> dict[str, Case]:
@@ -25,6 +25,12 @@ def taught_cases(seed: int) -> dict[str, Case]:
             for name, c in fused_cases(seed).items()}
 
 
+def pushed(record: Record, name: str, case: Case) -> None:
+    """Keep how strongly the student's loss would move the learners."""
+    record.keep(f"{name} push", 0.0 if case.z_l.grad is None else case.z_l.grad.abs().max())
+
+
 bracket = loss(taught_cases, lambda f, c: f(c.z_s, c.z_t, c.y, c.T, c.lam), "cold", "warm", "warmer", "hot")
 fused = loss(fused_cases, lambda f, c: f(c.z_1, c.z_2, c.w), "cold", "warm", "hot", at="")
-slkd_by_hand = loss(taught_cases, lambda f, c: f(c.z_s, c.z_t, c.z_l, c.y, c.T, c.lam), "cold", "warm", "warmer", "hot")
+slkd_by_hand = loss(taught_cases, lambda f, c: f(c.z_s, c.z_t, c.z_l.requires_grad_(), c.y, c.T, c.lam),
+                    "cold", "warm", "warmer", "hot", keep=pushed)

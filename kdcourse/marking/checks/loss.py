@@ -19,7 +19,8 @@ AGAIN = "once more"
 
 def loss(draw, call, *cases: str, at: str = "z_s", keep: Callable | None = None, own: str = "") -> Check:
     """`call(answer, case)` is asked with fresh copies in each case. The gradient is the one on the input called `at`
-    (none where it is empty). A tensor of the shape of the case's `probe` is asked for its sum of products with it.
+    (none where it is empty). A tensor of the shape of the case's `probe` is asked for its sum of products with it; a
+    single number where there is a probe is noted.
 
     `keep(record, name, case)` may record what else the call did. With `own` (kdcourse.metrics) it is noted which
     functions of that module an answer calls that was to do without them.
@@ -33,6 +34,8 @@ def loss(draw, call, *cases: str, at: str = "z_s", keep: Callable | None = None,
             before = {key: value.detach().clone() for key, value in vars(case).items() if isinstance(value, Tensor)}
             with record.trying(name), _noted(record, own):
                 value = call(answer, case)
+                if hasattr(case, "probe") and isinstance(value, Tensor | float) and torch.as_tensor(value).ndim == 0:
+                    record.notes[f"{name} single"] = "a single number"
                 if isinstance(value, Tensor) and value.shape == getattr(case, "probe", value[..., None]).shape:
                     value = (value * case.probe).sum()
                 record.keep(f"{name} value", value)

@@ -89,6 +89,9 @@ def _recorded(pairs, size: int) -> torch.Tensor:
     return torch.tensor(numbers + [0.0] * (size - len(numbers)), dtype=torch.double)
 
 
+NOBODY = -1.0   # how a check codes a teacher that is None
+
+
 def _from_the_one_before(networks, teacher):
     return list(zip(networks, [teacher, *networks[:-1]], strict=True))
 
@@ -102,6 +105,10 @@ chain = loss(Formula(lambda c, kind: (
         lambda networks, teacher: _from_the_one_before(networks[::-1], teacher),
     "student and teacher are exchanged: teach(student, teacher)":
         lambda networks, teacher: [pair[::-1] for pair in _from_the_one_before(networks, teacher)],
+    "`teach` returns nothing, so `teacher = teach(...)` is None: the network that has learned is the next teacher":
+        lambda networks, teacher: list(zip(networks, [teacher, *[NOBODY] * (len(networks) - 1)], strict=True)),
+    "every network is taught by itself: `teacher = network` belongs below the lesson":
+        lambda networks, teacher: [(network, network) for network in networks],
     "the last network, the student, is not taught":
         lambda networks, teacher: _from_the_one_before(networks, teacher)[:-1],
     "the first network is not taught: it learns from the teacher":

@@ -46,6 +46,10 @@ DIST = Formula(lambda c, hard, soft, rows, columns, power: hard(c) + power(c) * 
     rows(soft(c.z_s, c.T), soft(c.z_t, c.T)) + columns(soft(c.z_s, c.T), soft(c.z_t, c.T))), hard={
     "": lambda c: surprise(c.z_s, c.y).mean(),
     "the cross-entropy is softened too: it is taken at T = 1": lambda c: surprise(c.z_s / c.T, c.y).mean(),
+    "cross_entropy was given p_s: it takes logits, and does the softmax itself":
+        lambda c: surprise(p(c.z_s / c.T), c.y).mean(),
+    "cross_entropy was given probabilities at T = 1: it takes logits, and does the softmax itself":
+        lambda c: surprise(p(c.z_s), c.y).mean(),
     "the cross-entropy with the labels is missing": lambda c: 0.0,
     "the cross-entropy is summed over the images: take the mean": lambda c: surprise(c.z_s, c.y).sum(),
 }, soft={

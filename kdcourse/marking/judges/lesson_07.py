@@ -1,5 +1,7 @@
 """What a reader of lesson 07 writes by hand, judging half: the equations of SLKD, in double precision."""
 
+import torch
+
 from kdcourse.marking.judges.logits import divergence, of, p, surprise
 from kdcourse.marking.judges.loss import loss
 from kdcourse.marking.judges.mistakes import Formula
@@ -8,6 +10,10 @@ HARD = {
     "": lambda c: surprise(c.z_s, c.y).mean(),
     "the cross-entropy is softened too: it is taken at T = 1": lambda c: surprise(c.z_s / c.T, c.y).mean(),
     "the cross-entropy is summed over the images: take the mean": lambda c: surprise(c.z_s, c.y).sum(),
+    "cross_entropy was given softened probabilities: it takes logits, and does the softmax itself":
+        lambda c: surprise(p(c.z_s / c.T), c.y).mean(),
+    "cross_entropy was given probabilities at T = 1: it takes logits, and does the softmax itself":
+        lambda c: surprise(p(c.z_s), c.y).mean(),
 }
 POWER = {"": lambda c: c.T**2, "the factor T squared is missing": lambda c: 1.0,
          "the factor is T, not T squared": lambda c: c.T}
@@ -51,6 +57,13 @@ def _one(c, z):
     return c.lam * surprise(c.z_s, c.y).mean() + (1 - c.lam) * c.T**2 * _kl(c.z_s, z, c.T)
 
 
+def _reaches_the_learners(inputs, record) -> str:
+    """What to say where the loss would move the learners too."""
+    pushed = [name for name in inputs if record.tensors.get(f"{name} push", torch.zeros(1)).abs().max() > 0]
+    return ("the value is right, but its gradient reaches the learners: the student's loss would train them too, and "
+            "in (3) they are a target. Detach their logits: `z_l.detach()`.") if pushed else ""
+
+
 slkd_by_hand = loss(Formula(lambda c, kind: kind(c), kind={
     "": lambda c: _one(c, c.z_t) + _one(c, c.z_l),
     "the teacher's bracket is missing: the learners alone are followed": lambda c: _one(c, c.z_l),
@@ -62,4 +75,5 @@ slkd_by_hand = loss(Formula(lambda c, kind: kind(c), kind={
         lambda c: 2 * _one(c, (c.z_t + c.z_l) / 2),
     "this is the learners' own loss, from the teacher, added to the student's":
         lambda c: _one(c, c.z_t) + _one(c.with_(z_s=c.z_l), c.z_t),
-}), "cold", "warm", "warmer", "hot", where="notebook 07, section 2", of=of, marks=(0.5, 0.5), large=0)
+}), "cold", "warm", "warmer", "hot", where="notebook 07, section 2", of=of, marks=(0.4, 0.3), large=0,
+    also=((0.3, _reaches_the_learners),))

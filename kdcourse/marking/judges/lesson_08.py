@@ -44,6 +44,12 @@ unbiased_hsic = loss(Formula(
     "in the second term stands the sum of the products, not the product of the sums":
         lambda n, K, L: _hsic(n, _parts(K, L)[0], _parts(K, L)[0], _parts(K, L)[2]),
     "it is not divided by n (n - 3)": lambda n, K, L: n * (n - 3) * _hsic(n, *_parts(K, L)),
+    "`/ n * (n - 3)` divides by n and then multiplies by n - 3: put n * (n - 3) in brackets":
+        lambda n, K, L: (n - 3) ** 2 * _hsic(n, *_parts(K, L)),
+    "`/ (n - 1) * (n - 2)` divides the second term by n - 1 and then multiplies it: put the product in brackets":
+        lambda n, K, L: _hsic(n, _parts(K, L)[0], (n - 2) ** 2 * _parts(K, L)[1], _parts(K, L)[2]),
+    "`2 / n - 2` is 2 / n, less 2: put n - 2 in brackets":
+        lambda n, K, L: (_hsic(n, *_parts(K, L)[:2], 0) * n * (n - 3) - 2 / n - 2 * _parts(K, L)[2]) / (n * (n - 3)),
     "it is divided by (n - 1)², as the biased estimate is: here by n (n - 3)":
         lambda n, K, L: n * (n - 3) / (n - 1) ** 2 * _hsic(n, *_parts(K, L)),
     "this is the biased estimate, of centred matrices": lambda n, K, L: _biased(K, L),

@@ -1,5 +1,6 @@
 """Is a recorded value, and its gradient, that of the formula, and if not, of which mistake in it?"""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -10,6 +11,7 @@ from kdcourse.marking.judges.mistakes import Formula
 from kdcourse.marking.record import Case, Record, Verdict, Wrong, stopped
 
 AGAIN = "once more"
+SINGLE = 1e-6   # how near a number in single precision is to the same number, relatively
 EXACT = 3e-5  # how near an answer in single precision is to its own formula, relatively
 
 
@@ -27,7 +29,7 @@ class Question:
         found, expected = found.item(), float(value(case))
         gap = abs(found - expected)  # NaN is near nothing
         if self.near is not None:
-            return gap <= self.near
+            return gap <= self.near + SINGLE * abs(expected)
         return gap < float("inf") and gap <= (EXACT if exactly else 1e-3) * abs(expected) + (1e-7 if exactly else 1e-5)
 
     def slope(self, case: Case) -> Tensor:
@@ -107,9 +109,9 @@ def _value(question: Question, inputs: dict, record: Record, shares: dict[str, f
         if record.notes.get(f"{wrong} value") == "None":
             return 0.0, "nothing was returned: the blank is still empty, or its `return` is missing."
         return 0.0, f"{record.notes.get(f'{wrong} value', 'nothing')} was returned, not a number in a tensor."
+    if hasattr(case, "probe") and (found.ndim or f"{wrong} single" in record.notes):
+        return 0.0, f"on {of} {_other_shape(found, case.probe.shape)}."
     if found.ndim:
-        if hasattr(case, "probe"):
-            return 0.0, f"on {of} a tensor of shape {tuple(found.shape)} was returned, not {tuple(case.probe.shape)}."
         each = question.at and found.shape == getattr(case, question.at).shape[:1]
         return 0.0, (f"on {of} a tensor of shape {tuple(found.shape)} was returned, not a single number"
                      f"{': one number per image, so the mean over the images is missing' if each else ''}.")
@@ -122,6 +124,15 @@ def _value(question: Question, inputs: dict, record: Record, shares: dict[str, f
         lost = min(1.0, sum(shares.get(place, 1.0) for place in mistake.places))
         return 1 - lost, f"{said}. That is what one gets if: {mistake.text}."
     return 0.0, f"{said}: the same value for every input." if _same(record, question.cases) else f"{said}."
+
+
+def _other_shape(found: Tensor, wanted: torch.Size) -> str:
+    """What was returned in place of a tensor of that shape, and how one comes to it."""
+    if not found.ndim:
+        each = ": one for each image, so leave out the mean or the sum over the images" if len(wanted) == 1 else ""
+        return f"a single number was returned, not {math.prod(wanted)} of shape {tuple(wanted)}{each}"
+    kept = ": `keepdim=True` has kept a dimension" if found.shape == (*wanted, 1) else ""
+    return f"a tensor of shape {tuple(found.shape)} was returned, not {tuple(wanted)}{kept}"
 
 
 def _stays(question: Question, record: Record) -> str:
