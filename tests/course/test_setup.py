@@ -270,9 +270,10 @@ def test_the_package_and_its_command_are_there_before_torch_is():
     assert found.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("rooms", [CORE, ("marking.checks",)], ids=["core", "checks"])
+@pytest.mark.parametrize("rooms", [CORE, ("marking.checks",), ("trained", "ship")], ids=["core", "checks", "others"])
 def test_what_takes_seconds_to_import_is_imported_where_it_is_needed(rooms):
-    asked = (f"import sys, {', '.join(f'kdcourse.{room}' for room in rooms)}; "
+    used = "kdcourse.data.load('digits')" if "data" in rooms else ""
+    asked = (f"import sys, {', '.join(f'kdcourse.{room}' for room in rooms)}\n{used}\n"
              f"print([name for name in {SLOW} if name in sys.modules])")
     found = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

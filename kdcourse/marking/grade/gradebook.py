@@ -8,7 +8,6 @@ import functools
 import logging
 import os
 import sqlite3
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +25,15 @@ def _engine(url: str, **settings):
     from sqlalchemy import create_engine
 
     return create_engine(url, **settings)
+
+
+@functools.cache
+def _version() -> str:
+    """The newest version of a gradebook's tables: nbgrader starts the program `alembic` to learn it, for 4 seconds."""
+    from alembic.script import ScriptDirectory
+    from nbgrader.dbutil import ALEMBIC_DIR
+
+    return ScriptDirectory(ALEMBIC_DIR).get_current_head()
 
 
 @functools.cache
@@ -53,18 +61,18 @@ def _page() -> type:
 
 @contextlib.contextmanager
 def _nbgrader(doing: str) -> Iterator[logging.Logger]:
-    """nbgrader with what it needs: `alembic` on the PATH, warnings of others let be, its log kept for the message."""
+    """nbgrader, asking nothing twice, with the warnings of others let be and its log kept for the message."""
     try:
         from nbgrader import api
     except ImportError as error:
         raise GradingError('grading needs nbgrader; run: pip install -e ".[grade]"') from error
-    before, lines = os.environ.get("PATH", ""), []
+    lines: list[str] = []
     logger = logging.Logger("kdcourse.marking.grade")
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())
     logger.addHandler(handler)
-    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), before])
-    made, api.create_engine = api.create_engine, _engine
+    before = api.create_engine, api.get_alembic_version
+    api.create_engine, api.get_alembic_version = _engine, _version
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -78,7 +86,7 @@ def _nbgrader(doing: str) -> Iterator[logging.Logger]:
             said, told = f"{said}; make room where the gradebook lies, or see that you may write there", []
         raise GradingError("\n".join([f"nbgrader failed while {doing}: {said}", *told])) from error
     finally:
-        os.environ["PATH"], api.create_engine = before, made
+        api.create_engine, api.get_alembic_version = before
 
 
 def _directory(place: Place, **settings: str):

@@ -70,7 +70,7 @@ async def run(job: dict, text: str, work: Path, send) -> None:
     null = os.open(os.devnull, os.O_RDWR)
     async with client.async_setup_kernel(cwd=os.getcwd(), env=dict(os.environ), stdout=null, stderr=null):
         # what nearly every notebook begins with is not on the student's time; and only then do the student's files come
-        if not await runner.silently(client, f"{job['warm']}\n__import__('os').chdir({str(work)!r})"):
+        if not await runner.silently(client, f"exec({job['warm']!r}, {{}})\n__import__('os').chdir({str(work)!r})"):
             sys.exit("the kernel ended before the first cell")
         send("ready")
         for index, cell in enumerate(notebook.cells):

@@ -56,7 +56,7 @@ async def _run(notebook, folder: Path, variables: dict[str, str], seconds: float
             asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
         # a kernel that dies while all ends is no news: the program ends, too
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
-        if not await runner.silently(client, f"exec({BLOCK!r}, {{}})\n{checks.WARM}"):
+        if not await runner.silently(client, f"exec({BLOCK!r}, {{}})\nexec({checks.WARM!r}, {{}})"):
             return "the kernel ended before the first cell: is there a file beside the notebook that hides a module?"
         before = ""
         for index, cell in enumerate(notebook.cells):
