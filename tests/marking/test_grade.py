@@ -10,7 +10,6 @@ import pytest
 from grading import scenarios
 from grading.course import graded, make, need_sandbox, released, solved, write
 from grading.pocket.judging import WATCHWORD
-
 from nbgrader import dbutil
 
 from kdcourse.marking.grade import gradebook

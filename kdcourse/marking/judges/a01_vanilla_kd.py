@@ -1,10 +1,11 @@
 """Exercise 01, vanilla distillation, judging half."""
 
 import math
+from functools import cache
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from kdcourse import data
 from kdcourse.core import seeded
@@ -29,7 +30,7 @@ from kdcourse.marking.judges.loss import loss
 from kdcourse.marking.judges.mistakes import Formula
 from kdcourse.marking.judges.network import Dropout, network
 from kdcourse.marking.judges.training import Marking, replay, training
-from kdcourse.marking.judges.weights import Network, retrained, weights
+from kdcourse.marking.judges.weights import Network, images, retrained, weights
 from kdcourse.marking.record import Wrong
 
 NETWORKS, LOSSES, LOOP, COMPARED, CURVE, PAIR, COSTS = (f"notebook 01, section {n}" for n in (1, 2, 3, 4, 6, 7, 9))
@@ -125,17 +126,36 @@ def small_student(w, x):
     return F.linear(F.relu(F.linear(x.flatten(1), w[0], w[1])), w[2], w[3])
 
 
-def other_trainings(w):
-    """Trainings of the student, as the text sets them, on labels alone or on images that are not for training."""
+def first_student() -> list[Tensor]:
+    """The weights from which the text has the student start."""
     with seeded(0):
         layers = nn.Linear(64, 64), nn.Linear(64, 10)
-    start = [part.detach().double() for layer in layers for part in (layer.weight, layer.bias)]
-    for part, images in data.load("digits").splits.items():
-        z_t = small_teacher(w["teacher"], images.x.double() / 255)
-        for T, alpha in ((1, 0), *((T, alpha) for T in (1, 4) for alpha in (0.5, 0.9) if part == "test")):
-            words = "a training on labels alone" if part == "train" else f"a training on the {part} images"
-            yield "student", words, start, retrained(start, small_student, images, z_t, T=T, alpha=alpha, epochs=8,
-                                                     lr=0.01, batch_size=100, seed=0)
+    return [part.detach().double() for layer in layers for part in (layer.weight, layer.bias)]
+
+
+def trained_on(part: str, z_t: Tensor | None, T: float, alpha: float) -> Tensor:
+    """The student's weights after a training on a part of the digits, as the text sets it."""
+    split = data.load("digits").splits[part]
+    z_t = torch.zeros(len(split), 10) if z_t is None else z_t
+    return retrained(first_student(), small_student, split, z_t, T=T, alpha=alpha, epochs=8, lr=0.01, batch_size=100,
+                     seed=0)
+
+
+@cache
+def on_labels(part: str) -> Tensor:
+    """The same on labels alone: no teacher changes it, and no student."""
+    return trained_on(part, None, 1, 0)
+
+
+def other_trainings(w):
+    """Trainings of the student, as the text sets them, on labels alone or on images that are not for training."""
+    start = first_student()
+    for part in ("train", "valid", "test"):
+        words = "a training on labels alone" if part == "train" else f"a training on the {part} images"
+        yield "student", words, start, on_labels(part)
+    z_t = small_teacher(w["teacher"], images("digits", "test")[0])
+    for T, alpha in ((1, 0.5), (1, 0.9), (4, 0.5), (4, 0.9)):
+        yield "student", words, start, trained_on("test", z_t, T, alpha)
 
 
 trained_pair = weights({
