@@ -40,16 +40,11 @@ class Formula:
 
     def mistakes(self, most: int = MOST) -> Iterator[Mistake]:
         """What one gets with one mistake, then with two, up to `most`."""
-        for size, texts in self._ordered:
-            if size <= most:
-                chosen = {name: self.places[name][text] for name, text in zip(self.places, texts, strict=True)}
-                yield Mistake("; ".join(filter(None, texts)),
-                              tuple(name for name, text in zip(self.places, texts, strict=True) if text),
-                              lambda case, chosen=chosen: self.whole(case, **chosen), size)
+        return (one for one in self._ordered if one.size <= most)
 
     @cached_property
-    def _ordered(self) -> list[tuple[int, tuple[str, ...]]]:
-        """The words of every place, for each choice of at most `MOST` mistakes, and their number."""
+    def _ordered(self) -> list[Mistake]:
+        """Every choice of at most `MOST` mistakes."""
         sizes = {name: {text: getattr(place, "sizes", {}).get(text, int(bool(text))) for text in place}
                  for name, place in self.places.items()}
         found = []
@@ -59,7 +54,13 @@ class Formula:
                                        for name, place in self.places.items())):
                     total = sum(sizes[name][text] for name, text in zip(self.places, texts, strict=True))
                     found.append((total, texts))
-        return sorted((one for one in found if one[0] <= MOST), key=lambda one: one[0])
+        return [self._mistake(*one) for one in sorted(found, key=lambda one: one[0]) if one[0] <= MOST]
+
+    def _mistake(self, size: int, texts: tuple[str, ...]) -> Mistake:
+        chosen = {name: self.places[name][text] for name, text in zip(self.places, texts, strict=True)}
+        return Mistake("; ".join(filter(None, texts)),
+                       tuple(name for name, text in zip(self.places, texts, strict=True) if text),
+                       lambda case: self.whole(case, **chosen), size)
 
     def place(self, prefix: str = "", most: int = MOST, *, keep: bool = True) -> Place:
         """The whole formula as one place of a larger one. What it gives for a case is kept, unless that changes."""

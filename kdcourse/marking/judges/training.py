@@ -120,7 +120,11 @@ class Replays:
         if self.left < len(run.steps) or too_many(run):
             return False
         self.left -= len(run.steps)
-        return near(self.record, name, run, weights(run), within)
+        return near(self.record, name, run, self.end(run, weights), within)
+
+    def end(self, run: Case, weights: Callable) -> Tensor:
+        """The weights at the end of a training."""
+        return weights(run)
 
     def mistake(self, formula: Formula, names: tuple[str, ...]):
         """The first single mistake that gives the weights of every run."""
