@@ -86,6 +86,8 @@ def parser() -> argparse.ArgumentParser:
     checking.add_argument("notebook", type=Path)
     releasing = commands.add_parser("release", help="instructors: make the students' copy from solutions/")
     releasing.add_argument("assignment")
+    releasing.add_argument("--variants", type=Path, metavar="CSV",
+                           help="a copy for each student of this roster, with settings of their own")
     grading = commands.add_parser("grade", help="instructors: grade a folder of submissions")
     grading.add_argument("assignment")
     grading.add_argument("submissions", type=Path, help="a folder with one file or one folder per student, or a zip")
@@ -227,6 +229,10 @@ def make_release(chosen: argparse.Namespace) -> int:
 
     course = files.course_folder(Path.cwd())
     print(f"{files.shown(release.release(chosen.assignment, course))} is made from its solution")
+    if chosen.variants:
+        from kdcourse.marking.grade import hand_out
+
+        print(f"a copy for each student is in {files.shown(hand_out(chosen.assignment, chosen.variants, course))}")
     return 0
 
 

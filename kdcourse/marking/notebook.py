@@ -141,6 +141,41 @@ def mend(notebook: dict, released: dict) -> tuple[dict, list[str]]:
     return {"nbformat": 4, "nbformat_minor": 5, "metadata": copy.deepcopy(metadata), "cells": fresh}, notes
 
 
+# -- settings that are not the same for everybody: a cell lists in its metadata what may stand in the place of what does
+
+
+def variants(released: dict) -> int:
+    """How many variants of an exercise there are; 1 where all students get the same. Raises ValueError where its cells
+    do not agree on that, or one does not hold what is to be replaced."""
+    counts = set()
+    for cell in released["cells"]:
+        if texts := cell["metadata"].get("variants"):
+            counts.add(len(texts))
+            if mark(cell).get("solution") or not mark(cell) or source(cell).count(texts[0]) != 1:
+                raise ValueError(f"a cell with variants is locked and holds the first of them once, not {texts[0]!r}")
+    if len(counts) > 1:
+        raise ValueError(f"all cells with variants need the same number of them, not {sorted(counts)}")
+    return counts.pop() if counts else 1
+
+
+def varied(released: dict, number: int) -> dict:
+    """The variant of an exercise that has this number; 0 is the exercise as it stands."""
+    return {**released, "cells": [_varied(cell, number) for cell in released["cells"]]}
+
+
+def variant(notebook: dict, released: dict) -> int | None:
+    """Which variant a notebook was made from; None if it holds no cell that could tell."""
+    texts = {_text(cell) for cell in _cells(notebook)}
+    telling = [cell for cell in released["cells"] if cell["metadata"].get("variants")]
+    return next((number for number in range(variants(released))
+                 if any(_text(_varied(cell, number)) in texts for cell in telling)), None)
+
+
+def _varied(cell: dict, number: int) -> dict:
+    texts = cell["metadata"].get("variants")
+    return {**cell, "source": source(cell).replace(texts[0], texts[number])} if texts else cell
+
+
 def _originals(released: dict) -> dict[str, dict]:
     return {mark(cell)["grade_id"]: cell for cell in released["cells"] if mark(cell)}
 

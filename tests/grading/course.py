@@ -15,8 +15,8 @@ from kdcourse.marking.grade.base import Place
 
 ROOT = Path(__file__).parents[2]
 POCKET = Path(__file__).parent / "pocket"
-LIMITS = Limits(cell=6, total=40, patience=2, memory=1536 * 2**20, processes=64, disk=32 * 2**20, output=2**18,
-                result=16 * 2**20)  # fmt: skip
+LIMITS = Limits(cell=4, total=40, patience=2, grace=3, memory=1536 * 2**20, processes=64, disk=32 * 2**20,
+                output=2**18, result=16 * 2**20)  # fmt: skip
 DOUBLE = "def double(x):\n    return 2 * x"
 NORM = "def norm(x):\n    return (x**2).sum() ** 0.5"
 PROSE = "Because of the chain rule, which multiplies what each step contributes."

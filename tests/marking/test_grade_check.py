@@ -35,6 +35,7 @@ def test_check_gives_the_marks_that_grade_gives(name, course, tmp_path, monkeypa
     monkeypatch.setattr(student, "checks", judging)
     for part in ("results", "running"):
         monkeypatch.setattr(sys.modules[f"kdcourse.marking.student.{part}"], "checks", judging)
+    monkeypatch.setattr(sys.modules["kdcourse.marking.student.running"], "GRACE", 2)
     monkeypatch.setattr(judging, "is_there", lambda module: True, raising=False)
     monkeypatch.delenv("PYTHONWARNINGS", raising=False)  # where notebooks are tested, a warning is an error
     monkeypatch.setenv("PYTHONPATH", str(POCKET.parent))
@@ -44,7 +45,7 @@ def test_check_gives_the_marks_that_grade_gives(name, course, tmp_path, monkeypa
     (tmp_path / "hint.txt").write_text("a file that goes with the assignment")
     earned = {"double": 0.0, "norm": 0.0, "why": 0.0}
     try:
-        found, _ = student.check(tmp_path / "mine.ipynb", course=course)
+        found, _ = student.check(tmp_path / "mine.ipynb", course=course, seconds=10)
     except ValueError as error:
         assert any(words in str(error) for words in ("not a notebook", "empty", "holds no question"))
     else:

@@ -18,12 +18,11 @@ ROOT = Path(__file__).parents[2]
 NAME = "01_vanilla_kd"
 IMPORTS = "import math\nfrom torch.distributions import Categorical, kl_divergence\n"
 IMPORTS += "from torch.utils.data import DataLoader, TensorDataset"
-SHORT = 'SETTINGS["epochs"] = 1'  # of the runs behind the trained pair, which bring no marks
+SHORT = 'SETTINGS["epochs"] = 1'  # of runs that bring no marks
 HAND_INS = {  # the answers of the catalogue that take the place of the solution's
     "unusual": (right.labels_by_distributions, right.by_distributions, right.hard_plus_share_of_the_difference,
                 right.with_a_data_loader),
-    "forgetful": (losses.without_T_squared,),
-    "sweeper": (experiments.sweep_goes_on_with_the_same_students,),
+    "mistaken": (losses.without_T_squared, experiments.sweep_goes_on_with_the_same_students),
 }
 
 
@@ -35,7 +34,7 @@ def table(tmp_path_factory) -> dict[str, dict]:
     shutil.copytree(ROOT / "solutions" / NAME, course / "solutions" / NAME)
     shutil.copy(ROOT / "nbgrader_config.py", course)
     for name, functions in HAND_INS.items():
-        write(course / "in" / f"{name}.ipynb", answered(functions))
+        write(course / "in" / f"{name}.ipynb", answered(functions, "q6-curve" if name == "unusual" else "q5-training"))
     shutil.copy(ROOT / "exercises" / NAME / f"{NAME}.ipynb", course / "in" / "untouched.ipynb")
     assert grade(NAME, course / "in", course=course, jobs=2) == 0
     with (course / "grading" / f"{NAME}.csv").open(newline="", encoding="utf-8-sig") as file:
@@ -60,8 +59,9 @@ def test_the_solved_notebook_gets_every_automatic_mark_and_the_untouched_one_non
     assert float(rows["untouched.ipynb"]["total"]) == 0 and not rows["untouched.ipynb"]["to mark by hand"]
 
 
-def answered(functions) -> dict:
-    """The solved notebook, in which these functions answer the checks under which the catalogue files them."""
+def answered(functions, short: str) -> dict:
+    """The solved notebook, in which these functions answer the checks under which the catalogue files them; from the
+    cell `short` on, trainings are short."""
     notebook = json.loads(nbformat.writes(nbformat.read(ROOT / "solutions" / NAME / f"{NAME}.ipynb", 4)))
     filed = {answer.arguments[0]: answer for answer in (*right.RIGHT, *losses.WRONG, *experiments.WRONG)}
     helpers = {losses.kl: "q3-losses", right.combined: "q4-loops", experiments.half: "q6-curve"}
@@ -75,7 +75,9 @@ def answered(functions) -> dict:
         source = source.replace("DataLoader(rows, ", "DataLoader(rows, num_workers=8, batch_size=")
         place = places.get(answer.check, "q3-losses")
         cells[place]["source"] = [*cells[place]["source"], f"\n\n{source}\n{answer.check} = {function.__name__}\n"]
-    notebook["cells"].insert(notebook["cells"].index(cells["q6-curve"]), own(SHORT))
+    notebook["cells"].insert(notebook["cells"].index(cells[short]), own(SHORT))
+    if short == "q5-training":
+        cells[short]["source"] = "".join(cells[short]["source"]).replace("epochs=25", "epochs=1")
     return notebook
 
 
@@ -87,12 +89,12 @@ def test_the_untouched_exercise_gets_nothing(table):
     assert float(table["untouched"]["total"]) == 0 and not table["untouched"]["to mark by hand"]
 
 
-@pytest.mark.parametrize("name, answer", [
-    ("forgetful", next(answer for answer in losses.WRONG if answer.name == "without_T_squared")),
-    ("sweeper", next(answer for answer in experiments.WRONG if answer.name.startswith("sweep_goes_on"))),
-])
-def test_a_wrong_answer_of_the_catalogue_keeps_what_the_catalogue_says_and_is_told_why(table, name, answer):
-    row = table[name]
+@pytest.mark.parametrize("answer", [
+    next(answer for answer in losses.WRONG if answer.name == "without_T_squared"),
+    next(answer for answer in experiments.WRONG if answer.name.startswith("sweep_goes_on")),
+], ids=lambda answer: answer.name)
+def test_a_wrong_answer_of_the_catalogue_keeps_what_the_catalogue_says_and_is_told_why(table, answer):
+    row = table["mistaken"]
     message = row[f"{answer.check} message"]
     assert answer.says in message
     assert float(row[f"{answer.check} points"]) == pytest.approx(0.5 * answer.keeps), message

@@ -189,19 +189,20 @@ def test_an_installed_package_is_hidden(tmp_path, monkeypatch):
 # -- limits: each holds, and without it the same program gets through
 
 
-COMPUTE = "import time\nwhile time.process_time() < {}: pass\nprint('through')"
+COMPUTE = ("import time\nbegan = time.process_time()\nwhile time.process_time() < began + {}: pass\n"
+           "print('through')")
 BOMBS = {
-    "cell": (COMPUTE.format(6), replace(LIMITS, cell=2, patience=60), "past 2 seconds of computing"),
+    "cell": (COMPUTE.format(3), replace(LIMITS, cell=1, patience=60), "past 1 seconds of computing"),
     "cell by the clock": ("import time; time.sleep(5); print('through')", replace(LIMITS, cell=1, patience=2),
                           "past 2 seconds by the clock"),
-    "total": (COMPUTE.format(8), replace(LIMITS, total=3, cell=None, patience=60),
-              "took more than 3 seconds of computing"),
+    "total": (COMPUTE.format(4), replace(LIMITS, total=2, cell=None, patience=60),
+              "took more than 2 seconds of computing"),
     "total by the clock": ("import time; time.sleep(6); print('through')", replace(LIMITS, total=1, patience=3),
                            "took more than 3 seconds by the clock"),
     "total of several": (
-        "import os, time\nfor _ in range(4):\n    if not os.fork():\n        while time.process_time() < 3: pass\n"
+        "import os, time\nfor _ in range(4):\n    if not os.fork():\n        while time.process_time() < 1.5: pass\n"
         "        os._exit(0)\nfor _ in range(4): os.wait()\nprint('through')",
-        replace(LIMITS, total=5, cell=None, patience=60), "took more than 5 seconds of computing",
+        replace(LIMITS, total=3, cell=None, patience=60), "took more than 3 seconds of computing",
     ),
     "memory": ("bomb = bytearray(900 * 2**20); print('through')", LIMITS, "MemoryError"),
     "memory of several": (
@@ -331,8 +332,8 @@ def test_a_greedy_neighbour_costs_a_submission_no_time():
     greedy = "import os, time\nfor _ in range(25):\n    if not os.fork():\n        while True: pass\ntime.sleep(60)"
     began, found = time.monotonic(), {}
     threads = [threading.Thread(target=lambda name=name, source=source: found.update({name: run(
-        source, limits=replace(LIMITS, cell=10, total=15, patience=30))})) for name, source in
-        {"greedy": greedy, "honest": COMPUTE.format(4)}.items()]  # fmt: skip
+        source, limits=replace(LIMITS, cell=5, total=8, patience=30))})) for name, source in
+        {"greedy": greedy, "honest": COMPUTE.format(2)}.items()]  # fmt: skip
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -344,7 +345,7 @@ def test_a_greedy_neighbour_costs_a_submission_no_time():
 
 @pytest.mark.parametrize("name, counted", [("cell", True), ("total", True), ("cell", False)])
 def test_time_without_a_core_is_nobodys_by_the_clock(name, counted, monkeypatch, tmp_path):
-    """Four others want the core of a run that computes for 3 seconds, and may take 8 by the clock."""
+    """Four others want the core of a run that computes for 1.5 seconds, and may take 4 by the clock."""
     if not Path("/proc/self/schedstat").exists():
         pytest.skip("this system does not say how long a process had no core")
     monkeypatch.setattr(sandbox, "_core", lambda: contextlib.nullcontext(min(os.sched_getaffinity(0))))
@@ -353,18 +354,18 @@ def test_time_without_a_core_is_nobodys_by_the_clock(name, counted, monkeypatch,
         monkeypatch.setattr(walls, "INSIDE", tmp_path / walls.INSIDE.name)
         walls.INSIDE.write_text(source)
         monkeypatch.setattr(watch, "queues", lambda root: {})
-    limits = {"cell": replace(LIMITS, cell=8, total=None, patience=1),
-              "total": replace(LIMITS, cell=None, total=8, patience=1)}  # fmt: skip
+    limits = {"cell": replace(LIMITS, cell=4, total=None, patience=1),
+              "total": replace(LIMITS, cell=None, total=4, patience=1)}  # fmt: skip
     program = f"import os; os.sched_setaffinity(0, {{{min(os.sched_getaffinity(0))}}})\nwhile True: pass"
     busy = [subprocess.Popen([sys.executable, "-c", program], start_new_session=True) for _ in range(4)]
     try:
-        execution = run(COMPUTE.format(3), limits=limits[name])
+        execution = run(COMPUTE.format(1.5), limits=limits[name])
     finally:
         for one in busy:
             one.kill()
             one.wait()
     told = f"{shown(execution)} {execution.stopped}"
-    assert ("8 seconds by the clock" in told, "through" in told) == ((False, True) if counted else (True, False))
+    assert ("4 seconds by the clock" in told, "through" in told) == ((False, True) if counted else (True, False))
 
 
 def test_a_process_that_a_look_has_missed_does_not_bring_its_past_into_a_cell(monkeypatch):
@@ -466,7 +467,7 @@ def test_a_hundred_megabytes_of_output_fill_nobodys_memory():
 
 def test_a_loop_that_ignores_the_interrupt_ends_the_run_and_keeps_what_was_before():
     stubborn = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass"
-    execution = run("1 + 1", stubborn, "2 + 2", limits=replace(LIMITS, cell=1))
+    execution = run("1 + 1", stubborn, "2 + 2", limits=replace(LIMITS, cell=1, grace=2))
     assert (shown(execution), "Timeout" in shown(execution, 1), 2 in execution.outputs) == ("2", True, False)
     assert "interrupted" in execution.stopped
 

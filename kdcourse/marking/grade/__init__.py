@@ -18,7 +18,7 @@ from tqdm import tqdm
 from kdcourse.files import write
 from kdcourse.marking import notebook as notebooks
 from kdcourse.marking import sandbox
-from kdcourse.marking.grade import gradebook, progress, roster, similar, verdicts
+from kdcourse.marking.grade import gradebook, progress, roster, similar, variants, verdicts
 from kdcourse.marking.grade.base import GradingError as GradingError
 from kdcourse.marking.grade.base import Place, digest, fingerprint, graded, number, shown
 from kdcourse.marking.grade.collect import Submission, collect, opened
@@ -44,6 +44,15 @@ def run_and_judge(notebook, resources):
     gradebook = Path(resources["nbgrader"]["db_url"].removeprefix("sqlite:///"))
     place = Place(gradebook.parents[1], resources["nbgrader"]["assignment"])
     return verdicts.run_and_judge(notebook, resources, grading=Grading(place, checks))
+
+
+def hand_out(assignment: str, people: Path, course: Path) -> Path:
+    """Write a copy of an exercise for each student of a roster, with settings of their own; returns the folder. Raises
+    ValueError where there is no roster, or the exercise has no variants."""
+    place, known = Place(course.resolve(), assignment), roster.read(people)
+    released = json.loads((course / "exercises" / assignment / f"{assignment}.ipynb").read_text(encoding="utf-8"))
+    variants.hand_out(place, released, {person.student: person.name for person in known.people})
+    return place.variant("").parent
 
 
 def grade(assignment: str, submissions: Path, *, course: Path, jobs: int | None = None, student: str | None = None,
@@ -186,10 +195,12 @@ def _submitted(grading: Grading, found: list[Submission], released: dict, failed
 
 def _submit(place: Place, one: Submission, released: dict) -> str:
     """Put a submission, mended, where nbgrader looks for it; returns a digest of what lies there."""
+    released, said = variants.own(place, one.student, released, one.notebook)
     notebook, notes = notebooks.mend(one.notebook or released, released)
-    when, seen, said = 0.0, "", []
+    when, seen = 0.0, ""
     if one.notebook is not None:
-        when, seen, said = progress.time_of(place, one.student, one.notebook, one.extras, one.time)
+        when, seen, dated = progress.time_of(place, one.student, one.notebook, one.extras, one.time)
+        said += dated
     noticed = [f"nothing could be graded: {one.rejected}"] if one.rejected else []
     notebook["metadata"]["kdcourse"] = {
         "name": ", ".join(one.entries), "notes": [*noticed, *one.notes, *said, *notes],

@@ -7,12 +7,15 @@ import io
 import json
 import os
 import re
+import secrets
 import stat
 import tarfile
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from kdcourse.files import write
 
 # a spreadsheet would take it for a formula: at the beginning, or behind what separates cells where it is opened
 RISKY = re.compile(r"(^|[;\t|])([\s\"']*)([=+\-@\uff1d\uff0b\uff0d\uff20])")
@@ -137,6 +140,17 @@ class Place:
     def seen(self, student: str) -> Path:
         """When each content of a student's was collected first. It is not in the cache: nobody could make it again."""
         return self.grading / "seen" / self.assignment / f"{student}.json"
+
+    def secret(self) -> bytes:
+        """What nobody else knows: inputs of checks and variants are drawn from it. Made when it is needed first."""
+        path = self.grading / "secret"
+        if not path.exists():
+            write(path, secrets.token_bytes(32))  # readable by its owner only, as every new temporary file
+        return path.read_bytes()
+
+    def variant(self, student: str) -> Path:
+        """The exercise as one student got it, where each has settings of their own."""
+        return self.grading / "variants" / self.assignment / f"{student}.ipynb"
 
     @property
     def source(self) -> Path:

@@ -8,7 +8,6 @@ import contextlib
 import functools
 import json
 import os
-import secrets
 import shutil
 import tempfile
 import threading
@@ -110,9 +109,6 @@ class Grading:
 
     def kept(self, student: str) -> Kept:
         """Where the execution of a student's submission is, or will be."""
-        secret = self.place.grading / "secret"
-        if not secret.exists():
-            write(secret, secrets.token_bytes(32))  # readable by its owner only, as every new temporary file
         notebook = json.loads(self.place.notebook("submitted", student).read_text(encoding="utf-8"))
         code = [(cell["source"], cell["metadata"].get("nbgrader", {}).get("grade_id"))
                 for cell in notebook["cells"] if cell["cell_type"] == "code"]  # fmt: skip
@@ -121,7 +117,7 @@ class Grading:
         programs = (sandbox.INSIDE.read_bytes(), sandbox.RUNNER.read_bytes())
         run = digest(*programs, repr(self.limits), str(self.unsafe), *modules)
         key = digest(json.dumps(code), run, *beside)
-        seed = int(digest(secret.read_bytes(), key)[:8], 16) % 2**31
+        seed = int(digest(self.place.secret(), key)[:8], 16) % 2**31
         return Kept(self.place.cache / "executions" / key[:32], seed)
 
     def execution(self, student: str) -> Execution:

@@ -17,8 +17,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-GRACE = 10  # seconds a kernel has to come back from an interrupt
-
 
 def main(folder: Path) -> None:
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
@@ -77,7 +75,7 @@ async def run(job: dict, text: str, work: Path, send) -> None:
             if cell.cell_type != "code" or not cell.source.strip():
                 continue
             send("begin", index)
-            said, why = await runner.execute(client, cell, index, late(job), GRACE)
+            said, why = await runner.execute(client, cell, index, late(job), job["grace"])
             if why == "gone":  # in the cell before, when all it showed had been sent
                 send("undone", index)
                 send("stopped", "died")

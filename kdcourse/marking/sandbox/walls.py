@@ -84,9 +84,9 @@ def given(notebook: str, *, names: Sequence[str], environment: dict[str, str], l
     job = {
         "user": user,
         "limits": {} if folder else {name: value for name, value in resources.items() if value is not None},
-        "root": None if folder else 1, "cell": limits.cell, "patience": limits.patience, "output": limits.output,
-        "recording": RECORDING, "names": list(names), "warm": warm, "home": str(place / "home"),
-        "recordings": str(place / "recordings"),
+        "root": None if folder else 1, "cell": limits.cell, "patience": limits.patience,
+        "grace": limits.grace, "output": limits.output, "recording": RECORDING, "names": list(names), "warm": warm,
+        "home": str(place / "home"), "recordings": str(place / "recordings"),
         "environment": {
             **ENVIRONMENT, **environment, "PATH": os.pathsep.join([str(Path(sys.executable).parent), "/usr/bin"]),
             "PYTHONPATH": str(here / "package"), "KDCOURSE_RECORD": str(place / "recordings"),

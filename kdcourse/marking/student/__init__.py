@@ -65,6 +65,7 @@ def check(
     """
     raw, said = notebooks.read(path)
     released = _exercise(raw, path, course or course_folder(path.resolve().parent))
+    released = notebooks.varied(released, notebooks.variant(raw, released) or 0)
     there = notebooks.present(raw, released)
     mended, notes = notebooks.mend(raw, released)
     notebook, released = nbformat.from_dict(mended), nbformat.from_dict(released)
