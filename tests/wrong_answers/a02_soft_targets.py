@@ -20,7 +20,7 @@ def as_in_the_lesson(z_s, z_t, T):
     return T**2 * F.kl_div(*softened(z_s, z_t, T), reduction="batchmean", log_target=True)
 
 
-@wrong("reverse_divergence", 0.2, "log p_s is missing")
+@wrong("reverse_divergence", 0.0, "log p_s is missing")
 def cross_entropy_of_the_student(z_s, z_t, T):  # right where the weights are the teacher's, and only there
     a, b = softened(z_s, z_t, T)
     return -T**2 * (a.exp() * b).sum(1).mean()
@@ -189,9 +189,9 @@ def gradients(loss, z_s, z_t, T):
 
 @right("exchanged")
 def by_a_list_of_rows(z_t, y):
-    rows = list(range(len(y)))
+    source = list(range(len(y)))
     for k in set(y.tolist()):
-        mine = [i for i in rows if y[i] == k]
+        mine = [i for i in range(len(y)) if y[i] == k]
         for i, j in zip(mine, mine[1:] + mine[:1], strict=True):
-            rows[i] = j + len(y)
-    return z_t[[j - len(y) for j in rows]]
+            source[i] = j
+    return z_t[source]
