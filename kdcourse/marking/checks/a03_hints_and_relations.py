@@ -1,0 +1,121 @@
+"""Exercise 03, hints and relations, asking half: the names are those of the checks in the notebook."""
+
+import torch
+from torch import Tensor, nn
+
+from kdcourse.core import generator
+from kdcourse.marking.checks.base import CLASSES, flat, images
+from kdcourse.marking.checks.loss import loss
+from kdcourse.marking.record import Case, Record
+
+NAMES = ("stem.0", "block.0", "block")
+
+
+def sized(seed: int) -> dict[str, Case]:
+    """Maps of student and teacher: of one size, the teacher's larger (at two p), the student's larger, and `dead`, in
+    which an image leaves the student's map at 0."""
+    draw, cases = generator(seed, 31), {}
+    for name, size_s, size_t, p in ("same", (4, 5), (4, 5), 3.0), ("larger", (3, 4), (7, 8), 1.0), (
+            "smaller", (7, 6), (3, 3), 3.0), ("dead", (3, 4), (7, 8), 1.0):
+        cases[name] = Case(f_s=torch.randn(4, 3, *size_s, generator=draw), p=p,
+                           f_t=torch.randn(4, 5, *size_t, generator=draw))
+    cases["dead"].f_s[1] = 0
+    return cases | {"larger p": cases["larger"].with_(p=4.0)}
+
+
+def flows(seed: int) -> dict[str, Case]:
+    """Maps of two stages of one network, and a number for every pair of their channels."""
+    draw = generator(seed, 32)
+    return {name: Case(f_s=torch.randn(B, 3, *first, generator=draw), f_t=torch.randn(B, 4, 3, 4, generator=draw),
+                       probe=torch.rand(B, 3, 4, generator=draw) + 0.5)
+            for name, B, first in (("one size", 4, (3, 4)), ("halved", 3, (6, 8)))}
+
+
+def placed(seed: int) -> dict[str, Case]:
+    """Features of a few images; in `twins` two coincide for the student, and two others for the teacher."""
+    draw = generator(seed, 33)
+    cases = {name: Case(f_s=torch.randn(B, 3, generator=draw), f_t=2 * torch.randn(B, 5, generator=draw))
+             for name, B in (("four", 4), ("six", 6), ("twins", 5))}
+    cases["twins"].f_s[3], cases["twins"].f_t[2] = cases["twins"].f_s[0], cases["twins"].f_t[1]
+    return cases
+
+
+class Student(nn.Module):
+    """A toy student: `features(x)` are maps (B, 3, 4, 4), and `head(f)` makes logits of them."""
+
+    def __init__(self):
+        super().__init__()
+        self.stage, self.head = nn.Conv2d(1, 3, 1), nn.Sequential(nn.Flatten(), nn.Linear(48, CLASSES))
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.stage(x).relu()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.features(x))
+
+
+def hinted(seed: int) -> dict[str, Case]:
+    """Images with recorded hints, first weights, and settings; the second run differs in beta and in the seed."""
+    draw, n = generator(seed, 34), 21 + seed % 3
+    size = sum(part.numel() for network in (Student(), nn.Conv2d(3, 4, 1)) for part in network.parameters())
+    case = Case(split=images(n, seed, 34), hints=3 * torch.randn(n, 4, 2, 2, generator=draw).relu(),
+                weights=0.4 * torch.randn(size, generator=draw), probe=torch.randn(size, generator=draw),
+                settings={"beta": 0.6, "epochs": 3, "lr": 0.1, "batch_size": 6, "seed": 5})
+    case.weights[:6].abs_()  # no feature is dead
+    return {"first": case, "second": case.with_(settings=case.settings | {"beta": 1.7, "seed": 6})}
+
+
+def learned(answer, case: Case) -> Tensor:
+    """How far each weight of the student and of the regressor went."""
+    networks = nn.ModuleList([Student(), nn.Conv2d(3, 4, 1)])
+    nn.utils.vector_to_parameters(case.weights.clone(), networks.parameters())
+    answer(*networks, case.hints, case.split, **case.settings)
+    return flat(networks) - case.weights
+
+
+def tapped(seed: int) -> dict[str, Case]:
+    """Images for a small network, its weights, and a number for all that is asked of it."""
+    draw = generator(seed, 35)
+    return {name: Case(f_s=torch.randn(3, 2, 4, 4, generator=draw), probe=torch.rand(183, generator=draw) + 0.5,
+                       w=[torch.randn(*shape, generator=draw) for shape in ((4, 2, 3, 3), (5, 4, 1, 1), (5, 5, 1, 1))])
+            for name in ("one", "two")}
+
+
+def looked_at(answer, case: Case) -> Tensor | None:
+    """The maps of a network whose ReLUs work in place, one after the other, and its logits."""
+    first, second, third = (nn.Conv2d(*w.shape[1::-1], w.shape[2:], bias=False) for w in case.w)
+    for layer, w in zip((first, second, third), case.w, strict=True):
+        layer.weight.data = w.clone()
+    case.network = nn.Sequential()
+    for name, part in {"stem": nn.Sequential(first, nn.ReLU(inplace=True)),
+                       "block": nn.Sequential(second, nn.ReLU(inplace=True), third), "relu": nn.ReLU(inplace=True),
+                       "pool": nn.AdaptiveAvgPool2d(1), "flat": nn.Flatten()}.items():
+        case.network.add_module(name, part)
+    found = answer(case.network, case.f_s, NAMES)
+    if found is None:
+        return None
+    maps, z = found
+    if not isinstance(maps, dict) or not all(isinstance(maps.get(name), Tensor) for name in NAMES):
+        raise ValueError("a pair is expected: a dict with a map for every name that was asked for, and the logits")
+    return torch.cat([part.flatten() for part in (*(maps[name] for name in NAMES), z)])
+
+
+def keep_hooks(record: Record, name: str, case: Case) -> None:
+    """How many hooks the network has afterwards."""
+    record.keep(f"{name} hooks", sum(len(module._forward_hooks) for module in case.network.modules()))
+
+
+def reused(seed: int) -> dict[str, Case]:
+    """The sizes of a SimKD: channels of student and teacher, classes, and the reduction r."""
+    drawn = [torch.randint(3, 12, (3,), generator=generator(seed, 37, r)).tolist() for r in (2, 3, 4)]
+    return {name: Case(C_s=4 * a, C_t=12 * b, K=5 * K, r=r)
+            for name, r, (a, b, K) in zip(("halved", "a third", "a quarter"), (2, 3, 4), drawn, strict=True)}
+
+
+attention_distance = loss(sized, lambda f, c: f(c.f_s, c.f_t, p=c.p), "same", "larger", "larger p", "smaller", "dead",
+                          at="f_s")
+flow_matrix = loss(flows, lambda f, c: f(c.f_s, c.f_t), "one size", "halved", at="f_s")
+angle_distance = loss(placed, lambda f, c: f(c.f_s, c.f_t), "four", "six", "twins", at="f_s")
+train_hint = loss(hinted, learned, "first", "second", at="")
+maps_of = loss(tapped, looked_at, "one", "two", at="f_s", keep=keep_hooks)
+simkd_parameters = loss(reused, lambda f, c: f(c.C_s, c.C_t, c.K, r=c.r), "halved", "a third", "a quarter", at="")
