@@ -1,4 +1,5 @@
-"""Numbers in eight bits: a scale and a zero point, one layer by hand, and a shipped network quantised after training.
+"""Numbers in eight bits and fewer: a scale and a zero point, one layer by hand, a shipped network quantised after
+training, and a network that learns while its weights are rounded.
 
 A stored whole number q stands for the real number scale * (q - zero). Jacob et al. 2018, arXiv:1712.05877, equation 1;
 Krishnamoorthi 2018, arXiv:1806.08342, sections 2 and 3. Rounding is to the nearest, halves to the even number, as
@@ -8,12 +9,14 @@ QuantizeLinear of ONNX does. The functions work for other numbers of bits, too.
 import contextlib
 import logging
 import tempfile
+from copy import deepcopy
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from kdcourse import files
 from kdcourse.ship.base import needed
@@ -96,6 +99,67 @@ def whole_layer(q: Tensor, layer: nn.Linear | nn.Conv2d, x: Grid, w: Grid, y: Gr
             raise ValueError(f"padding is with zeros here, not {layer.padding_mode!r}")
         total = F.conv2d(centred, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
     return ((total * step.reshape(-1, *ones) / y.scale).round().long() + y.zero).clamp(y.lowest, y.highest)
+
+
+def straight_through(w: Tensor, grid: Grid) -> Tensor:
+    """`w` rounded to the grid, with the gradient of `w` itself: rounding has a derivative of 0 nearly everywhere, with
+    which nothing would learn, so that the backward pass leaves it out. Bengio et al. 2013, arXiv:1308.3432, section 4.
+
+    >>> w = torch.tensor([0.4, 0.6], requires_grad=True)
+    >>> rounded = straight_through(w, Grid(torch.tensor(1.0), torch.tensor(0), -1, 1))
+    >>> rounded.sum().backward()
+    >>> rounded.tolist(), w.grad.tolist()
+    ([0.0, 1.0], [1.0, 1.0])
+    """
+    return w + (dequantise(quantise(w, grid), grid) - w).detach()
+
+
+class Rounded(nn.Module):
+    """Weights as they are computed with: rounded to `bits`, each output channel on the `symmetric` grid that it has at
+    this moment, in whose ends no weight is cut off."""
+
+    def __init__(self, bits: int):
+        super().__init__()
+        self.bits = _checked(bits)
+
+    def forward(self, w: Tensor) -> Tensor:
+        return straight_through(w, symmetric(w, bits=self.bits, axis=0))
+
+
+def low_bits(network: nn.Module, bits: int) -> nn.Module:
+    """A copy of `network` in which every linear layer and every convolution computes with weights `Rounded` to so many
+    bits, and learns through the rounding: the optimiser moves weights in float32, which are kept beside.
+
+    Any distiller trains it, `Supervised` or `KD`: with a teacher it is the quantised distillation of Polino et al.
+    2018, arXiv:1802.05668, algorithm 1. Weights alone are rounded, as there; biases, batch normalisation and what is
+    between the layers stay in float32. The paper shares a scale among a bucket of weights, here an output channel has
+    its own. `settled` makes a plain network of it. Without training it is what rounding afterwards gives.
+
+    Raises ValueError for bits that are not from 2 to 16, and for a network without such layers. Introduced in notebook
+    10.
+    """
+    copied, rounded = deepcopy(network), Rounded(bits)
+    layers = [layer for layer in copied.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    if not layers:
+        raise ValueError(f"a {type(network).__name__} has no linear layer and no convolution whose weights to round")
+    for layer in layers:
+        if parametrize.is_parametrized(layer, "weight"):
+            raise ValueError("the weights of this network are rounded already: settled(network) makes a plain one")
+        parametrize.register_parametrization(layer, "weight", deepcopy(rounded))
+    return copied
+
+
+def settled(network: nn.Module) -> nn.Module:
+    """What `low_bits` made and training moved, as a plain network in eval mode, whose weights are the rounded ones:
+    it gives the same logits, and can be saved and exported."""
+    copied = deepcopy(network)
+    for layer in copied.modules():
+        if parametrize.is_parametrized(layer, "weight"):
+            rounded = layer.weight.detach().clone()
+            layer.__class__ = parametrize.type_before_parametrizations(layer)  # torch's own way back changes a class
+            del layer.parametrizations                                         # that every copy of the layer shares
+            layer.weight = nn.Parameter(rounded)
+    return copied.eval()
 
 
 def quantised(path: Path | str, target: Path | str, images: Tensor, *, per_channel: bool = True,
