@@ -1,0 +1,151 @@
+"""What may be done to a network before it is shipped, and what each costs in accuracy: the levers of lesson 10.
+
+    KDCOURSE_DATA=... python benchmarks/levers.py          # half an hour on a busy core
+    python benchmarks/levers.py --seeds 3 --name trial
+
+Fashion-MNIST: a ResNet-8 with an eighth of ResNet-20's weights learns from 3,000 images of `fashion_small`: by labels,
+by KD, with exits that its last one teaches (BYOT), and with half the width. MNIST: the pair of the ECE1512 assignment;
+its teacher learns from 20,000 images of `mnist_rest`, its student from 3,000 images of `mnist_small`. Students by KD are quantised after
+training by ONNX Runtime, with 200 training images; each exit gets a temperature, and the exits their threshold, on
+validation images. T, alpha and the learning rate are those of the lessons before and were not tuned here. CIFAR-10: the
+published ResNet-56 is quantised in the same way. How long these networks take measures `ship.py`.
+
+Whole-number arithmetic of ONNX Runtime depends on the processor: see `ship.int8.quantised`.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import cifar10 as cifar10_images
+import torch
+from record import write
+
+from kdcourse import cost, data, distillers, metrics, models, ship, teachers, train, trained
+from kdcourse.ship import exits, int8
+
+FEW, TAUGHT, CALIBRATION = 3_000, 20_000, 200
+FASHION = {"epochs": 12, "lr": 3e-3, "batch_size": 100, "schedule": "cosine"}
+MNIST = {"epochs": 8, "lr": 1e-3, "batch_size": 100, "schedule": "cosine"}
+TEACHING = {"epochs": 2, "lr": 1e-3, "batch_size": 128, "schedule": "cosine"}
+LESSON = {"T": 2.0, "alpha": 0.9}
+THRESHOLDS = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99, 1.01)
+LOSE = 0.005
+CIFAR_TEST = 2_000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--name", default="levers")
+    asked = parser.parse_args()
+    seeds, results = list(range(asked.seeds)), {}
+    settings = {"images": FEW, "teacher's images": TAUGHT, "calibration": CALIBRATION, "fashion": FASHION, "mnist": MNIST, "teaching": TEACHING,
+                "lesson": LESSON, "optimizer": "Adam", "thresholds": THRESHOLDS, "lose": LOSE}
+    for name, part in {"fashion": fashion, "mnist": mnist, "cifar10": cifar10}.items():
+        results[name] = {"students": {}}
+        for found in part(seeds):
+            for key, value in found.items():
+                if key in ("teacher", "networks"):
+                    results[name].setdefault(key, {}).update(value)
+                else:
+                    results[name]["students"].setdefault(key, []).append(value)
+            path = write(asked.name, settings=settings, seeds=seeds, results=results)
+    print(f"written: {path}")
+
+
+def fashion(seeds):
+    """Teacher, then the levers, seed by seed."""
+    whole, teacher = data.load("fashion_small"), trained.network("fashion_resnet")
+    source = whole.with_train(whole.train.take(torch.arange(FEW), "few"))
+    table = trained.answers("fashion_resnet")["train"].table[:, :FEW]
+    bank = teachers.LogitBank(table, origin=source.train.origin(), teacher="fashion_resnet")
+    yield {"teacher": {**right(teacher, source.test), **in_eight_bits(teacher, source)},
+           "networks": {"ResNet-20": about(teacher, source.shape)}}
+
+    def student(seed, width=8):
+        return models.build("resnet8", source.shape, 10, seed=seed, width=width)
+
+    for seed in seeds:
+        for arm, network, make in (("hard labels", student(seed), distillers.Supervised),
+                                   ("KD", student(seed), lambda each: distillers.KD(each, bank, **LESSON)),
+                                   ("KD, half the width", student(seed, 4),
+                                    lambda each: distillers.KD(each, bank, **LESSON))):
+            train.fit(make(network), source, seed=seed, **FASHION)
+            yield {arm: {"seed": seed, **right(network, source.test), **in_eight_bits(network, source)},
+                   "networks": {f"ResNet-8, width {network.linear.in_features // 4}": about(network, source.shape)}}
+        byot = distillers.BYOT(student(seed))
+        train.fit(byot, source, seed=seed, **FASHION)
+        yield {"BYOT": {"seed": seed, **leaving(byot, source)}}
+
+
+def leaving(byot, source) -> dict:
+    """The exits' temperatures and their curves, the threshold that validation images choose, and what it gives."""
+    found, costs = {}, exits.reach(byot)
+    with torch.no_grad():
+        answers = {name: [torch.cat(z) for z in zip(*(byot.eval().answers(x.float() / 255) for x in split.x.split(500)),
+                                                   strict=True)]
+                   for name, split in (("valid", source.valid), ("test", source.test))}
+    Ts = [metrics.best_temperature(z, source.valid.y) for z in answers["valid"]]
+    for name, split in (("valid", source.valid), ("test", source.test)):
+        scaled = [z / T for z, T in zip(answers[name], Ts, strict=True)]
+        found[name] = exits.curve(scaled, split.y, costs, THRESHOLDS)
+        found[f"{name}, not calibrated"] = exits.curve(answers[name], split.y, costs, THRESHOLDS)
+    threshold = exits.chosen(found["valid"], lose=LOSE)["threshold"]
+    at = next(row for row in found["test"] if row["threshold"] == threshold)
+    each = [metrics.accuracy(z, source.test.y) for z in answers["test"]]
+    return {"accuracy": at["accuracy"], "multiply_adds": at["multiply_adds"], "shares": at["shares"],
+            "threshold": threshold, "costs": costs, "temperatures": Ts, "exits": each, "last_accuracy": each[-1],
+            "curves": found}
+
+
+def mnist(seeds):
+    """The assignment's teacher, and its student by labels and by KD."""
+    rest, whole = data.load("mnist_rest"), data.load("mnist_small")
+    rest = rest.with_train(rest.train.take(torch.arange(TAUGHT), "taught"))
+    source = whole.with_train(whole.train.take(torch.arange(FEW), "few"))
+    teacher = models.build("ece1512_teacher", source.shape, 10, seed=0)
+    train.fit(distillers.Supervised(teacher), rest, seed=0, **TEACHING)
+    bank = teachers.LogitBank.record(teacher, source.train)
+    yield {"teacher": {**right(teacher, source.test), **in_eight_bits(teacher, source)},
+           "networks": {"assignment's teacher": about(teacher, source.shape)}}
+    for seed in seeds:
+        for arm, make in (("hard labels", distillers.Supervised),
+                          ("KD", lambda each: distillers.KD(each, bank, T=4.0, alpha=0.5))):
+            network = models.build("ece1512_student", source.shape, 10, seed=seed)
+            train.fit(make(network), source, seed=seed, **MNIST)
+            yield {arm: {"seed": seed, **right(network, source.test), **in_eight_bits(network, source)},
+                   "networks": {"assignment's student": about(network, source.shape)}}
+
+
+def cifar10(seeds):
+    """The published ResNet-56, in float32 and in eight bits."""
+    source, network = cifar10_images.source(train=CALIBRATION, valid=100, test=CIFAR_TEST), cifar10_images.trained(56)
+    yield {"teacher": {**right(network, source.test), **in_eight_bits(network, source)},
+           "networks": {"ResNet-56": about(network, source.shape)}}
+
+
+def right(network, split) -> dict:
+    return {"accuracy": metrics.accuracy(metrics.predict(network, split), split.y)}
+
+
+def in_eight_bits(network, source) -> dict:
+    """The accuracy in eight bits, with a scale for each channel and with one for all, and the sizes of the files."""
+    test, images = source.test, source.train.x[:CALIBRATION]
+    with tempfile.TemporaryDirectory() as folder:
+        path = ship.export(network, Path(folder) / "float.onnx", shape=source.shape)
+        small = int8.quantised(path, Path(folder) / "int8.onnx", images)
+        one = int8.quantised(path, Path(folder) / "one.onnx", images, per_channel=False)
+        wide = int8.quantised(path, Path(folder) / "wide.onnx", images, narrow=False)
+        return {"bytes": path.stat().st_size, "int8_bytes": small.stat().st_size,
+                **{key: metrics.accuracy(ship.predict(file, test), test.y) for key, file in
+                   (("int8_accuracy", small), ("one_scale_accuracy", one), ("wide_accuracy", wide))}}
+
+
+def about(network, shape) -> dict:
+    return {"parameters": cost.parameters(network), "multiply_adds": cost.multiply_adds(network, shape)}
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main()
