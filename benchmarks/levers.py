@@ -5,9 +5,9 @@
 
 Fashion-MNIST: a ResNet-8 with an eighth of ResNet-20's weights learns from 3,000 images of `fashion_small`: by labels,
 by KD, with exits that its last one teaches (BYOT), and with half the width. MNIST: the pair of the ECE1512 assignment;
-its teacher learns from 20,000 images of `mnist_rest`, its student from 3,000 images of `mnist_small`. Students by KD are quantised after
-training by ONNX Runtime, with 200 training images; each exit gets a temperature, and the exits their threshold, on
-validation images. T, alpha and the learning rate are those of the lessons before and were not tuned here. CIFAR-10: the
+its teacher learns from 20,000 images of `mnist_rest`, its student from 3,000 images of `mnist_small`. Networks are
+quantised after training by ONNX Runtime, with 200 training images; each exit gets a temperature, and the exits their
+threshold, on validation images. T, alpha and the learning rate are those of the lessons before and were not tuned here. CIFAR-10: the
 published ResNet-56 is quantised in the same way. How long these networks take measures `ship.py`.
 
 Whole-number arithmetic of ONNX Runtime depends on the processor: see `ship.int8.quantised`.
@@ -40,8 +40,8 @@ def main() -> None:
     parser.add_argument("--name", default="levers")
     asked = parser.parse_args()
     seeds, results = list(range(asked.seeds)), {}
-    settings = {"images": FEW, "teacher's images": TAUGHT, "calibration": CALIBRATION, "fashion": FASHION, "mnist": MNIST, "teaching": TEACHING,
-                "lesson": LESSON, "optimizer": "Adam", "thresholds": THRESHOLDS, "lose": LOSE}
+    settings = {"images": FEW, "teacher's images": TAUGHT, "calibration": CALIBRATION, "fashion": FASHION, "mnist": MNIST,
+                "teaching": TEACHING, "lesson": LESSON, "optimizer": "Adam", "thresholds": THRESHOLDS, "lose": LOSE}
     for name, part in {"fashion": fashion, "mnist": mnist, "cifar10": cifar10}.items():
         results[name] = {"students": {}}
         for found in part(seeds):
