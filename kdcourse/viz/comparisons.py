@@ -90,3 +90,28 @@ def against_cost(points: Mapping[str, tuple[float, Sequence[float]]], *, cost: s
     ax.set(xscale="log", xlabel=cost, ylabel="test accuracy (%)")
     ax.legend(frameon=False)
     return ax
+
+
+def on_frontier(points: Mapping[str, tuple[float, Sequence[float]]]) -> list[str]:
+    """The names of `(cost, accuracies)` that no other beats: whatever is at most as dear has a smaller mean accuracy,
+    or is the same in both. From the cheapest to the dearest."""
+    mean = {name: (price, sum(values) / len(values)) for name, (price, values) in points.items()}
+    beaten = {name for name, (price, right) in mean.items() for other, better in mean.values()
+              if other <= price and better >= right and (other, better) != (price, right)}
+    return sorted(mean.keys() - beaten, key=lambda name: mean[name])
+
+
+def frontier(points: Mapping[str, tuple[float, Sequence[float]]], *, cost: str, ax=None):
+    """Accuracy in percent over a cost, as `against_cost`, with each name at its point and a line along those that no
+    other beats (`on_frontier`): what lies below it costs as much or more for less."""
+    ax = axis(ax, size=(7.0, 3.8))
+    best = on_frontier(points)
+    at = {name: (price, 100 * sum(values) / len(values)) for name, (price, values) in points.items()}
+    ax.plot(*zip(*(at[name] for name in best), strict=True), drawstyle="steps-post", color="0.6", zorder=0)
+    against_cost(points, cost=cost, ax=ax)
+    ax.get_legend().remove()
+    for name, (price, right) in at.items():
+        ax.annotate(name, (price, right), xytext=(6, -10), textcoords="offset points", fontsize=8,
+                    weight="bold" if name in best else "normal")
+    ax.margins(x=0.25, y=0.15)
+    return ax

@@ -6,6 +6,7 @@ Each returns its figure. Left out: pictures of results, which are in `comparison
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
+import torch
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from kdcourse.viz.base import COLOURS, axis
@@ -54,6 +55,43 @@ def hint(student: Sequence[str], teacher: Sequence[str], pair: tuple[int, int], 
     ax.text((x_s + x_t) / 2 + 0.15, 2.03, "hint loss", color=COLOURS[1], fontsize=9, va="center")
     ax.text(x_s + 1.0, 1.45, "trained, then\nthrown away", color="0.35", fontsize=8, va="center")
     ax.set(xlim=(0, 2.3 + 2.2 * max(len(student), len(teacher))), ylim=(0, 3.2))
+    return figure
+
+
+def exits(stages: Sequence[str]):
+    """A network whose every stage but the last has an exit: an image leaves where the exit is sure enough, and the
+    stages behind it are not computed."""
+    figure, ax = _canvas(8.4, 2.8)
+    xs = [1.9 + 2.5 * k for k in range(len(stages))]
+    _images(ax, 0.5, 1.9)
+    for k, (x, words) in enumerate(zip(xs, stages, strict=True)):
+        last = k == len(stages) - 1
+        _arrow(ax, (xs[k - 1] + 0.6 if k else 0.85, 1.9), (x - 0.6, 1.9), "0.5")
+        _box(ax, x, 1.9, 0.6, 0.4, words, "0.92")
+        _arrow(ax, (x, 1.5), (x, 0.95), COLOURS[k])
+        _box(ax, x, 0.65, 0.75, 0.3, "its own head" if last else f"exit {k + 1}: sure?", "white")
+        if not last:
+            ax.text(x + 1.25, 2.05, "no", fontsize=9, ha="center", color="0.35")
+        ax.text(x, 0.12, "every image left" if last else "yes: leaves", fontsize=9, ha="center", color="0.35")
+    ax.set(xlim=(0, xs[-1] + 0.9), ylim=(0, 2.6))
+    return figure
+
+
+def rounding(stored, straight, *, low: float, high: float):
+    """What is stored over what was to be stored, on the left by `stored`, a function of a tensor, a flight of steps; on
+    the right the derivative that training uses: that of the steps, 0, and that of `straight`, 1 everywhere."""
+    x = torch.linspace(low - 0.3, high + 0.3, 801)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8.2, 2.9), layout="constrained")
+    left.plot(x, x, color="0.7", linestyle="--", label="the number itself")
+    left.plot(x, stored(x), color=COLOURS[0], label="what is stored")
+    left.set(xlabel="number", ylabel="stored as")
+    at = x.clone().requires_grad_()
+    [slope] = torch.autograd.grad(straight(at, stored(x)).sum(), at)
+    right.plot(x, torch.zeros_like(x), color=COLOURS[0], label="of the steps")
+    right.plot(x, slope, color=COLOURS[1], linestyle="--", label="straight through")
+    right.set(xlabel="number", ylabel="derivative", ylim=(-0.2, 1.4))
+    for ax in (left, right):
+        ax.legend(frameon=False, fontsize=9)
     return figure
 
 

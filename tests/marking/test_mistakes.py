@@ -22,7 +22,7 @@ from kdcourse.marking.judges.training import Replays
 from kdcourse.marking.record import Case, Record
 
 SEED = 3
-DIFFERENTIATED = ("z_s", "f_s", "log_T")    # what a loss is differentiated by, as its case names it
+DIFFERENTIATED = ("z_s", "f_s", "log_T", "w_float")    # what a loss is differentiated by, as its case names it
 FORMULAS = {name: judge.formula for name, judge in JUDGES.items() if hasattr(judge, "formula")}
 COLUMNS = {(name, column.name): column for name, judge in JUDGES.items() for column in getattr(judge, "columns", ())}
 RIGHT_ANSWERS = {answer.check: answer for answer in reversed(RIGHT)}

@@ -1,0 +1,153 @@
+"""Lesson 10: its checks name the misconception, what is written by hand is the package's, and its studies are whole."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import nbformat
+import pytest
+import torch
+
+from kdcourse import viz
+from kdcourse.marking import checks
+from kdcourse.ship import int8
+from kdcourse.ship.exits import curve
+
+LESSON = Path(__file__).parents[2] / "notebooks" / "10_ship_it.ipynb"
+
+
+@pytest.fixture(scope="module")
+def hand() -> dict:
+    """What the cells that are written by hand define."""
+    namespace = {}
+    cells = [cell.source for cell in nbformat.read(LESSON, 4).cells if "by-hand" in cell.metadata.get("tags", [])]
+    exec("import torch\n" + "\n".join(cells), namespace)
+    return namespace
+
+
+def packages_stored(x, low, high, bits):
+    grid = int8.affine(low, high, bits=bits)
+    return int8.dequantise(int8.quantise(x, grid), grid)
+
+
+def packages_layer(q_x, q_w, s_x, s_w, zero):
+    """`int8.whole_layer`, without the last step, to the grid of the output."""
+    layer = torch.nn.Linear(q_w.shape[1], len(q_w), bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(q_w * s_w[:, None])
+    fine = int8.Grid(torch.tensor(1e-6), torch.tensor(0), -2**40, 2**40)
+    x, w = int8.Grid(s_x, torch.tensor(zero), 0, 255), int8.Grid(s_w[:, None], torch.tensor(0), -127, 127)
+    return int8.dequantise(int8.whole_layer(q_x, layer, x, w, fine), fine)
+
+
+def packages_cost(confidence, costs, threshold):
+    z = [torch.stack([each.logit(), torch.zeros_like(each)], dim=1) for each in confidence.clamp(0.501, 0.9999)]
+    return torch.tensor(curve(z, torch.zeros(confidence.shape[1]).long(), costs.tolist(), [threshold])[0]
+                        ["multiply_adds"])
+
+
+@pytest.mark.parametrize("bits", [2, 5, 8])
+def test_numbers_stored_by_hand_are_those_of_the_package(hand, bits):
+    x = torch.randn(200, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(hand["stored"](x, -1.3, 2.1, bits), packages_stored(x, -1.3, 2.1, bits))
+
+
+def test_the_layer_by_hand_is_the_packages(hand):
+    draw = torch.Generator().manual_seed(0)
+    q_x, q_w = torch.randint(256, (6, 5), generator=draw), torch.randint(-127, 128, (4, 5), generator=draw)
+    s_x, s_w = torch.tensor(0.01), 0.01 + torch.rand(4, generator=draw) / 100
+    torch.testing.assert_close(hand["layer_in_integers"](q_x, q_w, s_x, s_w, 30),
+                               packages_layer(q_x, q_w, s_x, s_w, 30), atol=1e-4, rtol=1e-4)
+
+
+def test_rounding_by_hand_has_the_value_and_the_gradient_of_the_packages(hand):
+    w = torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
+    grid, slopes = int8.symmetric(w, bits=3, axis=0), []
+    rounded = int8.dequantise(int8.quantise(w, grid), grid)
+    for way in (hand["rounded_with_gradient"], lambda w, _: int8.straight_through(w, grid)):
+        at = w.clone().requires_grad_()
+        found = way(at, rounded)
+        torch.testing.assert_close(found, rounded)
+        slopes.append(torch.autograd.grad((found * w).sum(), at)[0])
+    assert torch.equal(*slopes)
+
+
+def test_the_mean_cost_by_hand_is_the_curves(hand):
+    confidence = 0.51 + 0.48 * torch.rand(3, 50, generator=torch.Generator().manual_seed(0))
+    costs = torch.tensor([1.0, 3.0, 9.0])
+    for threshold in (0.0, 0.6, 0.8, 0.95, 1.01):
+        assert float(hand["mean_cost"](confidence, costs, threshold)) == pytest.approx(
+            float(packages_cost(confidence, costs, threshold)), rel=1e-5)
+
+
+@pytest.mark.parametrize(("name", "answer"), [
+    ("stored", packages_stored), ("layer_in_integers", packages_layer),
+    ("rounded_with_gradient", lambda w, r: w + (r - w).detach()),
+])
+def test_what_the_package_gives_is_right(name, answer, capsys):
+    checks.CHECKS[name](answer)
+    assert "right" in capsys.readouterr().out
+
+
+def whole(x, low, high, bits):
+    grid = int8.affine(low, high, bits=bits)
+    return int8.quantise(x, grid)
+
+
+def surest(confidence, costs, threshold):
+    return costs[confidence.argmax(dim=0)].mean()
+
+
+def first(confidence, costs, threshold):
+    return costs[(confidence >= threshold).int().argmax(dim=0)]
+
+
+@pytest.mark.parametrize(("name", "answer", "message"), [
+    ("stored", whole, "the whole numbers were returned"),
+    ("stored", lambda x, low, high, bits: packages_stored(x.clamp(low, high), low, high + 1e-3, bits) * 0, "is right"),
+    ("layer_in_integers", lambda q_x, q_w, s_x, s_w, zero: packages_layer(q_x, q_w, s_x, s_w, 0),
+     "the zero point is not subtracted"),
+    ("layer_in_integers", lambda q_x, q_w, s_x, s_w, zero: packages_layer(q_x, q_w.T, s_x, s_w, zero),
+     "the weights are not transposed"),
+    ("rounded_with_gradient", lambda w, r: r, "no gradient reaches"),
+    ("rounded_with_gradient", lambda w, r: (w + (r - w)).detach(), "no gradient reaches"),
+    ("rounded_with_gradient", lambda w, r: w + (r - w), "the gradient"),
+    ("mean_cost", surest, "surest exit"),
+    ("mean_cost", lambda *given: first(*given).mean(), "no exit is sure"),
+    ("mean_cost", first, "a tensor of shape"),
+])
+def test_a_wrong_answer_hears_which_misconception_it_is(name, answer, message):
+    with pytest.raises(checks.CheckFailed, match=message):
+        checks.CHECKS[name](answer)
+
+
+POINTS = {"cheap": (1, [0.7]), "better": (2, [0.8]), "worse and dearer": (3, [0.75]), "best": (9, [0.9]),
+          "as good and dearer": (10, [0.9]), "dear": (20, [0.5])}
+
+
+def test_the_frontier_has_what_no_other_beats_from_the_cheapest_on():
+    assert viz.on_frontier(POINTS) == ["cheap", "better", "best"]
+    assert viz.on_frontier({"a": (1, [0.5, 0.7]), "b": (1, [0.6])}) == ["a", "b"]
+
+
+def test_the_picture_of_a_frontier_joins_them_and_names_every_point():
+    ax = viz.frontier(POINTS, cost="time")
+    assert list(ax.lines[0].get_xdata()) == [1, 2, 9] and list(ax.lines[0].get_ydata()) == pytest.approx([70, 80, 90])
+    assert {text.get_text() for text in ax.texts} == set(POINTS)
+    assert {text.get_text() for text in ax.texts if text.get_fontweight() == "bold"} == {"cheap", "better", "best"}
+    plt.close(ax.figure)
+
+
+def test_the_diagram_of_rounding_has_the_derivative_that_was_given():
+    figure = viz.diagrams.rounding(torch.round, lambda w, r: w + (r - w).detach(), low=-1, high=1)
+    left, right = figure.axes
+    assert len(set(left.lines[1].get_ydata().tolist())) == 3
+    assert set(right.lines[0].get_ydata().tolist()) == {0} and set(right.lines[1].get_ydata().tolist()) == {1}
+    plt.close(figure)
+
+
+def test_the_diagram_of_exits_asks_at_all_but_the_last():
+    figure = viz.diagrams.exits(["stage 1", "stage 2", "stage 3"])
+    words = [text.get_text() for text in figure.axes[0].texts]
+    assert [word for word in words if "sure?" in word] == ["exit 1: sure?", "exit 2: sure?"]
+    assert words.count("no") == 2
+    plt.close(figure)
