@@ -28,15 +28,15 @@ from kdcourse.ship import int8
 
 FAMILIES = {
     "Fashion-MNIST": ((1, 28, 28), {
-        "ResNet-20": ("resnet20", {}), "ResNet-8, width 8": ("resnet8", {"width": 8}),
-        "ResNet-8, width 4": ("resnet8", {"width": 4}), "perceptron 64": ("mlp", {})}),
+        "CNN, width 32": ("cnn", {}), "CNN, width 8": ("cnn", {"width": 8}), "CNN, width 4": ("cnn", {"width": 4}),
+        "ResNet-8, width 8": ("resnet8", {"width": 8})}),
     "MNIST": ((1, 28, 28), {
         "assignment's teacher": ("ece1512_teacher", {}), "assignment's student": ("ece1512_student", {})}),
     "CIFAR-10": ((3, 32, 32), {
         "ResNet-56": ("resnet56", {}), "ResNet-8": ("resnet8", {}), "LightNN": ("lightnn", {})}),
 }
 TURNS = {1: 40, 32: 5}      # of a batch of that size
-SIGNED, EXITS = "ResNet-20", "ResNet-8, width 8"
+SIGNED, EXITS = "CNN, width 32", "ResNet-8, width 8"
 THREADS = (1, 2)
 RUNTIMES = ("torch", "ONNX Runtime", "ONNX Runtime, int8", "ONNX Runtime, int8, signed")
 
@@ -44,14 +44,14 @@ RUNTIMES = ("torch", "ONNX Runtime", "ONNX Runtime, int8", "ONNX Runtime, int8, 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--families", nargs="+", default=list(FAMILIES), choices=list(FAMILIES), help="these alone")
     parser.add_argument("--name", default="ship")
     asked = parser.parse_args()
     results, start = {"rows": [], "sizes": [], "load": [os.getloadavg()], "cpus": os.cpu_count(),
                       "instructions": instructions(), "onnxruntime": onnxruntime.__version__}, time.perf_counter()
     settings = {"turns": TURNS, "threads": THREADS, "warm up": 2, "input": "bytes", "runtimes": RUNTIMES}
     with tempfile.TemporaryDirectory() as folder:
-        made = {family: Made(shape, networks, Path(folder) / str(k))
-                for k, (family, (shape, networks)) in enumerate(FAMILIES.items())}
+        made = {family: Made(*FAMILIES[family], Path(folder) / str(k)) for k, family in enumerate(asked.families)}
         print(f"networks written: {time.perf_counter() - start:.0f} s", flush=True)
         results["sizes"] = [row for family, one in made.items() for row in one.sizes(family)]
         for number in range(asked.rounds):

@@ -46,8 +46,8 @@ class LatencyExplorer(Explorer):
 
     def alt(self) -> str:
         family, network, runtime = self.beside.value
-        return (f"Times of the networks for {family} in each runtime as multiples of that of {network} in {runtime}, on "
-                f"a logarithmic axis: a dot for the median and a line from the 10th to the 90th percentile, for "
+        return (f"Times of the networks for {family} in each runtime as multiples of that of {network} in {runtime}, "
+                f"on a logarithmic axis: a dot for the median and a line from the 10th to the 90th percentile, for "
                 f"{_images(self.batch.value)} on {_threads(self.threads.value)}.")
 
     def sentences(self) -> list[str]:
@@ -58,8 +58,8 @@ class LatencyExplorer(Explorer):
                  f"the quickest is {quick[1]} in {quick[2]}, with {_times_as_long(now[quick]['median'])};",
                  f"the slowest is {slow[1]} in {slow[2]}, with {_times_as_long(now[slow]['median'])}."]
         spread = now[beside]
-        found.append(f"A tenth of the turns of {beside[1]} in {beside[2]} took less than {spread['p10']:.2f}, and a tenth "
-                     f"more than {spread['p90']:.2f} of its own median: the machine makes such differences.")
+        found.append(f"A tenth of the turns of {beside[1]} in {beside[2]} took less than {spread['p10']:.2f}, and a "
+                     f"tenth more than {spread['p90']:.2f} of its own median: the machine makes such differences.")
         return found
 
     def table(self) -> list[list[str]]:
