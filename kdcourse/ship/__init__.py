@@ -14,6 +14,7 @@ import torch
 
 from kdcourse import data, files, trained
 from kdcourse.ship.base import FromBytes as FromBytes
+from kdcourse.ship.base import lacking as lacking
 from kdcourse.ship.base import needed as needed
 from kdcourse.ship.base import predict as predict
 from kdcourse.ship.base import session as session

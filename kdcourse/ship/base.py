@@ -37,6 +37,15 @@ def needed(*packages: str) -> list:
                         ) from error
 
 
+def lacking() -> str:
+    """What to install before a network can be exported and run without torch, in one line; empty if all is there."""
+    try:
+        needed("onnx", "onnxscript", "onnxruntime")
+    except DataError as error:
+        return str(error)
+    return ""
+
+
 def session(path: Path | str, *, threads: int = 1) -> Callable[[Tensor], Tensor]:
     """The network of an ONNX file as a function, run by ONNX Runtime on the CPU with so many threads: images
     (N, C, H, W) uint8 to logits (N, K) float32.

@@ -1,6 +1,7 @@
 """A network that learns while its weights are rounded: the rounding, its gradient, and what training keeps."""
 
 import itertools
+import sys
 
 import pytest
 import torch
@@ -133,3 +134,9 @@ def test_what_was_settled_exports(tmp_path):
 def test_what_cannot_be_rounded_is_refused(network, bits, said):
     with pytest.raises(ValueError, match=said):
         int8.low_bits(network, bits)
+
+
+def test_what_is_lacking_is_said_in_one_line_and_nothing_where_all_is_there(monkeypatch):
+    assert ship.lacking() == ""
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    assert ship.lacking() == "shipping a network needs the package onnxscript; run: pip install 'kdcourse[ship]'"
