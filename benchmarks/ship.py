@@ -35,7 +35,7 @@ FAMILIES = {
     "CIFAR-10": ((3, 32, 32), {
         "ResNet-56": ("resnet56", {}), "ResNet-8": ("resnet8", {}), "LightNN": ("lightnn", {})}),
 }
-TURNS = {1: 40, 32: 5}      # of a batch of that size
+TURNS = {1: 40, 32: 6}      # of a batch of that size
 SIGNED, EXITS = "CNN, width 32", "ResNet-8, width 8"
 THREADS = (1, 2)
 RUNTIMES = ("torch", "ONNX Runtime", "ONNX Runtime, int8", "ONNX Runtime, int8, signed")
