@@ -4,8 +4,8 @@
     python benchmarks/levers.py --parts fashion            # two minutes
 
 Fashion-MNIST: a CNN with a quarter of its teacher's width learns from 500 images of `fashion_small`: by labels, by KD,
-and with half its width; and a ResNet-8 of width 8 with exits that its last one teaches (BYOT) from 1,000, three
-of them. MNIST: the pair of the ECE1512 assignment; its teacher learns from 10,000 images of `mnist_rest`, its student from 2,000 of
+and with half its width; and three ResNet-8 of width 8, with exits that the last one teaches (BYOT), from 1,000. MNIST:
+the pair of the ECE1512 assignment; its teacher learns from 10,000 images of `mnist_rest`, its student from 2,000 of
 `mnist_small`. Networks are quantised after training by ONNX Runtime, with 200 training images; each exit gets a
 temperature, and the exits their threshold, on validation images. T, alpha and the learning rate are those of the
 lessons before and were not tuned here. CIFAR-10: the published ResNet-56 is quantised in the same way. How long these
