@@ -7,10 +7,11 @@ import nbformat
 import pytest
 import torch
 
-from kdcourse import viz
+from kdcourse import study, viz
 from kdcourse.marking import checks
 from kdcourse.ship import int8
 from kdcourse.ship.exits import curve
+from kdcourse.widgets import LatencyExplorer
 
 LESSON = Path(__file__).parents[2] / "notebooks" / "10_ship_it.ipynb"
 
@@ -118,6 +119,42 @@ def first(confidence, costs, threshold):
 def test_a_wrong_answer_hears_which_misconception_it_is(name, answer, message):
     with pytest.raises(checks.CheckFailed, match=message):
         checks.CHECKS[name](answer)
+
+
+def test_the_study_of_few_bits_has_every_arm_with_every_seed():
+    content = study.recorded("low_bits")
+    students = content["results"]["students"]["perceptron 64"]
+    widths = ("float32", "8 bits", "4 bits", "3 bits", "2 bits")
+    arms = {f"{lesson}, {at}" for lesson in ("hard labels", "KD") for at in widths} | {
+        f"{lesson}, rounded to {at}" for lesson in ("hard labels", "KD") for at in widths[1:]}
+    assert students.keys() == arms and len(content["seeds"]) == 10
+    assert all([run["seed"] for run in runs] == content["seeds"] for runs in students.values())
+
+
+def test_the_levers_have_every_arm_and_their_exits_keep_the_invariants():
+    content = study.recorded("levers")
+    arms = content["results"]["fashion"]["students"]
+    assert all([run["seed"] for run in arms[name]] == content["seeds"] and len(arms[name]) >= 5
+               for name in ("hard labels", "KD", "KD, half the width"))
+    assert len(arms["BYOT"]) >= 3
+    for run in arms["BYOT"]:
+        rows = run["curves"]["test"]
+        assert rows[0]["multiply_adds"] == run["costs"][0] and rows[-1]["multiply_adds"] == run["costs"][-1]
+        assert rows[-1]["accuracy"] == run["last_accuracy"] and rows[0]["accuracy"] == run["exits"][0]
+        assert run["accuracy"] in [row["accuracy"] for row in rows]
+
+
+def test_every_network_is_timed_in_every_round_on_a_machine_that_is_named():
+    content = study.recorded("ship")
+    rows, rounds = content["results"]["rows"], content["seeds"]
+    assert content["hardware"]["cpu"] and len(content["results"]["load"]) == len(rounds) + 1
+    kept = {}
+    for row in rows:
+        assert 0 < row["p10"] <= row["median"] <= row["p90"]
+        key = tuple(row[name] for name in ("family", "network", "runtime", "batch", "threads"))
+        kept.setdefault(key, []).append(row["round"])
+    assert all(found == rounds for found in kept.values())
+    LatencyExplorer([row for row in rows if row["runtime"] != "exits"])
 
 
 POINTS = {"cheap": (1, [0.7]), "better": (2, [0.8]), "worse and dearer": (3, [0.75]), "best": (9, [0.9]),
