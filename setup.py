@@ -7,7 +7,7 @@ setup(
     package_dir={"kdcourse.results": "benchmarks/results"},
     package_data={
         "kdcourse": ["trained/*.safetensors", "trained/answers/*.safetensors", "data/sheets/*", "papers/tables/*.csv",
-                     "widgets/*.js", "widgets/*.css"],
+                     "widgets/*.js", "widgets/*.css", "plan/rubric.md", "plan/examples/*/*"],
         "kdcourse.results": ["*.json"],
     },
 )

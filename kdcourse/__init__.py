@@ -13,6 +13,7 @@ From the ground up; a module imports only from lower floors.
 - `study`: paired students and every comparison, recorded results; `studies`: the papers' tables and their controls as
   data, and who runs them for days; `ship`: a network as files that run without torch
 - `marking`: what no lesson imports but for its checks: recording, checking, judging, the sandbox, grading
+- `plan`: a comparison of the reader's own: what it cannot answer, its run, its report, its marks
 - `cli`: the command `kdcourse`
 
 Nothing is imported here, so that `import kdcourse` is instant.

@@ -83,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
         "check", help="run the checks of your notebook before you hand it in",
         description="Runs the notebook as the grader will, without changing the file, and lists what is right, what is "
         "not, and what is open. A cell may take 60 seconds.")
-    checking.add_argument("notebook", type=Path)
+    checking.add_argument("notebook", type=Path, help="or the folder of a comparison of your own (lesson 11)")
     releasing = commands.add_parser("release", help="instructors: make the students' copy from solutions/")
     releasing.add_argument("assignment")
     releasing.add_argument("--variants", type=Path, metavar="CSV",
@@ -107,7 +107,8 @@ def _add_study(commands) -> None:
         description="list shows the studies. plan says how many trainings, hours and megabytes; run does what is not "
         "done; status counts; report writes report.md and report.png beside the results.")
     studying.add_argument("what", choices=("list", "plan", "run", "status", "report"))
-    studying.add_argument("name", nargs="?", default="", help="slkd_paper, for example")
+    studying.add_argument("name", nargs="?", default="",
+                          help="slkd_paper, for example; or a folder with a plan of your own")
     studying.add_argument("--only", nargs="+", default=[], metavar="WORD", help="arms with one of these in their name")
     studying.add_argument("--seeds", nargs="+", type=int, default=[], metavar="N", help="other seeds than the study's")
     studying.add_argument("--folder", type=Path, help="where results are kept (by default studies/NAME, with the data)")
@@ -178,6 +179,8 @@ def start(chosen: argparse.Namespace) -> int:
 def check(chosen: argparse.Namespace) -> int:
     from kdcourse.marking import student
 
+    if chosen.notebook.is_dir():
+        return check_study(chosen.notebook)
     results, warnings = student.check(chosen.notebook, tell=lambda line: print(line, flush=True))
     print(f"\n{student.report(results, warnings)}")
     return 0 if not warnings and all(result.standing in ("right", "written") for result in results) else 1
@@ -186,6 +189,8 @@ def check(chosen: argparse.Namespace) -> int:
 def study(chosen: argparse.Namespace) -> int:
     from kdcourse import studies
 
+    if Path(chosen.name).is_dir() and chosen.name not in ("", *studies.STUDIES):
+        return own_study(chosen.what, Path(chosen.name))
     if chosen.what == "list":
         for found in studies.STUDIES.values():
             print(f"{found.name:<14} {found.source}: {len(found.arms)} arms, {len(found.units())} trainings")
@@ -210,6 +215,32 @@ def study(chosen: argparse.Namespace) -> int:
         print(f"{len(units) - len(failed)} of {len(units)} trainings are in {files.shown(folder)}")
         return 1 if failed else 0
     return 0
+
+
+def own_study(what: str, folder: Path) -> int:
+    """A comparison of the reader's own: its plan, run and report."""
+    from kdcourse import plan
+
+    if what == "run":
+        plan.run(folder, tell=lambda line: print(line, flush=True))
+        print(f"{files.shown(folder / plan.RESULTS)} holds what was measured")
+    elif what == "report":
+        print(f"{files.shown(plan.draft(folder))} is drafted: the sentences are yours")
+    elif what == "plan":
+        print(plan.minutes(folder))
+    else:
+        raise ValueError(f"{what} is for the papers' studies; of your own there are plan, run and report")
+    return 0
+
+
+def check_study(folder: Path) -> int:
+    """The rubric of a comparison of the reader's own."""
+    from kdcourse import plan
+
+    print(plan.told(plan.marks(folder)))
+    left = plan.unwritten((folder / plan.REPORT).read_text(encoding="utf-8"))
+    print("\n".join(f"still to write: {prompt}" for prompt in left))
+    return 1 if left else 0
 
 
 def ship(chosen: argparse.Namespace) -> int:

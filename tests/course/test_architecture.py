@@ -20,7 +20,7 @@ FLOORS = {
         ("sweep", "procedures", "widgets", "trained", "worksheets",
          "marking.record", "marking.runner", "marking.__init__"),
         ("study", "studies", "ship", "marking.judges"),
-        ("marking.checks", "marking.sandbox"),
+        ("marking.checks", "marking.sandbox", "plan"),
         ("marking.student", "marking.release", "marking.grade"),
         ("cli",),
         ("__main__",),
@@ -31,7 +31,7 @@ FLOORS = {
 
 ASSIGNMENT = re.compile(r"a\d\d_")
 LESSON = re.compile(r"lessons$|lesson_\d\d$")
-SHARED = {"marking.checks": ("experiment",),
+SHARED = {"marking.checks": ("experiment",), "plan": ("refusals", "reporting"),
           "marking.judges": ("mistakes", "experiment", "intervals", "logits", "training")}
 
 

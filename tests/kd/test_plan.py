@@ -1,0 +1,402 @@
+"""A comparison of the reader's own: what a plan cannot answer is refused, what it can is run once as it was registered,
+and the report and the marks are those of the results."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from scipy import stats
+
+from kdcourse import cli, data, metrics, plan
+from kdcourse.plan import rubric, running
+
+HARD, KD = {"method": "hard labels"}, {"method": "kd", "T": 2.0, "alpha": 0.9}
+MINE = plan.Plan(
+    "Does a CNN help?", question="Does the CNN's knowledge help a perceptron that has 60 photographs?",
+    prediction={"text": "Yes, a little.", "comparison": "KD helps", "points": [0, 20]},
+    refuted_by="an interval below zero", images={"name": "fashion_small", "train": 60},
+    teacher={"kept": "fashion_cnn"}, student={"name": "mlp", "hidden": [16]},
+    training={"epochs": 2, "lr": 5e-3, "batch_size": 20}, arms={"hard labels": HARD, "KD": KD},
+    comparisons={"KD helps": ["KD", "hard labels"]}, seeds=[0, 1, 2, 3], margin=0.005, effect=0.1, spread=0.02,
+    minutes=5, identity={"says": "KD with alpha = 0 is hard labels", "arm": {**KD, "alpha": 0.0}, "equals": HARD})
+CHOOSING = {"on": "valid", "seeds": [100, 101], "grids": {"KD": {"T": [1.0, 4.0]}, "hard labels": {"lr": [1e-3, 5e-3]}}}
+DIST = {"method": "dist", "T": 2.0}
+
+
+def planned(**changes) -> plan.Plan:
+    return replace(MINE, **changes)
+
+
+def said(one: plan.Plan) -> list[str]:
+    return [f"{found.kind}: {found.text}" for found in plan.refusals(one)]
+
+
+def test_a_plan_that_can_be_answered_is_not_refused():
+    assert plan.refusals(MINE) == [] and plan.refusals(planned(choose=CHOOSING)) == []
+
+
+TRAINED = {"network": {"name": "mlp"}, "epochs": 5, "lr": 2e-3, "batch_size": 20}
+REFUSED = {
+    "no question": ({"question": " "}, "question: question is empty"),
+    "no refutation": ({"refuted_by": ""}, "question: refuted_by is empty"),
+    "a prediction about nothing": ({"prediction": {}}, "question: the prediction is about None"),
+    "a prediction without numbers": ({"prediction": {"comparison": "KD helps", "points": "more"}},
+                                     "question: prediction['points'] are the lowest and the highest"),
+    "a prediction that nothing refutes": ({"prediction": {"comparison": "KD helps", "points": [-5, 5]}},
+                                          "question: a prediction of -5 to +5 points allows better, equal and worse"),
+    "one arm": ({"arms": {"KD": KD}, "comparisons": {"KD helps": ["KD", "KD"]}}, "control: there is no control"),
+    "no arm without a teacher": ({"arms": {"KD": KD, "DIST": DIST}, "comparisons": {"KD helps": ["DIST", "KD"]}},
+                                 "control: there is no control without a teacher"),
+    "a method without plain KD": ({"arms": {"hard labels": HARD, "DIST": DIST},
+                                   "comparisons": {"KD helps": ["DIST", "hard labels"]}},
+                                  "control: 'DIST' is not compared with plain KD"),
+    "plain KD is there, and is not compared with": (
+        {"arms": {"hard labels": HARD, "KD": KD, "DIST": DIST},
+         "comparisons": {"KD helps": ["KD", "hard labels"], "DIST": ["DIST", "hard labels"]}},
+        "control: 'DIST' is not compared with plain KD"),
+    "KD only against KD": ({"arms": {"hard labels": HARD, "KD": KD, "KD, 4": {**KD, "T": 4.0}},
+                            "comparisons": {"KD helps": ["KD", "KD, 4"], "x": ["hard labels", "KD"]}},
+                           "control: 'KD' is not compared with 'hard labels'"),
+    "the same arm twice": ({"arms": {"hard labels": HARD, "KD": KD, "again": dict(KD)},
+                            "comparisons": {"KD helps": ["KD", "hard labels"], "again": ["again", "hard labels"]}},
+                           "control: the arms 'KD' and 'again' are the same"),
+    "more epochs": ({"arms": {"hard labels": HARD, "KD": {**KD, "training": {"epochs": 6}}}},
+                    "budget: 'KD' gets 6 epochs and 'hard labels' 2"),
+    "another learning rate": ({"arms": {"hard labels": HARD, "KD": {**KD, "training": {"lr": 1e-2}}}},
+                              "budget: 'KD' and 'hard labels' differ in lr as well, 0.01 and 0.005"),
+    "more settings tried": ({"choose": {**CHOOSING, "grids": {"KD": {"T": [1.0, 4.0]}}}},
+                            "budget: for 'KD' 2 settings are tried and for 'hard labels' 1"),
+    "no time": ({"minutes": None}, "budget: minutes, the most that it may take, is None"),
+    "chosen on test images": ({"choose": {**CHOOSING, "on": "test"}}, "choosing: settings are chosen on 'test'"),
+    "chosen on nothing said": ({"choose": {key: CHOOSING[key] for key in ("seeds", "grids")}},
+                               "choosing: settings are chosen on None"),
+    "choosing seeds are measured": ({"choose": {**CHOOSING, "seeds": [3, 100]}},
+                                    "choosing: seed 3 chooses settings and is measured"),
+    "no seeds to choose by": ({"choose": {**CHOOSING, "seeds": []}}, "choosing: choose['seeds'] are seeds"),
+    "settings of no arm": ({"choose": {**CHOOSING, "grids": {**CHOOSING["grids"], "DKD": {"beta": [1]}}}},
+                           "choosing: settings are chosen for 'DKD', which is no arm"),
+    "n is open": ({"seeds": "until the interval leaves zero out"}, "seeds: n is not fixed"),
+    "no seeds": ({"seeds": None}, "seeds: n is not fixed: seeds is None"),
+    "a number of seeds": ({"seeds": 10}, "seeds: n is not fixed: seeds is 10"),
+    "one seed": ({"seeds": [0]}, "seeds: one seed has no interval"),
+    "two seeds": ({"seeds": [0, 1]}, "seeds: 2 seeds give an interval that holds nearly everything"),
+    "a seed twice": ({"seeds": [0, 1, 2, 2]}, "seeds: a seed is there twice"),
+    "no margin": ({"margin": None}, "margin: margin, how far from zero still counts as equal, is None"),
+    "a margin in points": ({"margin": 0.5}, "margin: margin, how far from zero still counts as equal, is 0.5"),
+    "a margin above the effect": ({"margin": 0.1, "effect": 0.05}, "margin: effect, 0.05, lies within the margin"),
+    "no pilot": ({"spread": None}, "power: spread is None: run plan.pilot"),
+    "too few seeds for the effect": ({"effect": 0.02}, "too wide to see 2 points"),
+    "no comparisons": ({"comparisons": {}}, "family: there are no comparisons"),
+    "a comparison with an unknown arm": ({"comparisons": {"KD helps": ["KD", "nobody"]}},
+                                         "family: the comparison 'KD helps' names 'nobody'"),
+    "one with itself": ({"comparisons": {"KD helps": ["KD", "hard labels"], "x": ["KD", "KD"]}},
+                        "family: the comparison 'x' compares 'KD' with itself"),
+    "one of a single arm": ({"comparisons": {"KD helps": "KD"}}, "two arms are needed, [ours, baseline]"),
+    "an arm that nobody reads": ({"arms": {**MINE.arms, "DIST": DIST}}, "family: the arm 'DIST' is in no comparison"),
+    "no images": ({"images": {"train": 60}}, "material: images need either a name or a folder"),
+    "unknown images": ({"images": {"name": "moon", "train": 60}}, "material: there are no images called 'moon'"),
+    "no number of images": ({"images": {"name": "fashion_small"}}, "material: images['train']"),
+    "an unknown method": ({"arms": {"hard labels": HARD, "KD": {"method": "kdd"}}}, "unknown method 'kdd'"),
+    "no teacher": ({"teacher": None}, "material: arm 'KD' needs a teacher, and there is none"),
+    "a teacher of other images": ({"teacher": {"kept": "mnist_cnn"}}, "kept with its answers about mnist_small"),
+    "an unknown teacher": ({"teacher": {"kept": "gpt"}}, "material: there is no kept teacher 'gpt'"),
+    "half a teacher": ({"teacher": {"network": {"name": "cnn"}}}, "material: the teacher has no epochs"),
+    "no epochs": ({"training": {"lr": 1e-3}}, "material: arm 'hard labels' has no epochs"),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), REFUSED.values(), ids=REFUSED)
+def test_a_plan_is_refused_that(changes, message):
+    assert any(message in text for text in said(planned(**changes))), said(planned(**changes))
+
+
+def test_a_control_that_trains_longer_than_ours_is_no_advantage_and_is_not_refused():
+    assert said(planned(arms={"hard labels": {**HARD, "training": {"epochs": 6}}, "KD": KD})) == []
+
+
+def test_an_idea_without_a_teacher_needs_no_plain_kd():
+    arms = {"hard labels": HARD, "idea": {"method": "idea.py:Smoothed", "share": 0.1}}
+    changes = {"arms": arms, "teacher": None, "comparisons": {"KD helps": ["idea", "hard labels"]}, "identity": None}
+    assert said(planned(**changes)) == []
+
+
+def test_the_half_width_is_that_of_the_interval_of_such_differences():
+    spread = torch.tensor([0.01, 0.03, 0.02, 0.05, -0.01], dtype=torch.double)
+    mean, low, high = metrics.interval(spread.tolist())
+    assert plan.half_width(spread.std().item(), 5) == pytest.approx(high - mean) == pytest.approx(mean - low)
+    assert plan.half_width(0.02, 4000) == pytest.approx(1.96 * 0.02 / 4000**0.5, rel=1e-3)
+
+
+@pytest.mark.parametrize(("spread", "effect"), [(0.01, 0.01), (0.01, 0.03), (0.02, 0.01), (0.005, 0.05)])
+def test_with_the_seeds_needed_the_effect_is_two_half_widths_away_and_with_one_fewer_it_is_not(spread, effect):
+    n = plan.seeds_needed(spread, effect)
+    assert plan.half_width(spread, n) <= effect / 2
+    assert n == 2 or plan.half_width(spread, n - 1) > effect / 2
+
+
+def test_at_two_half_widths_nearly_every_study_sees_the_effect_and_at_one_every_second():
+    n, spread = 12, 0.01
+    for effect, share in ((2 * plan.half_width(spread, n), 0.98), (plan.half_width(spread, n), 0.5)):
+        beyond = stats.nct.sf(stats.t.ppf(0.975, n - 1), n - 1, effect * n**0.5 / spread)
+        assert beyond == pytest.approx(share, abs=0.03)
+
+
+@pytest.mark.parametrize("call", [lambda: plan.half_width(0, 5), lambda: plan.half_width(0.01, 1),
+                                  lambda: plan.seeds_needed(0.01, 0), lambda: plan.seeds_needed(1.0, 1e-4)])
+def test_numbers_without_an_interval_are_refused(call):
+    with pytest.raises(ValueError, match=r"spread|two seeds|effect|seeds would be needed"):
+        call()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A plan with choosing, run and drafted."""
+    folder = tmp_path_factory.mktemp("study")
+    plan.write(planned(choose=CHOOSING), folder)
+    plan.run(folder)
+    plan.draft(folder)
+    return folder
+
+
+def copied(folder: Path, target: Path) -> Path:
+    target.mkdir()
+    for path in folder.iterdir():
+        (target / path.name).write_bytes(path.read_bytes())
+    return target
+
+
+def test_a_plan_is_the_same_after_it_was_written_and_read(tmp_path):
+    plan.write(MINE, tmp_path)
+    assert plan.fingerprint(plan.read(tmp_path)) == plan.fingerprint(MINE)
+    assert plan.fingerprint(planned(margin=0.006)) != plan.fingerprint(MINE)
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    (None, "there is no study.json"), ("{", "is no JSON"), ("[]", "has no name"),
+    ('{"name": "x", "marign": 0.1}', "an entry 'marign' that no plan has")])
+def test_a_file_that_is_no_plan_is_named(tmp_path, text, message):
+    if text is not None:
+        (tmp_path / "study.json").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        plan.read(tmp_path)
+
+
+def test_a_refused_plan_is_not_run_and_leaves_nothing(tmp_path):
+    plan.write(planned(seeds=[0]), tmp_path)
+    with pytest.raises(plan.Refused, match="one seed has no interval") as caught:
+        plan.run(tmp_path)
+    assert {one.kind for one in caught.value.refusals} == {"seeds"}
+    assert [path.name for path in tmp_path.iterdir()] == ["study.json"]
+
+
+def test_a_plan_that_takes_longer_than_its_minutes_is_not_run(tmp_path):
+    plan.write(planned(minutes=1e-6), tmp_path)
+    with pytest.raises(ValueError, match=r"it would take up to .* minutes here, and the plan says 1e-06"):
+        plan.run(tmp_path)
+
+
+def test_a_plan_that_is_changed_after_it_was_registered_or_run_is_refused(tmp_path, finished):
+    plan.write(MINE, tmp_path)
+    plan.register(tmp_path)
+    plan.write(planned(margin=0.006), tmp_path)
+    with pytest.raises(ValueError, match="was changed after"):
+        plan.run(tmp_path)
+    with pytest.raises(ValueError, match="holds the results of another plan"):
+        plan.write(planned(choose=CHOOSING, margin=0.006), finished)
+
+
+def test_every_arm_is_measured_from_every_seed_and_settings_are_those_best_on_validation_images(finished):
+    results = plan.kept(finished, plan.RESULTS)
+    for arm in MINE.arms:
+        assert [row["seed"] for row in results["rows"][arm]] == MINE.seeds
+        means = {str(entry["point"]): sum(entry["valid_accuracy"]) for entry in results["tried"][arm]}
+        assert means[str(results["points"][arm])] == max(means.values()) and len(means) == 2
+        assert all(len(entry["valid_accuracy"]) == 2 for entry in results["tried"][arm])
+    assert results["images"] == 2000 and results["teacher"] == pytest.approx(0.91, abs=0.01)
+
+
+def test_an_arm_is_what_its_own_training_gives(finished):
+    from kdcourse import distillers, models, train, trained
+
+    results, whole = plan.kept(finished, plan.RESULTS), data.load("fashion_small")
+    source = whole.with_train(whole.train.take(torch.arange(60), "few"))
+    network = models.build("mlp", source.shape, 10, seed=2, hidden=(16,))
+    bank = trained.answers("fashion_cnn")["train"].table[:, :60]
+    bank = running.LogitBank(bank, origin=source.train.origin(), teacher="CNN")
+    distiller = distillers.KD(network, bank, T=results["points"]["KD"]["T"], alpha=0.9)
+    train.fit(distiller, source, epochs=2, lr=5e-3, batch_size=20, seed=2)
+    right = metrics.accuracy(metrics.predict(network, source.test), source.test.y)
+    assert results["rows"]["KD"][2]["accuracy"] == pytest.approx(right, abs=0.002)
+
+
+def test_what_was_run_is_read_and_not_run_again(finished, monkeypatch):
+    monkeypatch.setattr(running, "measured", None)
+    assert plan.run(finished) == plan.kept(finished, plan.RESULTS)
+
+
+def test_the_test_images_have_no_part_in_what_is_chosen(tmp_path):
+    mine = planned(choose=CHOOSING)
+    found = running.material(mine, tmp_path)
+    others = replace(found.source.test, y=(found.source.test.y + 1) % 10)
+    swapped = running.Material(replace(found.source, test=others), found.network, -found.said, found.bank)
+    for arm in mine.arms:
+        assert running.searched(mine, arm, swapped, tmp_path, [100, 101]) == running.searched(
+            mine, arm, found, tmp_path, [100, 101])
+
+
+def test_a_teacher_that_is_trained_learns_from_images_that_no_student_gets(tmp_path):
+    mine = planned(images={"name": "digits", "train": 600}, teacher=TRAINED)
+    found = running.material(mine, tmp_path)
+    assert len(found.source.train) == 600 and 0.3 < metrics.accuracy(found.said, found.source.test.y)
+    whole = data.load("digits")
+    with pytest.raises(ValueError, match="a teacher learns from images that its students do not get"):
+        running.material(replace(mine, images={"name": "digits", "train": len(whole.train)}), tmp_path)
+    with pytest.raises(ValueError, match="the students get 99,999 training images, and there are"):
+        running.material(replace(mine, images={"name": "digits", "train": 99_999}), tmp_path)
+
+
+IDEA = """from kdcourse import distillers
+class Half(distillers.KD):
+    def __init__(self, student, teacher, *, alpha, T=2.0):
+        super().__init__(student, teacher, T=T, alpha=alpha / 2)
+"""
+
+
+def test_an_idea_in_a_file_beside_the_plan_is_trained_and_its_identity_is_checked(tmp_path):
+    (tmp_path / "idea.py").write_text(IDEA)
+    half = {"method": "idea.py:Half", "alpha": 0.8}
+    plan.write(planned(
+        arms={"hard labels": HARD, "KD": KD, "half": half}, seeds=[0, 1, 2], effect=0.2, identity={
+            "says": "half of 0.8 is 0.4", "arm": half, "equals": {**KD, "alpha": 0.4}},
+        comparisons={"KD helps": ["half", "KD"], "any": ["half", "hard labels"]}), tmp_path)
+    assert plan.run(tmp_path)["identity"] < 1e-6
+    wrong = planned(identity={"says": "?", "arm": half, "equals": {**KD, "alpha": 0.8}})
+    assert running.gap(wrong, running.material(wrong, tmp_path), tmp_path) > 1e-3
+
+
+@pytest.mark.parametrize(("method", "message"), [("other.py:Half", "there is no other.py beside the plan"),
+                                                 ("../idea.py:Half", "beside the plan"),
+                                                 ("idea.py:Whole", "idea.py has no Whole")])
+def test_an_idea_that_is_not_there_is_named(tmp_path, method, message):
+    (tmp_path / "idea.py").write_text(IDEA)
+    with pytest.raises(ValueError, match=message):
+        running.lesson(MINE, {"method": method}, running.Material(None, bank=object()), tmp_path)
+
+
+def test_a_pilot_compares_on_validation_images_by_seeds_that_are_not_measured(tmp_path, monkeypatch):
+    plan.write(planned(spread=None), tmp_path)
+    monkeypatch.setattr(running, "measured", None)
+    found = plan.pilot(tmp_path, seeds=[50, 51, 52])
+    assert len(found) == 3 and all(abs(1000 * gap - round(1000 * gap)) < 1e-6 for gap in found)  # of 1,000 images
+    with pytest.raises(ValueError, match="two seeds or more that are not measured later"):
+        plan.pilot(tmp_path, seeds=[0, 50])
+
+
+def test_the_verdicts_of_a_report_are_those_of_the_family(finished):
+    results, text = plan.kept(finished, plan.RESULTS), (finished / "report.md").read_text()
+    ours, theirs = ([row["accuracy"] for row in results["rows"][arm]] for arm in ("KD", "hard labels"))
+    expected = metrics.family({"KD helps": (ours, theirs)}, images=2000, margin=0.005)["KD helps"]
+    assert f"| KD helps | KD - hard labels | {expected} |" in text
+    assert (finished / "differences.png").stat().st_size > 2000
+
+
+def test_a_second_draft_keeps_the_readers_sentences_and_mends_the_machines_numbers(finished, tmp_path):
+    folder = copied(finished, tmp_path / "mine")
+    path = folder / "report.md"
+    before = path.read_text()
+    mine = before.replace("WRITE: why this", "My own sentence: why this")
+    path.write_text(mine.replace("n = 4 seeds", "n = 40 seeds"))
+    plan.draft(folder)
+    assert path.read_text() == mine != before
+
+
+def answered(folder: Path, verdict: str) -> Path:
+    """The report with every sentence written."""
+    path = folder / "report.md"
+    path.write_text(path.read_text().replace("WRITE: its verdict", verdict).replace("WRITE:", "Because"))
+    return folder
+
+
+def by_machine(folder: Path) -> dict[str, int]:
+    return {key: mark.machine for key, mark in zip(rubric.PARTS, plan.marks(folder), strict=True)}
+
+
+FULL = {key: part.machine for key, part in rubric.PARTS.items()}
+
+
+def verdict_of(folder: Path) -> str:
+    return plan.compared(plan.read(folder), plan.kept(folder, plan.RESULTS))["KD helps"].verdict
+
+
+def test_an_honest_report_earns_every_point_that_a_machine_gives(finished, tmp_path):
+    folder = answered(copied(finished, tmp_path / "mine"), verdict_of(finished))
+    assert by_machine(folder) == FULL and plan.unwritten((folder / "report.md").read_text()) == []
+
+
+def changed_results(folder: Path, change) -> None:
+    results = plan.kept(folder, plan.RESULTS)
+    change(results)
+    (folder / plan.RESULTS).write_text(json.dumps(results))
+
+
+CHEATS = {
+    "not registered": (lambda folder: (folder / "registered.json").unlink(), {"question": 2}),
+    "another verdict": (lambda folder: (folder / "report.md").write_text((folder / "report.md").read_text().replace(
+        "| KD helps | ", "| KD helps | clearly ", 2)), {"evidence": 7}),
+    "a number that was polished": (lambda folder: (folder / "report.md").write_text(
+        (folder / "report.md").read_text().replace("n = 4 seeds", "n = 40 seeds")), {"evidence": 11}),
+    "a comparison left out": (lambda folder: (folder / "report.md").write_text("\n".join(
+        line for line in (folder / "report.md").read_text().splitlines() if not line.startswith("| Because what"))),
+        {"evidence": 12}),
+    "no fidelity": (lambda folder: (folder / "report.md").write_text(
+        (folder / "report.md").read_text().replace("<!-- machine: fidelity -->", "")), {"fidelity": 0}),
+    "no cost": (lambda folder: (folder / "report.md").write_text(
+        (folder / "report.md").read_text().replace("<!-- machine: cost -->", "")), {"cost": 0}),
+    "no identity": (lambda folder: changed_results(folder, lambda results: results.update(identity=None)),
+                    {"identity": 0}),
+}
+
+
+@pytest.mark.parametrize(("cheat", "lost"), CHEATS.values(), ids=CHEATS)
+def test_the_machine_takes_points_for(finished, tmp_path, monkeypatch, cheat, lost):
+    monkeypatch.setattr(running, "once_more", lambda *_: 0.0)
+    folder = answered(copied(finished, tmp_path / "mine"), verdict_of(finished))
+    cheat(folder)
+    assert by_machine(folder) == FULL | lost
+
+
+def test_accuracies_that_nobody_measured_are_found_when_it_is_run_again(finished, tmp_path):
+    folder = copied(finished, tmp_path / "mine")
+    changed_results(folder, lambda results: results["rows"]["KD"][0].update(accuracy=0.9))
+    [again] = [mark for mark in plan.marks(folder) if mark.title.startswith("Measured again")]
+    assert again.machine == 0 and "an accuracy differs by" in again.why[0]
+
+
+def test_a_persons_points_are_added_and_more_than_there_are_is_refused(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "once_more", lambda *_: 0.0)
+    folder = copied(finished, tmp_path / "mine")
+    (folder / "referee.json").write_text(json.dumps({"controls": [7, "no other teacher"]}))
+    found = plan.marks(folder)
+    assert [mark.person for mark in found if mark.person is not None] == [7]
+    assert "by a person 7 of 50" in plan.told(found)
+    (folder / "referee.json").write_text(json.dumps({"controls": [11, "generous"]}))
+    with pytest.raises(ValueError, match="gives 11 for controls, and there are 10"):
+        plan.marks(folder)
+
+
+def test_the_rubric_has_100_points_half_of_them_by_machine_and_its_page_is_what_the_code_says():
+    assert sum(part.machine for part in rubric.PARTS.values()) == 50
+    assert sum(part.person for part in rubric.PARTS.values()) == 50
+    assert Path(rubric.__file__).with_name("rubric.md").read_text() == rubric.sheet()
+
+
+def test_the_command_plans_runs_reports_and_checks_a_folder(tmp_path, monkeypatch, capsys):
+    plan.write(planned(seeds=[0, 1, 2], effect=0.2), tmp_path)
+    for words in (["study", "plan"], ["study", "run"], ["study", "report"]):
+        assert cli.main([*words, str(tmp_path)]) == 0
+    assert cli.main(["check", str(tmp_path)]) == 1  # nobody has written the sentences
+    told = capsys.readouterr().out
+    parts = "minutes at most", "holds what was measured", "the sentences are yours", "by machine", "still to write"
+    assert [part for part in parts if part not in told] == []
