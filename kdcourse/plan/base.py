@@ -25,7 +25,8 @@ class Plan:
     `question`      what is asked, in words; `prediction`: `text`, `comparison` (its name) and `points`, the lowest and
                     the highest difference expected; `refuted_by`: which result would change your mind
     `images`        `name`, one of `data.SOURCES` with its settings, or `folder`, a path, with the settings of
-                    `data.from_folder`; `train`: how many training images, the first, the students get
+                    `data.from_folder`; `train`: how many training images the students get, of every
+                    class its share
     `teacher`       `kept`, one of `trained.RECIPES`; or `network` (as `student`), `epochs`, `lr`, `batch_size` and
                     `seed` of one that is trained first, on the training images that the students do not get; or None
     `student`       `name` and settings, as `models.build` takes them

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from kdcourse import cost, data, distillers, metrics, models, study, train, trained
 from kdcourse.core import Batch, total
-from kdcourse.data.base import Source, Split
+from kdcourse.data.base import Source, Split, stratified
 from kdcourse.plan.base import Plan, fingerprint
 from kdcourse.studies import base as studies
 from kdcourse.sweep import sweep
@@ -40,14 +40,14 @@ def material(plan: Plan, folder: Path) -> Material:
     whole, n = _images(plan.images, folder), plan.images["train"]
     if n > len(whole.train):
         raise ValueError(f"the students get {n:,} training images, and there are {len(whole.train):,}")
-    few, rest = (whole.train.take(rows, name) for rows, name in (
-        (torch.arange(n), "few"), (torch.arange(n, len(whole.train)), "rest")))
+    chosen = stratified(whole.train.y, n, 0)  # a folder lies class after class
+    few, rest = whole.train.take(chosen, "few"), whole.train.take(~chosen, "rest")
     source = whole.with_train(few)
     if plan.teacher is None:
         return Material(source)
     if kept := plan.teacher.get("kept"):
         answers = trained.answers(kept)
-        said, table = answers["test"].table[0].float(), answers["train"].table[:, :n]
+        said, table = answers["test"].table[0].float(), answers["train"].table[:, chosen]
         return Material(source, trained.network(kept), said, _bank(table, few, kept))
     if not len(rest):
         raise ValueError(f"a teacher learns from images that its students do not get, and the students get all {n:,}: "
@@ -213,9 +213,10 @@ def costs(plan: Plan, found: Material) -> list[dict]:
     if found.network is not None:
         networks["teacher"] = found.network.eval()
     shape = found.source.shape
-    times = cost.latencies(networks, torch.zeros(1, *shape), n=20)
+    ratio = {row["name"]: round(row["ratio"], 2) for row in cost.latencies(networks, torch.zeros(1, *shape), n=20)}
     return [{"network": name, "parameters": cost.parameters(network),
-             "multiply_adds": cost.multiply_adds(network, shape), "ratio": round(row["ratio"], 2)} for (name, network), row in zip(networks.items(), times, strict=True)]
+             "multiply_adds": cost.multiply_adds(network, shape), "ratio": ratio[name]}
+            for name, network in networks.items()]
 
 
 def gap(plan: Plan, found: Material, folder: Path) -> float | None:

@@ -10,6 +10,7 @@ import torch
 from scipy import stats
 
 from kdcourse import cli, data, metrics, plan
+from kdcourse.data.base import stratified
 from kdcourse.plan import rubric, running
 
 HARD, KD = {"method": "hard labels"}, {"method": "kd", "T": 2.0, "alpha": 0.9}
@@ -221,9 +222,10 @@ def test_an_arm_is_what_its_own_training_gives(finished):
     from kdcourse import distillers, models, train, trained
 
     results, whole = plan.kept(finished, plan.RESULTS), data.load("fashion_small")
-    source = whole.with_train(whole.train.take(torch.arange(60), "few"))
+    rows = stratified(whole.train.y, 60, 0)
+    source = whole.with_train(whole.train.take(rows, "few"))
     network = models.build("mlp", source.shape, 10, seed=2, hidden=(16,))
-    bank = trained.answers("fashion_cnn")["train"].table[:, :60]
+    bank = trained.answers("fashion_cnn")["train"].table[:, rows]
     bank = running.LogitBank(bank, origin=source.train.origin(), teacher="CNN")
     distiller = distillers.KD(network, bank, T=results["points"]["KD"]["T"], alpha=0.9)
     train.fit(distiller, source, epochs=2, lr=5e-3, batch_size=20, seed=2)
@@ -255,6 +257,20 @@ def test_a_teacher_that_is_trained_learns_from_images_that_no_student_gets(tmp_p
         running.material(replace(mine, images={"name": "digits", "train": len(whole.train)}), tmp_path)
     with pytest.raises(ValueError, match="the students get 99,999 training images, and there are"):
         running.material(replace(mine, images={"name": "digits", "train": 99_999}), tmp_path)
+
+
+def test_students_of_a_folder_get_images_of_every_class_and_the_teacher_the_others(tmp_path):
+    from PIL import Image
+
+    for label in ("cat", "dog", "owl"):
+        (tmp_path / "pictures" / label).mkdir(parents=True)
+        for number in range(40):
+            shade = 60 * len(label) + number
+            Image.new("L", (8, 8), shade).save(tmp_path / "pictures" / label / f"{number}.png")
+    mine = planned(images={"folder": "pictures", "train": 9}, teacher=TRAINED)
+    assert said(mine) == []
+    found = running.material(mine, tmp_path)
+    assert found.source.train.y.bincount().tolist() == [3, 3, 3] and len(found.source.classes) == 3
 
 
 IDEA = """from kdcourse import distillers
