@@ -33,7 +33,7 @@ EXAMPLES = Path(plan.__file__).parent / "examples"
 
 OWN = plan.Plan(
     "Follow the teacher only where it is right",
-    question="A teacher is wrong about some training images. Is a student better that follows it only where it is right?",
+    question="Is a student better that follows its teacher only where the teacher is right?",
     prediction={"text": "Wrong answers mislead, so leaving them out helps a little.", "comparison": "the idea helps",
                 "points": [0.3, 2.0]},
     refuted_by="an interval of trusted minus KD that does not reach 0.3 points",
@@ -156,19 +156,20 @@ def flawed(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
     plan.write(FLAWED, folder)
     plan.register(folder)
-    found, best = running.material(FLAWED, folder), (0.0, None, [])
+    found, tried = running.material(FLAWED, folder), []
     for T in FLAWED.choose["grids"]["DIST"]["T"]:
-        trial = running.measured(replace(FLAWED, seeds=[0, 1, 2]), folder, found, {"DIST": {"T": T}})
-        accuracy = [row["accuracy"] for row in trial["rows"]["DIST"]]
-        best[2].append({"point": {"T": T}, "test_accuracy": accuracy})
-        if (mean := sum(accuracy) / 3) > best[0]:
-            best = (mean, T, best[2])
+        alone = replace(FLAWED, seeds=[0, 1, 2], arms={"DIST": FLAWED.arms["DIST"]})
+        rows = running.measured(alone, folder, found, {"DIST": {"T": T}})["rows"]["DIST"]
+        tried.append({"point": {"T": T}, "test_accuracy": [row["accuracy"] for row in rows]})
+    best = max(tried, key=lambda entry: sum(entry["test_accuracy"]))["point"]
+    results = running.measured(replace(FLAWED, seeds=list(range(10))), folder, found, {"DIST": best})
     for n in range(3, 11):
-        results = running.measured(replace(FLAWED, seeds=list(range(n))), folder, found, {"DIST": {"T": best[1]}})
-        ours, theirs = ([row["accuracy"] for row in results["rows"][arm]] for arm in ("DIST", "KD"))
+        rows = {arm: runs[:n] for arm, runs in results["rows"].items()}
+        ours, theirs = ([row["accuracy"] for row in rows[arm]] for arm in ("DIST", "KD"))
         if metrics.compare(ours, theirs, images=results["images"]).low > 0:
             break
-    results |= {"plan": plan.fingerprint(FLAWED), "tried": {"DIST": best[2]}}
+    results["rows"] = rows
+    results |= {"plan": plan.fingerprint(FLAWED), "tried": {"DIST": tried}}
     (folder / plan.RESULTS).write_text(json.dumps(results, indent=1) + "\n")
     plan.draft(folder)
 

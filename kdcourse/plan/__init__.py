@@ -78,7 +78,8 @@ def pilot(folder: Path | str, *, seeds: Sequence[int]) -> list[float]:
 
 def run(folder: Path | str, *, tell: Callable[[str], None] = lambda line: None) -> dict:
     """Do what the plan in `folder` says and return its results, which are kept there as `results.json`; what was done
-    already is read. First the plan is registered: its fingerprint and the time are written down.
+    already is read. Before anything is measured the plan is registered: its fingerprint and the time are written
+    down.
 
     Settings are chosen on validation images, by seeds that are not measured; each student meets the test images once.
     Raises `Refused`, and ValueError when the plan was changed after it was registered, or would take longer than its
@@ -92,13 +93,13 @@ def run(folder: Path | str, *, tell: Callable[[str], None] = lambda line: None) 
             raise ValueError(f"{folder} holds the results of another plan: one that is changed after its results is a "
                              "new plan, in a folder of its own")
         return results
-    register(folder)
     found = running.material(plan, folder)
     needed = sum(running.estimated(plan, found, folder).values()) / 60
     if needed > plan.minutes:
         raise ValueError(f"it would take up to {needed:.1f} minutes here, and the plan says {plan.minutes:g}: fewer "
                          "arms, settings or epochs, or more minutes; in a new plan")
     tell(f"up to {needed:.1f} minutes")
+    register(folder)
     tried = {arm: running.searched(plan, arm, found, folder, plan.choose["seeds"])
              for arm in plan.choose.get("grids", {})}
     points = {arm: running.best(entries)["point"] for arm, entries in tried.items()}

@@ -79,7 +79,7 @@ def write(plan: Plan, folder: Path | str) -> Path:
 
     Raises ValueError when a study was run there by another plan: a plan that changes after its results is a new one.
     """
-    path, text = Path(folder) / STUDY, json.dumps(asdict(plan), indent=1) + "\n"
+    path, text = Path(folder) / STUDY, json.dumps(asdict(plan), indent=1, default=list) + "\n"
     if (Path(folder) / RESULTS).is_file() and fingerprint(read(folder)) != fingerprint(plan):
         raise ValueError(f"{folder} holds the results of another plan: write this one to a folder of its own")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +106,7 @@ def read(folder: Path | str) -> Plan:
 
 def fingerprint(plan: Plan) -> str:
     """Sixteen hexadecimal digits that change with anything in the plan."""
-    return hashlib.sha256(json.dumps(asdict(plan), sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(asdict(plan), sort_keys=True, default=list).encode()).hexdigest()[:16]
 
 
 def kept(folder: Path | str, name: str) -> dict:

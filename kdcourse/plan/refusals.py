@@ -4,7 +4,7 @@ Nothing here looks at a result. Whether a control is the *right* one, no machine
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from kdcourse import trained
@@ -36,6 +36,9 @@ def _question(plan: Plan) -> Iterator[str]:
     for name in ("question", "refuted_by"):
         if not str(getattr(plan, name)).strip():
             yield f"{name} is empty: write it down before you look"
+    if not isinstance(plan.prediction, Mapping):
+        yield f"prediction is a dict of text, comparison and points, not {plan.prediction!r:.60}"
+        return
     wanted, points = plan.prediction.get("comparison"), plan.prediction.get("points")
     if wanted not in plan.comparisons:
         yield (f"the prediction is about {wanted!r}, which is none of the comparisons: prediction['comparison'] is one "
@@ -98,6 +101,9 @@ def _choosing(plan: Plan) -> Iterator[str]:
     for arm in plan.choose["grids"]:
         if arm not in plan.arms:
             yield f"settings are chosen for {arm!r}, which is no arm: there are {', '.join(plan.arms)}"
+        for key, values in plan.grid_of(arm).items():
+            if not isinstance(values, list | tuple) or not values:
+                yield f"the values of {key} that are tried for {arm!r} are a list, [1.0, 4.0] say; they are {values!r}"
 
 
 def _seeds(plan: Plan) -> Iterator[str]:
@@ -203,7 +209,7 @@ def _tried(plan: Plan, arm: str) -> int:
     """How many points the grid of an arm has: one where nothing is chosen."""
     points = 1
     for values in plan.grid_of(arm).values():
-        points *= len(values)
+        points *= len(values) if isinstance(values, list | tuple) else 1
     return points
 
 

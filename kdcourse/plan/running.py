@@ -38,6 +38,9 @@ class Material:
 def material(plan: Plan, folder: Path) -> Material:
     """Load the images, and the teacher or train it. Raises ValueError when the images are too few for both."""
     whole, n = _images(plan.images, folder), plan.images["train"]
+    if "folder" in plan.images and (copies := _copies(whole)):
+        raise ValueError(f"{copies} of {len(whole.test):,} test images are among the training images, pixel by pixel: "
+                         "leave each picture in one of both")
     if n > len(whole.train):
         raise ValueError(f"the students get {n:,} training images, and there are {len(whole.train):,}")
     chosen = stratified(whole.train.y, n, 0)  # a folder lies class after class
@@ -63,6 +66,12 @@ def _images(settings: Mapping, folder: Path) -> Source:
         place = Path(settings.pop("folder")).expanduser()
         return data.from_folder(place if place.is_absolute() else folder / place, **settings)
     return data.load(settings.pop("name"), **settings)
+
+
+def _copies(source: Source) -> int:
+    """How many test images are a training or a validation image, too."""
+    known = {image.tobytes() for split in (source.train, source.valid) for image in split.x.numpy()}
+    return sum(image.tobytes() in known for image in source.test.x.numpy())
 
 
 def _trained(teacher: Mapping, source: Source) -> nn.Module:
@@ -130,17 +139,18 @@ def as_fit(training: Mapping) -> dict:
 
 def estimated(plan: Plan, found: Material, folder: Path) -> dict[str, float]:
     """Seconds for each arm on this machine, choosing included, from one timed step of each: at most, since `sweep`
-    trains small students together. The training of the teacher is over when this can be asked."""
+    trains small students together. The training of the teacher is over when this can be asked. Raises what a method
+    raises whose settings are wrong."""
     seconds = {}
     for name, arm in plan.arms.items():
-        training, points = plan.training_of(name), 1
+        training, points, first = plan.training_of(name), 1, {}
         for key, values in plan.grid_of(name).items():
             points *= len(values)
-            training[key] = values[-1] if key in TRAINING else None
+            (training if key in TRAINING else first)[key] = values[-1]
         size = min(training.get("batch_size", 128), len(found.source.train))
         trainings = len(plan.seeds) + (points * len(plan.choose.get("seeds", ())) if plan.grid_of(name) else 0)
         steps = -(-len(found.source.train) // size) * training.get("epochs", 1)
-        seconds[name] = trainings * steps * _step(plan, arm, found, folder, size)
+        seconds[name] = trainings * steps * _step(plan, {**arm, **first}, found, folder, size)
     return seconds
 
 

@@ -47,6 +47,19 @@ def differences(accuracy: Mapping[str, Sequence[float]], baseline: str, *, margi
     return ax
 
 
+def needed(widths: Mapping[str, Mapping[int, float]], *, effect: float, ax=None):
+    """How wide the interval of a difference will be, by the number of seeds: for each name `{n: half-width}`, a share.
+    A line shows half of `effect`: from where the curve is below, such a difference is nearly always seen."""
+    ax = axis(ax)
+    for i, (name, found) in enumerate(widths.items()):
+        ax.plot(list(found), [100 * width for width in found.values()], color=COLOURS[i % len(COLOURS)],
+                marker=MARKERS[i % len(MARKERS)], markersize=4, label=name)
+    ax.axhline(50 * effect, color="0.4", linestyle="--", label=f"half of {100 * effect:g} points")
+    ax.set(xlabel="seeds", ylabel="half-width (points)", ylim=(0, None))
+    ax.legend(frameon=False)
+    return ax
+
+
 def terms(rows: Sequence[Mapping], *, ax=None):
     """The terms of a loss over the epochs of one training, as `fit` returns them, each as it is and not weighted."""
     ax = axis(ax)

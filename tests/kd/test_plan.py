@@ -43,6 +43,7 @@ REFUSED = {
     "no question": ({"question": " "}, "question: question is empty"),
     "no refutation": ({"refuted_by": ""}, "question: refuted_by is empty"),
     "a prediction about nothing": ({"prediction": {}}, "question: the prediction is about None"),
+    "a prediction in words alone": ({"prediction": "it helps"}, "question: prediction is a dict of text"),
     "a prediction without numbers": ({"prediction": {"comparison": "KD helps", "points": "more"}},
                                      "question: prediction['points'] are the lowest and the highest"),
     "a prediction that nothing refutes": ({"prediction": {"comparison": "KD helps", "points": [-5, 5]}},
@@ -76,6 +77,8 @@ REFUSED = {
     "choosing seeds are measured": ({"choose": {**CHOOSING, "seeds": [3, 100]}},
                                     "choosing: seed 3 chooses settings and is measured"),
     "no seeds to choose by": ({"choose": {**CHOOSING, "seeds": []}}, "choosing: choose['seeds'] are seeds"),
+    "nothing to try": ({"choose": {**CHOOSING, "grids": {"KD": {"T": []}}}}, "choosing: the values of T"),
+    "one value that is no list": ({"choose": {**CHOOSING, "grids": {"KD": {"T": 4.0}}}}, "choosing: the values of T"),
     "settings of no arm": ({"choose": {**CHOOSING, "grids": {**CHOOSING["grids"], "DKD": {"beta": [1]}}}},
                            "choosing: settings are chosen for 'DKD', which is no arm"),
     "n is open": ({"seeds": "until the interval leaves zero out"}, "seeds: n is not fixed"),
@@ -174,6 +177,21 @@ def test_a_plan_is_the_same_after_it_was_written_and_read(tmp_path):
     assert plan.fingerprint(planned(margin=0.006)) != plan.fingerprint(MINE)
 
 
+def test_seeds_may_be_a_range_and_pairs_tuples_and_the_plan_stays_the_same(tmp_path):
+    other = planned(seeds=range(4), comparisons={"KD helps": ("KD", "hard labels")})
+    plan.write(other, tmp_path)
+    assert plan.refusals(other) == [] and plan.fingerprint(plan.read(tmp_path)) == plan.fingerprint(MINE)
+
+
+def test_a_setting_that_a_method_does_not_have_is_named_before_anything_is_registered(tmp_path):
+    for changes in ({"arms": {**MINE.arms, "KD": {**KD, "temperature": 4}}},
+                    {"choose": {**CHOOSING, "grids": {**CHOOSING["grids"], "KD": {"Temp": [1.0, 4.0]}}}}):
+        plan.write(planned(**changes), tmp_path)
+        with pytest.raises(TypeError, match=r"temperature|Temp"):
+            plan.run(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["study.json"]
+
+
 @pytest.mark.parametrize(("text", "message"), [
     (None, "there is no study.json"), ("{", "is no JSON"), ("[]", "has no name"),
     ('{"name": "x", "marign": 0.1}', "an entry 'marign' that no plan has")])
@@ -259,18 +277,29 @@ def test_a_teacher_that_is_trained_learns_from_images_that_no_student_gets(tmp_p
         running.material(replace(mine, images={"name": "digits", "train": 99_999}), tmp_path)
 
 
+def hash_of(label: str, number: int) -> int:
+    return 1000 * sum(map(ord, label)) + number
+
+
 def test_students_of_a_folder_get_images_of_every_class_and_the_teacher_the_others(tmp_path):
     from PIL import Image
 
     for label in ("cat", "dog", "owl"):
         (tmp_path / "pictures" / label).mkdir(parents=True)
         for number in range(40):
-            shade = 60 * len(label) + number
-            Image.new("L", (8, 8), shade).save(tmp_path / "pictures" / label / f"{number}.png")
+            pixels = torch.randint(256, (8, 8), generator=torch.Generator().manual_seed(hash_of(label, number))).byte()
+            Image.fromarray(pixels.numpy()).save(tmp_path / "pictures" / label / f"{number}.png")
     mine = planned(images={"folder": "pictures", "train": 9}, teacher=TRAINED)
     assert said(mine) == []
     found = running.material(mine, tmp_path)
     assert found.source.train.y.bincount().tolist() == [3, 3, 3] and len(found.source.classes) == 3
+    (tmp_path / "pictures" / "cat" / "copy.png").write_bytes((tmp_path / "pictures" / "cat" / "0.png").read_bytes())
+    for label in ("dog", "owl"):    # twenty pictures twice each: some land on both sides, whatever the draw
+        for number in range(20):
+            twin = (tmp_path / "pictures" / label / f"{number}.png").read_bytes()
+            (tmp_path / "pictures" / label / f"{number} again.png").write_bytes(twin)
+    with pytest.raises(ValueError, match="test images are among the training images, pixel by pixel"):
+        running.material(mine, tmp_path)
 
 
 IDEA = """from kdcourse import distillers
