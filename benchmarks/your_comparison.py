@@ -1,7 +1,8 @@
 """The three worked starts of lesson 11, each by its plan, and the two finished examples of `kdcourse.plan`.
 
-    python benchmarks/your_comparison.py               # five minutes on a busy core
-    python benchmarks/your_comparison.py --examples    # writes kdcourse/plan/examples: plans, results, drafts
+    python benchmarks/your_comparison.py                                 # six minutes on a core of its own
+    python benchmarks/your_comparison.py --starts own --name your_idea   # and the example own_idea
+    python benchmarks/your_comparison.py --flawed                        # the example to_referee
 
 Each start is run as `kdcourse study run` runs it, from ten seeds and from ten others: settings are chosen on validation
 images by seeds that are not measured. In the second set the teacher of `own` is another one, too. The settings of the
@@ -45,7 +46,7 @@ OWN = plan.Plan(
             "grids": {"hard labels": {"lr": LR}, "KD": {"T": T}, "trusted": {"T": T}, "at random": {"T": T}}},
     comparisons={"the idea helps": ["trusted", "KD"], "it is not the number of images": ["trusted", "at random"],
                  "the teacher helps": ["KD", "hard labels"], "fewer images hurt": ["at random", "KD"]},
-    seeds=list(range(10)), margin=0.005, effect=0.01, minutes=10, identity={
+    seeds=list(range(10)), margin=0.005, effect=0.015, minutes=10, identity={
         "says": "An idea that keeps every image is KD", "equals": {"method": "kd", "alpha": 0.9, "T": 2.0},
         "arm": {"method": "idea.py:Trusted", "alpha": 0.9, "keep": 1.0, "T": 2.0}})
 PAPER = plan.Plan(
@@ -91,18 +92,20 @@ FLAWED = replace(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--examples", action="store_true", help="write the two examples instead")
-    if parser.parse_args().examples:
-        good(EXAMPLES / "own_idea")
+    parser.add_argument("--starts", nargs="+", choices=tuple(STARTS), default=["folder", "paper"])
+    parser.add_argument("--name", default="your_comparison")
+    parser.add_argument("--flawed", action="store_true", help="write the example that is wrong on purpose instead")
+    asked = parser.parse_args()
+    if asked.flawed:
         flawed(EXAMPLES / "to_referee")
         return
     results = {}
-    for name, start in STARTS.items():
-        results[name] = measured(name, start)
+    for name in asked.starts:
+        start = STARTS[name]
         again = replace(start, seeds=list(range(10, 20)), **AGAIN.get(name, {}))
-        results[f"{name}, again"] = measured(name, again)
-        path = write("your_comparison", settings={key: asdict(one) for key, one in STARTS.items()},
-                     seeds=list(range(10)), results=results)
+        results |= {name: measured(name, start), f"{name}, again": measured(f"{name}, again", again)}
+        path = write(asked.name, settings={key: asdict(STARTS[key]) for key in asked.starts}, seeds=list(range(10)),
+                     results=results)
     print(f"written: {path}")
 
 
@@ -112,6 +115,8 @@ def measured(name: str, start: plan.Plan) -> dict:
         folder = Path(place)
         results = finished(folder, start)
         spread = plan.read(folder).spread
+        if name == "own":
+            example(folder, EXAMPLES / "own_idea")
     print(name, results["points"], flush=True)
     for key, one in plan.compared(start, results).items():
         print(f"  {key}: {one}", flush=True)
@@ -142,12 +147,11 @@ def pictures(folder: Path) -> None:
                 Image.fromarray(x[0].numpy()).save(place / f"{row:05}.png")
 
 
-def good(folder: Path) -> None:
-    """An honest comparison; its sentences and its referee's points are written by people."""
-    for name in ("registered.json", "results.json"):
-        (folder / name).unlink(missing_ok=True)
-    finished(folder, OWN)
-    plan.draft(folder)
+def example(folder: Path, target: Path) -> None:
+    """Keep an honest comparison with its draft; its sentences and its referee's points are written by people."""
+    for name in ("study.json", plan.REGISTERED, plan.RESULTS):
+        (target / name).write_text((folder / name).read_text())
+    plan.draft(target)
 
 
 def flawed(folder: Path) -> None:

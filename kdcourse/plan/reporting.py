@@ -102,8 +102,10 @@ def _settings(plan: Plan, results: Mapping) -> str:
         tried = len(results.get("tried", {}).get(name, ())) or 1
         said = ", ".join(f"{key} = {value}" for key, value in at.items()) or "none"
         rows.append(f"| {name} | {method} | {said} | {tried} | {plan.training_of(name).get('epochs')} |")
-    head = (f"{plan.images['train']:,} training images of {images}; {results['images']:,} test images, looked at once. "
-            f"Chosen on {plan.choose.get('on', 'nothing')}. Commit {str(results.get('commit'))[:9]}, torch "
+    on = {"valid": "chosen on validation images", "test": "chosen on the test images"}
+    on = on.get(plan.choose.get("on"), "given")
+    head = (f"{plan.images['train']:,} training images of {images}; {results['images']:,} test images. Settings are "
+            f"{on}. Commit {str(results.get('commit'))[:9]}, torch "
             f"{results['versions'].get('torch')}.\n\n")
     return head + _lines("| arm | method | settings | settings tried | epochs |", rows)
 
