@@ -46,7 +46,7 @@ OWN = plan.Plan(
             "grids": {"hard labels": {"lr": LR}, "KD": {"T": T}, "trusted": {"T": T}, "at random": {"T": T}}},
     comparisons={"the idea helps": ["trusted", "KD"], "it is not the number of images": ["trusted", "at random"],
                  "the teacher helps": ["KD", "hard labels"], "fewer images hurt": ["at random", "KD"]},
-    seeds=list(range(10)), margin=0.005, effect=0.015, minutes=10, identity={
+    seeds=list(range(10)), margin=0.005, effect=0.015, minutes=60, identity={
         "says": "An idea that keeps every image is KD", "equals": {"method": "kd", "alpha": 0.9, "T": 2.0},
         "arm": {"method": "idea.py:Trusted", "alpha": 0.9, "keep": 1.0, "T": 2.0}})
 PAPER = plan.Plan(
@@ -61,7 +61,7 @@ PAPER = plan.Plan(
             "grids": {"hard labels": {"lr": LR}, "KD": {"T": T}, "DIST": {"T": T}}},
     comparisons={"DIST is better than KD": ["DIST", "KD"], "DIST is better than labels": ["DIST", "hard labels"],
                  "KD is better than labels": ["KD", "hard labels"]},
-    seeds=list(range(10)), margin=0.005, effect=0.01, minutes=10, identity={
+    seeds=list(range(10)), margin=0.005, effect=0.01, minutes=60, identity={
         "says": "KD with alpha = 0 is hard labels", "equals": HARD,
         "arm": {"method": "kd", "alpha": 0.0, "T": 2.0}})
 FOLDER = plan.Plan(
@@ -71,7 +71,7 @@ FOLDER = plan.Plan(
     teacher={"network": {"name": "cnn"}, "epochs": 6, "lr": 2e-3, "batch_size": 64, "seed": 0},
     training={**TRAINING, "batch_size": 50}, arms={"hard labels": HARD, "KD": {"method": "kd", "alpha": 0.9}},
     choose={"on": "valid", "seeds": CHOOSING, "grids": {"hard labels": {"lr": LR}, "KD": {"T": T}}},
-    comparisons={"KD helps": ["KD", "hard labels"]}, seeds=list(range(10)), margin=0.005, effect=0.02, minutes=10,
+    comparisons={"KD helps": ["KD", "hard labels"]}, seeds=list(range(10)), margin=0.005, effect=0.02, minutes=60,
     identity={"says": "KD with alpha = 0 is hard labels", "equals": HARD,
               "arm": {"method": "kd", "alpha": 0.0, "T": 2.0}})
 STARTS = {"folder": FOLDER, "paper": PAPER, "own": OWN}
