@@ -15,6 +15,8 @@ from kdcourse.viz.comparisons import terms as terms
 from kdcourse.viz.images import images as images
 from kdcourse.viz.knowledge import matrices as matrices
 from kdcourse.viz.knowledge import saliency as saliency
+from kdcourse.viz.others import boards as boards
+from kdcourse.viz.others import class_counts as class_counts
 from kdcourse.viz.papers import marked as marked
 from kdcourse.viz.papers import networks as networks
 from kdcourse.viz.results import curves as curves
