@@ -8,8 +8,8 @@ from kdcourse.viz.comparisons import against_cost as against_cost
 from kdcourse.viz.comparisons import confusion as confusion
 from kdcourse.viz.comparisons import differences as differences
 from kdcourse.viz.comparisons import frontier as frontier
-from kdcourse.viz.comparisons import on_frontier as on_frontier
 from kdcourse.viz.comparisons import needed as needed
+from kdcourse.viz.comparisons import on_frontier as on_frontier
 from kdcourse.viz.comparisons import seeds as seeds
 from kdcourse.viz.comparisons import terms as terms
 from kdcourse.viz.images import images as images
