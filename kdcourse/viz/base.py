@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import PIL.Image
 import torch
 from IPython.display import Image, display
+from matplotlib.patches import FancyBboxPatch
 from torch import Tensor
 
 # Okabe & Ito 2008, "Color Universal Design"; in the order in which the course uses them
@@ -57,6 +58,27 @@ def pixels(images) -> Tensor:
 def axis(ax, *, size: tuple[float, float] = (6.0, 3.4)):
     """`ax`, or the axis of a new figure of `size` inches."""
     return plt.subplots(figsize=size, layout="constrained")[1] if ax is None else ax
+
+
+def box(ax, x: float, y: float, half: float | None, tall: float | None, words: str, colour: str = "white", *,
+        edge: str = "0.3", width: float = 1.0, pad: float = 0.02, dashed: bool = False, size: float = 8) -> None:
+    """A box with rounded corners around (x, y) that reaches `half` to both sides and `tall` up and down, with its words
+    in it; without `half`, as large as its words need."""
+    style = {"facecolor": colour, "edgecolor": edge, "linewidth": width, "linestyle": "--" if dashed else "-"}
+    if half is None:
+        style["boxstyle"] = f"round,pad={pad}"
+    else:
+        ax.add_patch(FancyBboxPatch((x - half, y - tall), 2 * half, 2 * tall, boxstyle=f"round,pad={pad}", **style))
+    ax.text(x, y, words, ha="center", va="center", fontsize=size, bbox=style if half is None else None)
+
+
+def arrow(ax, start: Sequence[float], end: Sequence[float], colour: str = "black", *, both: bool = False,
+          style: str = "->", head: float = 12, width: float = 1.5, bend: float = 0.0) -> None:
+    """An arrow between two points; with a head at each end if it goes `both` ways. `bend` is its height over its
+    length."""
+    ax.annotate("", end, start, arrowprops={
+        "arrowstyle": f"<{style}" if both else style, "color": colour, "linewidth": width, "mutation_scale": head,
+        "connectionstyle": f"arc3,rad={bend}"})
 
 
 def legend(ax, names: Sequence):

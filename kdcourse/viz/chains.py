@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 
-from kdcourse.viz.base import COLOURS, axis
+from kdcourse.viz.base import COLOURS, arrow, axis, box
 
 
 def who_teaches(plans: Mapping[str, Sequence[tuple[str, str]]], networks: Sequence[str], *, ax=None):
@@ -22,15 +22,13 @@ def who_teaches(plans: Mapping[str, Sequence[tuple[str, str]]], networks: Sequen
         ax.text(-0.62, row, plan, ha="right", va="center", fontweight="bold")
         for name in {end for pair in pairs for end in pair}:
             half[name] = 0.09 + 0.0225 * len(name)  # how far its box reaches
-            ax.text(place[name], row, name, ha="center", va="center", fontsize=9, bbox={
-                "boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": COLOURS[0]})
+            box(ax, place[name], row, None, None, name, edge=COLOURS[0], pad=0.35, size=9)
         for teacher, student in pairs:
             near = abs(place[student] - place[teacher]) == 1
             ends = ((place[student] - half[student], 0), (place[teacher] + half[teacher], 0)) if near else (
                 (place[student], -0.22), (place[teacher], -0.22))
-            ax.annotate("", *((x, row + y) for x, y in ends),
-                        arrowprops={"arrowstyle": "-|>", "color": COLOURS[1], "linewidth": 1.4,
-                                    "connectionstyle": f"arc3,rad={0 if near else -0.15}"})
+            end, start = ((x, row + y) for x, y in ends)
+            arrow(ax, start, end, COLOURS[1], style="-|>", head=10, width=1.4, bend=0 if near else -0.15)
     ax.set(xlim=(-1.6, len(networks) - 0.4), ylim=(len(plans) - 0.5, -0.8))
     ax.axis("off")
     return ax

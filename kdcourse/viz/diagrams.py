@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import torch
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from kdcourse.viz.base import COLOURS, axis
+from kdcourse.viz.base import arrow as _arrow
+from kdcourse.viz.base import box as _box
 
 KINDS = (("response", "what do you\nanswer?", COLOURS[0]), ("feature", "what do you\nsee inside?", COLOURS[1]),
          ("relation", "which images\nare alike to you?", COLOURS[2]))
@@ -163,17 +164,6 @@ def _canvas(width: float, height: float):
     figure, ax = plt.subplots(figsize=(width, height), layout="constrained")
     ax.axis("off")
     return figure, ax
-
-
-def _box(ax, x: float, y: float, half: float, tall: float, words: str, colour: str, *, dashed: bool = False) -> None:
-    ax.add_patch(FancyBboxPatch((x - half, y - tall), 2 * half, 2 * tall, boxstyle="round,pad=0.02", facecolor=colour,
-                                edgecolor="0.3", linestyle="--" if dashed else "-"))
-    ax.text(x, y, words, ha="center", va="center", fontsize=8)
-
-
-def _arrow(ax, start, end, colour: str, *, both: bool = False) -> None:
-    ax.add_patch(FancyArrowPatch(start, end, arrowstyle="<->" if both else "->", mutation_scale=12, color=colour,
-                                 linewidth=1.5))
 
 
 def _images(ax, x: float, y: float) -> None:

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from matplotlib.patches import FancyBboxPatch, Rectangle
+from matplotlib.patches import Rectangle
 
-from kdcourse.viz.base import COLOURS, axis
+from kdcourse.viz.base import COLOURS, arrow, axis, box
 
 
 def marked(p, classes: Sequence[str], *, row: int, column: int, ax=None):
@@ -28,16 +28,13 @@ def networks(boxes: Mapping[str, tuple[float, float, str]], arrows: Sequence[tup
     ax = axis(ax, size=(7.0, 2.8))
     wide, high = 0.2, 0.24
     for i, (x, y, text) in enumerate(boxes.values()):
-        ax.add_patch(FancyBboxPatch((x - wide / 2, y - high / 2), wide, high, boxstyle="round,pad=0.01",
-                                    facecolor="white", edgecolor=COLOURS[i % len(COLOURS)], linewidth=2))
-        ax.text(x, y, text, ha="center", va="center", fontsize=9)
+        box(ax, x, y, wide / 2, high / 2, text, edge=COLOURS[i % len(COLOURS)], width=2, pad=0.01, size=9)
     for start, end, text in arrows:
         (x0, y0, _), (x1, y1, _) = boxes[start], boxes[end]
         sideways = abs(x1 - x0) > wide + 0.05
         shift = (wide / 2 + 0.015) * (1 if x1 > x0 else -1) if sideways else 0
         rise = 0 if sideways else (high / 2 + 0.02) * (1 if y1 > y0 else -1)
-        ax.annotate("", (x1 - shift, y1 - rise), (x0 + shift, y0 + rise),
-                    arrowprops={"arrowstyle": "->", "linewidth": 1.5})
+        arrow(ax, (x0 + shift, y0 + rise), (x1 - shift, y1 - rise), head=10)
         level, middle = abs(y1 - y0) < high, ((x0 + x1) / 2, (y0 + y1) / 2)
         if level or not sideways:
             ax.text(middle[0] + (0 if sideways else 0.02), middle[1] + (0.03 if sideways else 0), text, fontsize=8,

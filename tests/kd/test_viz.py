@@ -234,3 +234,48 @@ def test_a_sweep_may_be_over_names():
     rows = [{"T": "low", "alpha": 0.5, "test": 0.9}, {"T": "high", "alpha": 0.5, "test": 0.8}]
     ax = viz.heat_map(rows, "T", "alpha", "test")
     assert [label.get_text() for label in ax.get_xticklabels()] == ["high", "low"]
+
+
+@pytest.mark.parametrize("dashed", [False, True])
+def test_a_box_reaches_as_far_as_it_is_told_and_holds_its_words(dashed):
+    _, ax = plt.subplots()
+    base.box(ax, 2.0, 3.0, 0.5, 0.25, "words", "0.9", pad=0.0, dashed=dashed)
+    (patch,), (text,) = ax.patches, ax.texts
+    assert patch.get_path().get_extents().extents == pytest.approx([1.5, 2.75, 2.5, 3.25])
+    assert text.get_position() == (2.0, 3.0) and text.get_text() == "words" and text.get_bbox_patch() is None
+    assert patch.get_linestyle() == ("--" if dashed else "-")
+
+
+def test_a_box_without_a_size_is_as_large_as_its_words_need():
+    figure, ax = plt.subplots()
+    for y, words in ((0.3, "a"), (0.7, "a longer text")):
+        base.box(ax, 0.5, y, None, None, words, pad=0.35)
+    figure.draw_without_rendering()
+    small, large = (text.get_bbox_patch().get_window_extent() for text in ax.texts)
+    assert not ax.patches and large.width > 2 * small.width
+    for text in ax.texts:
+        words, frame = text.get_window_extent(), text.get_bbox_patch().get_window_extent()
+        assert frame.x0 < words.x0 and words.x1 < frame.x1 and frame.y0 < words.y0 and words.y1 < frame.y1
+
+
+@pytest.mark.parametrize("both, heads", [(False, "->"), (True, "<->")])
+def test_an_arrow_goes_from_its_start_to_its_end_and_has_a_head_where_it_goes(both, heads):
+    figure, ax = plt.subplots()
+    ax.set(xlim=(0, 10), ylim=(0, 10))
+    base.arrow(ax, (2, 3), (8, 9), both=both)
+    figure.draw_without_rendering()
+    (drawn,) = (text.arrow_patch for text in ax.texts)
+    lines, _ = drawn._get_path_in_displaycoord()
+    ends = ax.transData.inverted().transform(lines[0].vertices[[0, -1]])
+    np.testing.assert_allclose(ends, [[2, 3], [8, 9]], atol=0.1)
+    assert drawn.get_arrowstyle().arrow == heads
+
+
+def test_a_bent_arrow_is_as_high_as_it_is_told():
+    figure, ax = plt.subplots(figsize=(4, 4))
+    ax.set(xlim=(0, 10), ylim=(0, 10), aspect="equal")
+    base.arrow(ax, (1, 5), (9, 5), bend=0.25)
+    figure.draw_without_rendering()
+    (drawn,) = (text.arrow_patch for text in ax.texts)
+    middle = ax.transData.inverted().transform(drawn._get_path_in_displaycoord()[0][0].vertices[1])
+    assert abs(middle[1] - 5) == pytest.approx(0.25 * 8, rel=0.05)    # the point that a quadratic curve bends towards
