@@ -122,7 +122,7 @@ def launch(address: str, branch: str, path: str) -> dict:
 
 def setup(address: str, branch: str) -> str:
     """The cell that installs the course where torch is there already, as on Colab."""
-    return f'%pip install -q "kdcourse @ git+{address}@{branch}"'
+    return f'%pip install -q "kdcourse[course] @ git+{address}@{branch}"'
 
 
 def prose(path: Path) -> str:

@@ -9,21 +9,28 @@ import re
 import textwrap
 from pathlib import Path
 
-ROOMS = (   # in the order of use; what is inside the command, the sandbox and grading is not for readers' code
+ROOMS = (   # in the order of use; a room that is not named here comes after them
     "core", "profiles", "data", "models", "teachers", "losses", "distillers", "train", "sweep", "procedures", "study",
     "metrics", "cost", "viz", "widgets", "trained", "worksheets", "files", "papers",
 )
+INSIDE = ("__init__", "__main__", "cli", "marking")  # the command, the sandbox and grading: not for readers' code
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>#$|~^!])")
 
 
 def pages(package: Path) -> dict[str, str]:
     """The pages of a package by their paths: one for each public room, and one that lists them."""
-    found = {f"api/{room}.md": page(package, room) for room in ROOMS
-             if (package / f"{room}.py").exists() or (package / room / "__init__.py").exists()}
+    found = {f"api/{room}.md": page(package, room) for room in rooms(package)}
     names = "\n".join(Path(name).stem for name in found)
-    rooms = ast.get_docstring(ast.parse((package / "__init__.py").read_text(encoding="utf-8")))
-    index = f"# The package, room by room\n\n{markdown(rooms)}\n\n```{{toctree}}\n:maxdepth: 1\n\n{names}\n```\n"
+    about = ast.get_docstring(ast.parse((package / "__init__.py").read_text(encoding="utf-8")))
+    index = f"# The package, room by room\n\n{markdown(about)}\n\n```{{toctree}}\n:maxdepth: 1\n\n{names}\n```\n"
     return {"api/index.md": index, **found}
+
+
+def rooms(package: Path) -> list[str]:
+    """The public rooms that the package has, in the order of use."""
+    there = {path.stem for path in package.glob("*.py")} | {path.parent.name for path in package.glob("*/__init__.py")}
+    known = [room for room in ROOMS if room in there]
+    return known + sorted(there - set(ROOMS) - set(INSIDE))
 
 
 def page(package: Path, room: str) -> str:

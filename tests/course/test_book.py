@@ -24,7 +24,8 @@ from kdcourse.widgets import TemperatureExplorer
 ROOT = Path(__file__).parents[2]
 WIDTHS = (390, 1366)
 LESSONS = [f"notebooks/{path.stem}" for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
-PAGES = [*LESSONS, "index", "exercises/01_vanilla_kd/01_vanilla_kd", "found/ledger", "benchmarks/README", "INSTRUCTORS",
+EXERCISES = [path.relative_to(ROOT).with_suffix("").as_posix() for path in sorted(ROOT.glob("exercises/*/*.ipynb"))]
+PAGES = [*LESSONS, *EXERCISES, "index", "found/ledger", "benchmarks/README", "INSTRUCTORS",
          "settings", "own", "temperature", "api/losses"]
 LOOK = (Path(__file__).parent / "look_at_page.js").read_text(encoding="utf-8")
 

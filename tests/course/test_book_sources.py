@@ -3,6 +3,7 @@
 import ast
 import inspect
 import json
+import pkgutil
 import re
 from importlib import import_module
 from importlib.util import find_spec
@@ -11,6 +12,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+import kdcourse
 from book import gather, reference
 
 ROOT = Path(__file__).parents[2]
@@ -70,7 +72,16 @@ def test_the_glossary_of_the_book_is_that_of_the_first_notebook(sources):
     assert len(rows) > 15 and [row for row in rows if row not in page] == []
 
 
-ROOMS = [room for room in reference.ROOMS if find_spec(f"kdcourse.{room}")]
+ROOMS = reference.rooms(ROOT / "kdcourse")
+
+
+def test_the_reference_finds_every_room_by_itself(tmp_path):
+    there = {module.name for module in pkgutil.iter_modules(kdcourse.__path__)}
+    assert set(ROOMS) == there - {"__main__", "cli", "marking"} and len(ROOMS) == len(set(ROOMS))
+    (tmp_path / "new").mkdir()
+    for name in ("new/__init__", "train", "data", "__init__", "cli"):
+        (tmp_path / f"{name}.py").write_text('"""A room."""')
+    assert list(reference.pages(tmp_path)) == ["api/index.md", "api/data.md", "api/train.md", "api/new.md"]
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -114,10 +125,13 @@ def test_with_an_address_on_github_a_lesson_opens_in_colab_and_binder_and_has_th
         "https://colab.research.google.com/github/owner/name/blob/main/notebooks/00_start_here.ipynb",
         "https://mybinder.org/v2/gh/owner/name/main?urlpath=lab/tree/notebooks/00_start_here.ipynb"]
     (setup,) = re.findall(r"```python\n(.*)\n```", cell.source)
-    assert setup == '%pip install -q "kdcourse @ git+https://github.com/owner/name@main"'
+    assert setup == '%pip install -q "kdcourse[course] @ git+https://github.com/owner/name@main"'
     requirement = re.search(r'"(.+)"', setup)[1]
     packaging = pytest.importorskip("packaging.requirements")
-    assert packaging.Requirement(requirement).url.startswith("git+https://github.com/owner/name@")
+    found = packaging.Requirement(requirement)
+    assert found.url.startswith("git+https://github.com/owner/name@") and found.extras == {"course"}
+    page = (ROOT / "book" / "installation.md").read_text(encoding="utf-8")
+    assert setup.replace("https://github.com/owner/name", "ADDRESS") in page
 
 
 def test_an_address_elsewhere_gets_a_link_to_the_source_only(tmp_path):

@@ -188,7 +188,7 @@ def test_the_promised_pythons_and_systems_have_a_build_of_every_package(python, 
     found = resolved(python, platform)
     assert found.returncode == 0, found.stderr
     packages = set(re.findall(r"^([\w-]+)==", found.stdout, re.MULTILINE))
-    assert {"torch", "torchvision", "jupyterlab", "nbgrader"} <= packages
+    assert {"torch", "torchvision", "jupyterlab", "nbgrader", "anywidget"} <= packages
 
 
 def test_an_intel_mac_has_no_build_of_torch_as_the_page_says():
@@ -344,6 +344,32 @@ def test_the_container_copies_what_is_there_and_starts_the_first_lesson():
     assert extras("\n".join(lines)) <= set(PROJECT["optional-dependencies"])
     settings = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())
     assert (ROOT / ".devcontainer" / settings["build"]["dockerfile"]).exists()
+
+
+def test_the_container_leaves_out_what_was_made_here_and_nothing_that_is_committed():
+    left_out = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
+    assert {".git", ".venv", "build", "work"} <= set(left_out)
+    assert [name for name in left_out if "*" not in name and name != ".git" and subprocess.run(
+        ["git", "ls-files", name], cwd=ROOT, capture_output=True, text=True).stdout] == []
+
+
+def test_binder_installs_the_course_for_its_lessons_with_a_python_that_is_promised():
+    lines = [line for line in (ROOT / ".binder" / "requirements.txt").read_text().splitlines() if line[0] not in "#-"
+             or line.startswith("-e")]
+    assert lines == ["-e .[course]"]
+    version = (ROOT / ".binder" / "runtime.txt").read_text().strip().removeprefix("python-")
+    assert tuple(map(int, version.split("."))) >= tuple(map(int, PROJECT["requires-python"][2:].split(".")))
+
+
+def test_the_course_extra_has_all_that_a_lesson_imports():
+    """What Colab's cell and Binder install is enough for the quick profile."""
+    lines = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["course"]]
+    declared = {re.match(r"[A-Za-z0-9-]+", line)[0] for line in lines}
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        for cell in json.loads(path.read_text())["cells"]:
+            if cell["cell_type"] == "code":
+                code = "".join(line for line in cell["source"] if not line.startswith(("%", "!")))
+                assert imported(ast.parse(code).body) <= declared, path.name
 
 
 def test_the_roadmap_has_three_lines():

@@ -85,11 +85,12 @@ def test_all_sheets_together_stay_below_ten_megabytes_and_each_has_its_licence_a
         assert words in path.with_suffix(".LICENCE").read_text()
 
 
-def test_sheets_and_licences_travel_in_the_wheel():
+def test_sheets_licences_networks_tables_and_front_ends_travel_in_the_wheel():
     settings, package = tomllib.loads((ROOT / "pyproject.toml").read_text()), ROOT / "kdcourse"
-    patterns = re.search(r'"kdcourse": (\[.*?\])', (ROOT / "setup.py").read_text())[1]
+    patterns = re.search(r'"kdcourse": (\[.*?\])', (ROOT / "setup.py").read_text(), re.DOTALL)[1]
     packed = {path for pattern in json.loads(patterns) for path in package.glob(pattern)}
-    assert {path for path in package.rglob("*") if path.suffix in (".webp", ".LICENCE", ".safetensors")} <= packed
+    assert {path for path in package.rglob("*") if path.suffix in (
+        ".webp", ".LICENCE", ".safetensors", ".csv", ".js", ".css")} <= packed
     declared = {path for pattern in settings["project"]["license-files"] for path in ROOT.glob(pattern)}
     assert set(small.FOLDER.glob("*.LICENCE")) <= declared
 
