@@ -1,0 +1,90 @@
+"""Exercise 04, transfer and distillation on tissue, asking half: the names are those of the checks in the notebook."""
+
+import torch
+from torch import nn
+
+from kdcourse.core import generator, seeded
+from kdcourse.marking.checks.blocks import block, blocks
+from kdcourse.marking.checks.designs import designed, designs, keep_effects
+from kdcourse.marking.checks.experiment import experiment
+from kdcourse.marking.checks.loss import loss
+from kdcourse.marking.record import Case
+
+NAMES = ("first", "second", "third")
+
+
+def bodies(seed: int) -> dict[str, Case]:
+    """Networks of three stages and a head, images, and how many stages are to be frozen."""
+    def case(i: int, n: int) -> Case:
+        draw = generator(seed, i, 441)
+        with seeded(seed + i):
+            stages = [nn.Sequential(nn.Conv2d(a, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU())
+                      for a, b in ((2, 3), (3, 4), (4, 3))]
+            network = nn.Sequential(*stages, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2)))
+        return Case(network=network, n=n, observed=observed, x=torch.rand(5, 2, 6, 6, generator=draw),
+                    probe=torch.rand(8, generator=draw) + 0.5)
+
+    return {name: case(i, n) for i, (name, n) in enumerate(zip(NAMES, (2, 1, 2), strict=True))}
+
+
+def observed(network: nn.Module, case: Case) -> torch.Tensor:
+    """A step in training mode: the sum of the answers, which stages a gradient reaches, whose statistics move, (8,)."""
+    stages = list(case.network)
+    before = [stage[1].running_mean.clone() for stage in stages[:3]]
+    network.train()
+    z = network(case.x)
+    (z * torch.tensor([1.0, -2.0])).sum().backward()
+    reached = [any(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in stage.parameters()) for stage in stages]
+    moved = [not torch.equal(stage[1].running_mean, mean) for stage, mean in zip(stages, before, strict=False)]
+    return torch.tensor([z.detach().square().sum().item(), *map(float, reached + moved)])
+
+
+def tables(seed: int) -> dict[str, Case]:
+    """Confusion matrices of two and of three classes, and images by the level that was given to them."""
+    def case(i: int, K: int, levels: int) -> Case:
+        draw = generator(seed, i, 443)
+        counts = torch.randint(2, 30, (K, K), generator=draw) + 25 * torch.eye(K).long()
+        positive, negative = (torch.randint(1, 20, (levels,), generator=draw) for _ in range(2))
+        return Case(counts=counts, positive=positive + 3 * torch.arange(levels), negative=negative)
+
+    return {name: case(i, *size) for i, (name, size) in enumerate(zip(NAMES, ((2, 8), (3, 5), (2, 3)), strict=True))}
+
+
+def curves(seed: int) -> dict[str, Case]:
+    """Validation scores after 0, 1, ... epochs, which rise, fall, tie and rise again, and a patience."""
+    def case(i: int, curve: tuple, patience: int) -> Case:
+        low = 0.5 + 0.1 * torch.rand((), generator=generator(seed, i, 444)).item()
+        return Case(curve=[low + 0.02 * step for step in curve], patience=patience, epochs=len(curve) - 1,
+                    probe=torch.tensor([1.0, 100.0]))
+
+    return {"first": case(0, (0, 3, 5, 4, 6, 5, 6, 5, 2, 9, 1), 3), "second": case(1, (0, 6, 4, 5, 3, 7, 8, 1), 2),
+            "third": case(2, (0, 2, 1, 3, 2, 4, 5, 3), 4)}
+
+
+class Clock(nn.Module):
+    """A network that knows nothing but the number of its epochs."""
+
+    def __init__(self):
+        super().__init__()
+        self.epoch = nn.Parameter(torch.zeros(()))
+
+
+def stopped(answer, case: Case) -> torch.Tensor:
+    """After how many epochs the network is that comes back, and how many were run."""
+    clock, run = Clock(), []
+
+    def learn(network) -> None:
+        run.append(network.epoch.data.add_(1))
+
+    kept = answer(clock, learn, lambda network: case.curve[min(int(network.epoch), case.epochs)], epochs=case.epochs,
+                  patience=case.patience)
+    return torch.tensor([float(kept.epoch), float(len(run))])
+
+
+freeze_stages = loss(bodies, lambda f, c: observed(f(c.network, c.n), c), *NAMES, at="")
+preactivation_block = loss(blocks((3, 3, 1), (3, 5, 2), (4, 6, 1)), block, *NAMES, at="")
+inverted_residual = loss(blocks((3, 3, 1), (3, 3, 2), (3, 4, 1)), block, *NAMES, at="")
+macro_f1 = loss(tables, lambda f, c: f(c.counts), *NAMES, at="")
+auc_from_counts = loss(tables, lambda f, c: f(c.positive, c.negative), *NAMES, at="")
+early_stopped = loss(curves, stopped, *NAMES, at="")
+two_by_two = experiment(designs, designed, keep_effects)
