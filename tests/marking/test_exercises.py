@@ -315,3 +315,17 @@ def test_a_failed_check_shows_its_message_and_no_traceback():
             "s.run_cell('checks.teacher_loss(lambda z, y: z.sum())')")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.stdout.startswith("CheckFailed: teacher_loss: on") and len(done.stdout.splitlines()) == 1, done.stdout
+
+
+@every_assignment
+@pytest.mark.parametrize("page, name_of", [("README.md", "[{1}](exercises/{0}/{0}.ipynb)"), ("INSTRUCTORS.md", "`{0}`")])
+def test_the_pages_list_the_marks_and_the_hours_that_the_exercise_states(name, page, name_of):
+    title = cells(SOLUTIONS[name])[0].source
+    hours = re.search(r"\| Time \| (?:about )?([a-z -]+?) hours", title)[1]
+    every = graded(SOLUTIONS[name])
+    marks, automatic = (sum(cell.metadata.nbgrader.points for cell in every if cell.cell_type in kinds)
+                        for kinds in (("code", "markdown"), ("code",)))
+    called = name_of.format(name, name.partition("_")[2])
+    [row] = [line for line in (ROOT / page).read_text(encoding="utf-8").splitlines()
+             if line.startswith("|") and called in line]
+    assert row.endswith(f"| {marks:g} | {automatic:g} | {hours} |")
