@@ -16,7 +16,7 @@ from kdcourse.marking import checks
 from kdcourse.plan import rubric, running
 
 LESSON = nbformat.read(Path(__file__).parents[2] / "notebooks" / "11_your_comparison.ipynb", 4)
-STARTS = ("folder", "paper", "own")
+STARTS = ("folder", "own")
 
 
 def by_hand() -> dict:
@@ -99,8 +99,8 @@ def test_six_of_the_seven_changed_plans_are_refused_each_for_its_own_reason():
 
 
 def test_every_start_was_measured_from_ten_seeds_and_from_ten_others():
-    content = study.recorded("your_comparison")["results"]
-    assert set(content) == {*STARTS, *(f"{name}, again" for name in STARTS)}
+    content = study.recorded("your_comparison")["results"] | study.recorded("your_idea")["results"]
+    assert set(content) >= {name + more for name in STARTS for more in ("", ", again")}
     for name, found in content.items():
         first = 10 if name.endswith("again") else 0
         assert all([row["seed"] for row in rows] == list(range(first, first + 10)) for rows in found["rows"].values())
@@ -109,13 +109,13 @@ def test_every_start_was_measured_from_ten_seeds_and_from_ten_others():
 
 
 def test_settings_were_chosen_by_seeds_that_are_not_measured():
-    content = study.recorded("your_comparison")
-    for name, start in content["settings"].items():
-        tried = content["results"][name]["tried"]
-        assert not set(start["choose"]["seeds"]) & set(range(20)) and set(tried) == set(start["arms"])
-        for arm, entries in tried.items():
+    for file, name in (("your_comparison", "folder"), ("your_idea", "own")):
+        content = study.recorded(file)
+        found, start = content["results"][name], content["settings"][name]
+        assert not set(start["choose"]["seeds"]) & set(range(20)) and set(found["tried"]) == set(start["arms"])
+        for arm, entries in found["tried"].items():
             best = max(entries, key=lambda entry: sum(entry["valid_accuracy"]))
-            assert content["results"][name]["points"][arm] == best["point"]
+            assert found["points"][arm] == best["point"]
 
 
 def total(folder: Path) -> tuple[int, int]:
@@ -160,13 +160,13 @@ def test_a_picture_of_the_seeds_that_are_needed_has_the_line_of_half_the_effect(
 def test_the_verdicts_of_the_ledger_are_those_after_holms_correction():
     [ledger] = [cell.source for cell in LESSON.cells if cell.id == "ledger"]
     arm = r"`([^`]+) / rows / ([^`]+)`"
-    cited = re.findall(rf"`your_comparison`: {arm} against {arm}, `accuracy` \| [^|]+\| ([^|]+) \|", ledger)
+    cited = re.findall(rf"`(\w+)`: {arm} against {arm}, `accuracy` \| [^|]+\| ([^|]+) \|", ledger)
     assert len(cited) >= 6
-    content = study.recorded("your_comparison")["results"]
-    for start, ours, again, baseline, said in cited:
+    for file, start, ours, again, baseline, said in cited:
         assert start == again
-        compared = content[start]
-        own = study.recorded("your_comparison")["settings"][start.removesuffix(", again")]["comparisons"]
+        content = study.recorded(file)
+        compared = content["results"][start]
+        own = content["settings"][start.removesuffix(", again")]["comparisons"]
         pairs = {tuple(pair): tuple([row["accuracy"] for row in compared["rows"][arm]] for arm in pair)
                  for pair in own.values()}
         verdict = metrics.family(pairs, images=compared["images"], margin=0.005)[ours, baseline].verdict
