@@ -262,3 +262,50 @@ def one_teacher_for_all_calls(make, learn, *, stops, seed, kept={}):  # noqa: B0
         if epoch + 1 in stops:
             found[epoch + 1] = copy.deepcopy(network)
     return found
+
+
+def curve_of(summary):
+    """A right experiment, of whose accuracies something else is told."""
+    def answer(make, teach, measure, *, temperatures, seeds, alpha):
+        return {T: summary([measured(make, teach, measure, T, alpha, seed) for seed in seeds]) for T in temperatures}
+
+    return answer
+
+
+for _name, _says, _summary in (
+    ("low_for_half", "this is the lower end of the interval", lambda v: metrics.interval(v)[:2]),
+    ("half_of_the_range", "half the distance from the smallest", lambda v: (np.mean(v), (max(v) - min(v)) / 2)),
+    ("interval_of_99_percent", "for an interval of 99 %",
+     lambda v: (np.mean(v), stats.t.ppf(0.995, len(v) - 1) * np.std(v, ddof=1) / math.sqrt(len(v)))),
+):
+    WRONG.append(Answer("temperature_curve", (curve_of(_summary),), _name, 0.8, _says))
+
+
+@wrong("student_alone", 0.6, "divided by the accuracy of the students alone")
+def relative_to_alone(make, teach, measure, *, seeds, T, alpha):
+    return half([a / b - 1 for a, b in pairs(make, teach, measure, seeds, T, alpha)])
+
+
+@wrong("student_alone", 0.6, "this is the accuracy of the distilled students")
+def distilled_students_alone(make, teach, measure, *, seeds, T, alpha):
+    return half([a for a, _ in pairs(make, teach, measure, seeds, T, alpha)])
+
+
+@wrong("stopped_teachers", 0.0, "epochs count from 0")
+def epochs_count_from_one(make, learn, *, stops, seed):
+    network, kept = make(seed), {}
+    for epoch in range(1, max(stops) + 1):
+        learn(network, epoch)
+        if epoch in stops:
+            kept[epoch] = copy.deepcopy(network)
+    return kept
+
+
+@wrong("stopped_teachers", 0.0, "taught again from epoch 0")
+def begins_again_at_every_stop(make, learn, *, stops, seed):
+    network, kept = make(seed), {}
+    for k in sorted(stops):
+        for epoch in range(k):
+            learn(network, epoch)
+        kept[k] = copy.deepcopy(network)
+    return kept

@@ -376,3 +376,87 @@ def adam_with_a_shorter_memory(student, teacher, split, **settings):
 def stopped_by_an_adam_that_never_forgets(student, teacher, split, *, stop, epochs, **settings):
     loop(student, teacher, split, epochs=epochs, rule=partial(torch.optim.Adam, amsgrad=True),
          share=lambda epoch, alpha: alpha if epoch / epochs < stop else 0.0, **settings)
+
+
+@wrong("train", 0.7, "not Adam but RMSprop")
+def root_mean_squares(student, teacher, split, **settings):
+    loop(student, teacher, split, rule=torch.optim.RMSprop, **settings)
+
+
+def adam_that(changes):
+    """Adam with something done before each step."""
+    class Changed(torch.optim.Adam):
+        def step(self, closure=None):
+            changes(self)
+            return super().step(closure)
+
+    return Changed
+
+
+@wrong("train", 0.7, "gradients are clipped to a length of 1")
+def clipped_gradients(student, teacher, split, **settings):
+    rule = adam_that(lambda adam: torch.nn.utils.clip_grad_norm_(adam.param_groups[0]["params"], 1.0))
+    loop(student, teacher, split, rule=rule, **settings)
+
+
+@wrong("train", 0.7, "multiplied by 0.9 after every epoch")
+def learning_rate_that_falls(student, teacher, split, *, lr, batch_size, **settings):
+    steps, made = -(-len(split) // batch_size), []
+
+    def fall(adam):
+        adam.param_groups[0]["lr"] = lr * 0.9 ** (len(made) // steps)
+        made.append(1)
+
+    loop(student, teacher, split, rule=adam_that(fall), lr=lr, batch_size=batch_size, **settings)
+
+
+@wrong("train", 0.7, "the teacher's probabilities were taken for its logits")
+def softened_twice(student, teacher, split, **settings):
+    loop(student, teacher, split, loss=lambda z_s, z_t, *rest: combined(z_s, z_t.softmax(1), *rest), **settings)
+
+
+@wrong("train", 0.7, "the sign of the loss is wrong")
+def uphill(student, teacher, split, **settings):
+    loop(student, teacher, split, loss=lambda *given: -combined(*given), **settings)
+
+
+@wrong("train", 0.7, "the optimiser is to hold all of its parameters")
+def last_parameter_alone(student, teacher, split, **settings):
+    loop(student, teacher, split, trained=list(student.parameters())[-1:], **settings)
+
+
+@wrong("stopped_distillation", 0.4, "T becomes 1 at the stop")
+def temperature_switched_off(student, teacher, split, *, stop, epochs, T, **settings):
+    steps, made = -(-len(split) // settings["batch_size"]), []
+
+    def loss(z_s, z_t, y, T, alpha):
+        made.append(1)
+        return combined(z_s, z_t, y, T if (len(made) - 1) // steps / epochs < stop else 1.0, alpha)
+
+    loop(student, teacher, split, loss=loss, epochs=epochs, T=T, **settings)
+
+
+@wrong("stopped_distillation", 0.95, "several epochs have the same order")
+def order_begins_again(student, teacher, split, *, stop, epochs, **settings):
+    distils = sum(epoch / epochs < stop for epoch in range(epochs))
+    loop(student, teacher, split, epochs=epochs, share=lambda epoch, alpha: alpha if epoch < distils else 0.0,
+         key=lambda seed, epoch: (seed, epoch if epoch < distils else epoch - distils), **settings)
+
+
+def asked(network, split, batch_size):
+    """The logits of all images."""
+    network.eval()
+    with torch.no_grad():
+        return torch.cat([network(batch.x) for batch in split.batches(batch_size)])
+
+
+@wrong("evaluate", 0.0, "a probability above one half")
+def sure_ones_alone(network, split, batch_size):
+    z = asked(network, split, batch_size)
+    return ((z.argmax(1) == split.y) & (z.softmax(1).amax(1) > 0.5)).double().mean().item()
+
+
+@wrong("evaluate", 0.0, "the mean probability of the labels")
+def probability_of_the_labels(network, split, batch_size):
+    z = asked(network, split, batch_size)
+    return z.softmax(1)[torch.arange(len(z)), split.y].double().mean().item()

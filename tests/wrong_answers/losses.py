@@ -223,3 +223,45 @@ def divided_by_all_that_were_seen(z, y):
 @wrong("combined_loss", 0.2, "the hard term is asked of the teacher")
 def labels_asked_of_the_teacher(z_s, z_t, y, T, alpha):
     return (1 - alpha) * F.cross_entropy(z_t, y) + alpha * T**2 * kl(z_s, z_t, T)
+
+
+@wrong("distillation_loss", 0.0, "the mean of both divergences")
+def both_directions(z_s, z_t, T):
+    return T**2 * (kl(z_s, z_t, T) + kl(z_t, z_s, T)) / 2
+
+
+@wrong("distillation_loss", 0.0, "Jensen-Shannon")
+def to_the_middle(z_s, z_t, T):
+    middle = ((z_s / T).softmax(1) / 2 + (z_t / T).softmax(1) / 2).log()
+    return T**2 * sum(F.kl_div(middle, (z / T).softmax(1), reduction="batchmean") for z in (z_s, z_t)) / 2
+
+
+@wrong("distillation_loss", 0.0, "to base 2")
+def in_bits(z_s, z_t, T):
+    p_s, p_t = (z_s / T).softmax(1), (z_t / T).softmax(1)
+    return T**2 * (p_t * (p_t.log2() - p_s.log2())).sum(1).mean()
+
+
+@wrong("teacher_loss", 0.0, "labels are smoothed by 0.1")
+def smoothed_labels(z, y):
+    return F.cross_entropy(z, y, label_smoothing=0.1)
+
+
+@wrong("teacher_loss", 0.0, "with sigmoids: softmax is meant")
+def a_sigmoid_for_every_class(z, y):
+    return F.binary_cross_entropy_with_logits(z, F.one_hot(y, z.shape[1]).float())
+
+
+@wrong("combined_loss", 0.2, "mixed into one target")
+def one_target_of_both(z_s, z_t, y, T, alpha):
+    return F.cross_entropy(z_s, (1 - alpha) * F.one_hot(y, z_s.shape[1]) + alpha * (z_t / T).softmax(1))
+
+
+@wrong("combined_loss", 0.2, "the teacher's best guess takes the label's place")
+def guesses_for_labels(z_s, z_t, y, T, alpha):
+    return (1 - alpha) * F.cross_entropy(z_s, z_t.argmax(1)) + alpha * T**2 * kl(z_s, z_t, T)
+
+
+@wrong("combined_loss", 0.4, "alpha is there twice in the soft term")
+def alpha_in_both_functions(z_s, z_t, y, T, alpha):
+    return (1 - alpha) * F.cross_entropy(z_s, y) + alpha * (alpha * T**2 * kl(z_s, z_t, T))

@@ -217,3 +217,45 @@ class Halving(nn.Module):
 @wrong("teacher_network", 0.7, "does not double what it keeps")
 def dropout_without_doubling():
     return nn.Sequential(*(layer if i != 7 else Halving() for i, layer in enumerate(teacher())))
+
+
+@wrong("teacher_network", 0.3, "its activations are tanh")
+def teacher_with_tanh():
+    return nn.Sequential(*(nn.Tanh() if isinstance(layer, nn.ReLU) else layer for layer in teacher()))
+
+
+@wrong("student_network", 0.0, "its activations are GELUs")
+def student_with_gelu():
+    return nn.Sequential(*(nn.GELU() if isinstance(layer, nn.ReLU) else layer for layer in student()))
+
+
+class Normalise(nn.Module):
+    def forward(self, x):
+        return (x - 0.1307) / 0.3081
+
+
+@wrong("student_network", 0.0, "they are to be taken as they come")
+def student_that_normalises():
+    return nn.Sequential(Normalise(), *student())
+
+
+def by_layers(network, shape, conv):
+    """What `conv(layer, input, output)` counts for convolutions, and all weights of dense layers."""
+    x, count = torch.zeros(1, *shape), 0
+    for layer in network:
+        before, x = x, layer(x)
+        if isinstance(layer, nn.Conv2d):
+            count += conv(layer, before, x)
+        elif isinstance(layer, nn.Linear):
+            count += layer.weight.numel()
+    return count
+
+
+@wrong("count_multiply_adds", 0.0, "at every pixel of its input")
+def sizes_of_the_inputs(network, shape):
+    return by_layers(network, shape, lambda layer, before, x: layer.weight.numel() * before[0, 0].numel())
+
+
+@wrong("count_multiply_adds", 0.0, "the input channels of the convolutions are missing")
+def one_input_channel(network, shape):
+    return by_layers(network, shape, lambda layer, before, x: layer.weight[:, 0].numel() * x[0, 0].numel())

@@ -1,6 +1,7 @@
 """Exercise 01, vanilla distillation, judging half."""
 
 import math
+from collections.abc import Callable
 from functools import cache
 
 import torch
@@ -44,19 +45,33 @@ OUTPUT = {
 }
 
 
+INPUT = {
+    "": lambda x: x,
+    "images are shifted and scaled by MNIST's mean and deviation inside: they are to be taken as they come":
+        lambda x: (x - 0.1307) / 0.3081,
+    "images are brought into [-1, 1] inside: they are to be taken as they come": lambda x: 2 * x - 1,
+}
+OTHER = {"tanh": torch.tanh, "leaky ReLUs": F.leaky_relu, "GELUs": F.gelu, "sigmoids": torch.sigmoid}
+
+
+def other_activations(n: int) -> dict[str, tuple[Callable, ...]]:
+    """Networks in which another function stands in the place of all n ReLUs."""
+    return {f"its activations are {words}: ReLUs are asked for": (one,) * n for words, one in OTHER.items()}
+
+
 def none(f):
     return f
 
 
-def teacher_forward(c, relus, pool, output):
-    f = pool(relus[0](F.conv2d(c.x, c.w[0], c.w[1])), 2, stride=1)
+def teacher_forward(c, relus, pool, output, start):
+    f = pool(relus[0](F.conv2d(start(c.x), c.w[0], c.w[1])), 2, stride=1)
     f = pool(relus[1](F.conv2d(f, c.w[2], c.w[3])), 2, stride=2).flatten(1)
     f = relus[2](F.linear(c.tap(4, f), c.w[4], c.w[5]))
     return output(F.linear(c.tap(6, f), c.w[6], c.w[7]))
 
 
-def student_forward(c, relus, output):
-    f = relus[1](F.linear(relus[0](F.linear(c.x.flatten(1), c.w[0], c.w[1])), c.w[2], c.w[3]))
+def student_forward(c, relus, output, start):
+    f = relus[1](F.linear(relus[0](F.linear(start(c.x).flatten(1), c.w[0], c.w[1])), c.w[2], c.w[3]))
     return output(F.linear(f, c.w[4], c.w[5]))
 
 
@@ -80,9 +95,9 @@ teacher_network = network(
         "the ReLU after the second convolution is missing": (F.relu, none, F.relu),
         "the ReLU after the first dense layer is missing": (F.relu, F.relu, none),
         "the ReLUs after the convolutions are missing": (none, none, F.relu),
-        "there is no ReLU at all": (none, none, none),
+        "there is no ReLU at all": (none, none, none), **other_activations(3),
     }, pool={"": F.max_pool2d, "the poolings take the mean: they should take the maximum": F.avg_pool2d},
-        output=OUTPUT),
+        output=OUTPUT, start=INPUT),
     ((32, 1, 3, 3), (32,), (64, 32, 3, 3), (64,), (128, 7744), (128,), (10, 128), (10,)), where=NETWORKS,
     marks=(0.6, 0.1, 0.3), hint=lambda shapes: next((SIDES.get(math.prod(s) // 128, "") for s in shapes if len(s) == 2
                                                      and 128 in s and 10 not in s), ""),
@@ -93,8 +108,8 @@ student_network = network(
     Formula(student_forward, relus={
         "": (F.relu, F.relu), "there is no ReLU at all: three dense layers without one are a single one": (none, none),
         "the ReLU after the first dense layer is missing": (none, F.relu),
-        "the ReLU after the second dense layer is missing": (F.relu, none),
-    }, output=OUTPUT),
+        "the ReLU after the second dense layer is missing": (F.relu, none), **other_activations(2),
+    }, output=OUTPUT, start=INPUT),
     ((784, 784), (784,), (784, 784), (784,), (10, 784), (10,)), where=NETWORKS, marks=(0.8, 0.1, 0.1))
 
 teacher_loss = loss(CROSS_ENTROPY, "cold", "warm", where=LOSSES,
@@ -201,6 +216,10 @@ STOP = {
     "nothing is distilled": plan(lambda epoch, stop: 0),
     "after the stop the teacher alone is left: the labels should be":
         lambda run: {"alpha": lambda epoch: run.settings["alpha"] if epoch < until(run) else 1.0},
+    "T becomes 1 at the stop: alpha should become 0": lambda run: {
+        "T": lambda epoch: run.settings["T"] if epoch < until(run) else 1.0},
+    "half of alpha is left after the stop: nothing of it should be": lambda run: {
+        "alpha": lambda epoch: run.settings["alpha"] / (1 if epoch < until(run) else 2)},
     "a new optimiser takes over: the same one goes on, with what it remembers":
         lambda run: STOP[""](run) | {"anew": lambda epoch: epoch == until(run)},
 }

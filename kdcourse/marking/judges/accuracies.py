@@ -23,10 +23,17 @@ GUESS = {
     "": lambda z, c: z.argmax(dim=1) == c.split.y,
     "argmax without dim finds one place among all logits of a batch: it runs over the classes, dim=1": _flat,
     "the smallest logit was taken": lambda z, c: z.argmin(dim=1) == c.split.y,
+    "the label counts among the two largest logits: only the largest is the answer":
+        lambda z, c: (z.topk(2, dim=1).indices == c.split.y[:, None]).any(dim=1),
+    "of the right answers only those with a probability above one half count":
+        lambda z, c: (z.argmax(dim=1) == c.split.y) & (z.softmax(dim=1).amax(dim=1) > 0.5),
+    "this is the mean probability of the labels: right answers are to be counted":
+        lambda z, c: z.softmax(dim=1).gather(1, c.split.y[:, None])[:, 0],
 }
 COUNT = {  # right answers (N,) and the size of a batch
     "": lambda right, size: right.double().mean(),
     "this is in percent: a share lies in [0, 1]": lambda right, size: 100 * right.double().mean(),
+    "it was rounded to two places: return it as it is": lambda right, size: round(right.double().mean().item(), 2),
     "this is the number of right answers: divide it by the number of images": lambda right, size: right.sum(),
     "this is the share of wrong answers": lambda right, size: 1 - right.double().mean(),
     "the accuracies of the batches were averaged, so that the last, smaller one counts too much":

@@ -6,7 +6,7 @@ A case has `temperatures`, `seeds`, `alpha` and `T`; the rows are what was measu
 import torch
 
 from kdcourse.marking.judges.experiment import Row
-from kdcourse.marking.judges.intervals import HALF, MEAN
+from kdcourse.marking.judges.intervals import HALF, MEAN, t
 from kdcourse.marking.judges.mistakes import Formula
 from kdcourse.marking.record import Case, Wrong
 
@@ -80,9 +80,20 @@ def _apart(c: Case) -> torch.Tensor:
     return HALF.right(c.with_(values=c.groups))
 
 
-DIFFERENCE = Formula(lambda c, mean, turn: turn(mean(c.values)), **MEAN.places, turn={
-    "": lambda m: m, "it is distilled minus alone": lambda m: -m})
+OF_ALONE = "it is divided by the accuracy of the students alone: the difference itself is asked for"
+DIFFERENCE = Formula(lambda c, of, mean, turn: turn(mean(of(c))), of={
+    "": lambda c: c.values, OF_ALONE: lambda c: c.values / c.groups[1],
+    "the sign of each pair's difference is lost": lambda c: c.values.abs(),
+    "this is the accuracy of the distilled students: that of the students alone is to be taken from it":
+        lambda c: c.groups[:1],
+}, **MEAN.places, turn={"": lambda m: m, "it is distilled minus alone": lambda m: -m})
 PAIRED = Formula(HALF.whole, **HALF.places | {"spread": HALF.places["spread"] | {
     "this is the interval of two unpaired groups: take the differences seed by seed first":
         lambda c, width: _apart(c).norm()[None],
+    "this is the interval of two unpaired groups of one variance: take the differences seed by seed first":
+        lambda c, width: (t(2 * c.groups.shape[1] - 1) * (c.groups.var(1).sum() / c.groups.shape[1]).sqrt())[None],
+    "this is the interval of the distilled students alone: take the differences seed by seed first":
+        lambda c, width: _apart(c)[:1],
+    OF_ALONE: lambda c, width: HALF.right(c.with_(values=c.values / c.groups[1])),
+    "the sign of each pair's difference is lost": lambda c, width: HALF.right(c.with_(values=c.values.abs())),
     "two half-widths were added: take the differences seed by seed first": lambda c, width: _apart(c).sum()[None]}})

@@ -13,6 +13,11 @@ from kdcourse.marking.judges.mistakes import Formula
 
 def layers(c) -> Iterator[tuple[nn.Module, tuple[int, int]]]:
     """Each convolution and dense layer, with the size of its output."""
+    return ((layer, out) for layer, out in sizes(c) if isinstance(layer, nn.Conv2d | nn.Linear))
+
+
+def sizes(c) -> Iterator[tuple[nn.Module, tuple[int, int]]]:
+    """Each convolution, pooling and dense layer, with the size of its output."""
     height, width = c.shape[1:]
     for layer in c.network:
         if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
@@ -20,8 +25,8 @@ def layers(c) -> Iterator[tuple[nn.Module, tuple[int, int]]]:
                                        for value in (layer.kernel_size, layer.stride, layer.padding))
             height, width = ((side + 2 * padding[i] - kernel[i]) // stride[i] + 1
                              for i, side in enumerate((height, width)))
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            yield layer, (height, width) if isinstance(layer, nn.Conv2d) else (1, 1)
+        if isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.Linear):
+            yield layer, (1, 1) if isinstance(layer, nn.Linear) else (height, width)
 
 
 def weights(c, kinds=(nn.Conv2d, nn.Linear)) -> int:
@@ -34,6 +39,22 @@ def biases(c, kinds=(nn.Conv2d, nn.Linear)) -> int:
 
 def adds(c, kinds=(nn.Conv2d, nn.Linear)) -> int:
     return sum(layer.weight.numel() * h * w for layer, (h, w) in layers(c) if isinstance(layer, kinds))
+
+
+def places(c) -> Iterator[tuple[nn.Module, int]]:
+    """Each convolution with the number of pixels of its input, each dense layer with 1."""
+    height, width = c.shape[1:]
+    for layer in c.network:
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            yield layer, height * width if isinstance(layer, nn.Conv2d) else 1
+        if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
+            height, width = next(out for one, out in sizes(c) if one is layer)
+
+
+def of_each(c, convolution) -> int:
+    """What a convolution counts for by its weight and output (h, w), and every weight of a dense layer, together."""
+    return sum(convolution(layer.weight, *out) if isinstance(layer, nn.Conv2d) else layer.weight.numel()
+               for layer, out in layers(c))
 
 
 def added_biases(c) -> int:
@@ -49,6 +70,7 @@ PARAMETERS = Formula(lambda c, count: count(c), count={
     "the biases are missing": weights,
     "these are the parameter tensors, not the numbers in them": lambda c: len([*c.network.parameters()]),
     "these are bytes: four for each number": lambda c: 4 * both(c),
+    "these are millions: the number itself is asked for": lambda c: both(c) / 1e6,
     "the convolutions are missing": lambda c: both(c, nn.Linear),
     "the dense layers are missing": lambda c: both(c, nn.Conv2d),
     "these are the layers with weights, not the numbers in them": lambda c: len([*layers(c)]),
@@ -65,6 +87,15 @@ MULTIPLY_ADDS = Formula(lambda c, count: count(c), count={
                              for layer, _ in layers(c)),
     "the dense layers are missing": lambda c: adds(c, nn.Conv2d),
     "the convolutions are missing": lambda c: adds(c, nn.Linear),
+    "each convolution was counted at every pixel of its input: those of its output count":
+        lambda c: sum(layer.weight.numel() * pixels for layer, pixels in places(c)),
+    "the input channels of the convolutions are missing":
+        lambda c: of_each(c, lambda w, h, v: w[:, 0].numel() * h * v),
+    "the output channels of the convolutions are missing":
+        lambda c: of_each(c, lambda w, h, v: w[0].numel() * h * v),
+    "only one side of the convolutions' outputs was counted": lambda c: of_each(c, lambda w, h, v: w.numel() * h),
+    "the numbers in the layers' outputs were counted":
+        lambda c: sum(len(layer.weight) * h * w for layer, (h, w) in layers(c)),
     "these are FLOPs with the biases": lambda c: 2 * adds(c) + added_biases(c),
 })
 

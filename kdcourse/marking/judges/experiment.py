@@ -142,6 +142,11 @@ def _moments(record: Record, name: str, case: Case, where: str) -> dict[int, int
     for stop in case.stops:
         lessons = record.tensor(f"{name} after {stop}", case.lessons)
         found[stop] = int((~lessons.isnan()).sum())
+        if lessons[: found[stop]].tolist() == list(range(1, found[stop] + 1)):
+            raise Wrong(f"epochs count from 0, and the first call was learn(network, 1). Read {where}.")
+        if (lessons[: found[stop]] == 0).sum() > 1:
+            raise Wrong("a network that had been taught was taught again from epoch 0: go on where it stopped, or make "
+                        f"a fresh one for each stop. Read {where}.")
         if lessons[: found[stop]].tolist() != list(range(found[stop])):
             raise Wrong("what was kept is none of the moments of one training: learn(network, epoch) for epoch = 0, 1, "
                         f"2, ... on one network, or on a fresh one for each stop. Read {where}.")

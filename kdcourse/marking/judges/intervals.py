@@ -29,6 +29,9 @@ QUANTILE = {
     "t was taken for the number of temperatures: n is the number of seeds":
         lambda c, n: t(max(2, len(getattr(c, "temperatures", [0] * n)))),
     "this is the standard error: multiply it by Student's t": lambda c, n: 1.0,
+    "t was taken at 99.5 %, for an interval of 99 %: take it at 97.5 %": lambda c, n: t(n, 0.995),
+    "2.576 is for 99 %, and for many seeds: Student's t at 97.5 % takes its place": lambda c, n: 2.576,
+    "1.645 is for 90 %, and for many seeds: Student's t at 97.5 % takes its place": lambda c, n: 1.645,
 }
 DEVIATION = {
     "": deviation,
@@ -37,8 +40,11 @@ DEVIATION = {
 }
 ROOT = {
     "": lambda n: math.sqrt(n), "the root of n is missing": lambda n: 1.0, "divided by n, not by its root": float,
+    "divided by the root of n - 1: the deviation has that already, and here n stands": lambda n: math.sqrt(n - 1),
 }
-WHOLE = {"": lambda w: w, "this is the whole width: half of it is asked for": lambda w: 2 * w}
+PERCENT = "it is in percent, and a share is asked for"
+WHOLE = {"": lambda w: w, "this is the whole width: half of it is asked for": lambda w: 2 * w,
+         PERCENT: lambda w: 100 * w}
 SPREAD = {
     "": lambda c, width: width,
     "this is the standard deviation: an interval of the mean is divided by the root of n and multiplied by t":
@@ -46,6 +52,12 @@ SPREAD = {
     "this is the standard deviation with n in place of n - 1, and no interval yet":
         lambda c, width: c.values.std(dim=1, correction=0),
     "this is the distance from the smallest to the largest": lambda c, width: c.values.amax(1) - c.values.amin(1),
+    "this is half the distance from the smallest to the largest":
+        lambda c, width: (c.values.amax(1) - c.values.amin(1)) / 2,
+    "this is the lower end of the interval: its distance from the mean is asked for":
+        lambda c, width: c.values.mean(1) - width,
+    "this is the upper end of the interval: its distance from the mean is asked for":
+        lambda c, width: c.values.mean(1) + width,
 }
 HALF = Formula(
     lambda c, spread, quantile, deviation, root, whole: spread(c, whole(
@@ -54,4 +66,6 @@ HALF = Formula(
 MEAN = Formula(lambda c, mean: mean(c.values), mean={
     "": lambda v: v.mean(1), "this is the best of the seeds": lambda v: v.amax(1),
     "this is the median": lambda v: v.quantile(0.5, dim=1), "this is the last seed": lambda v: v[:, -1],
-    "this is the first seed": lambda v: v[:, 0], "this is the sum": lambda v: v.sum(1)})
+    "this is the first seed": lambda v: v[:, 0], "this is the sum": lambda v: v.sum(1),
+    PERCENT: lambda v: 100 * v.mean(1), "this is the middle between the smallest and the largest":
+        lambda v: (v.amax(1) + v.amin(1)) / 2})

@@ -5,6 +5,8 @@ Written from the definitions, without the package's own losses: a mistake there 
 case has logits `z_s` and `z_t` (B, K), labels `y` (B,), `T` and `alpha`.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -30,6 +32,25 @@ def surprise(z: Tensor, y: Tensor) -> Tensor:
 def divergence(z_s: Tensor, z_t: Tensor, T: float = 1) -> Tensor:
     """KL(p_t || p_s) of each image, (B,)."""
     return (p(z_t / T) * (log_p(z_t / T) - log_p(z_s / T))).sum(dim=1)
+
+
+def unit(z: Tensor) -> Tensor:
+    """Logits with mean 0 and standard deviation 1 for each image."""
+    z = z.double()
+    return (z - z.mean(dim=1, keepdim=True)) / z.std(dim=1, keepdim=True)
+
+
+def halfway(z_s: Tensor, z_t: Tensor) -> Tensor:
+    """The Jensen-Shannon divergence of each image, (B,): from both to the mean of both."""
+    p_s, p_t = p(z_s), p(z_t)
+    middle = ((p_s + p_t) / 2).log()
+    return ((p_s * (log_p(z_s) - middle)).sum(1) + (p_t * (log_p(z_t) - middle)).sum(1)) / 2
+
+
+def sigmoids(z: Tensor, y: Tensor) -> Tensor:
+    """The binary cross-entropy of every class with whether it is the label, its mean for each image, (B,)."""
+    z = z.double()
+    return F.binary_cross_entropy_with_logits(z, F.one_hot(y, z.shape[1]).double(), reduction="none").mean(dim=1)
 
 
 def _label(values: Tensor, y: Tensor) -> Tensor:
@@ -70,6 +91,14 @@ KIND = {  # one number per image
         lambda c: (c.z_s.double() / c.T - c.z_t.double() / c.T).square().sum(1),
     "this is the cross-entropy with the teacher's best guess: what it says of the other classes is lost":
         lambda c: surprise(c.z_s / c.T, c.z_t.argmax(1)),
+    "this is the mean of both divergences, KL(p_t || p_s) and KL(p_s || p_t): the first alone is asked for":
+        lambda c: (divergence(c.z_s, c.z_t, c.T) + divergence(c.z_t, c.z_s, c.T)) / 2,
+    "this is the Jensen-Shannon divergence, not KL(p_t || p_s)": lambda c: halfway(c.z_s / c.T, c.z_t / c.T),
+    "this is the distance of probabilities without its square or logarithm, not a divergence":
+        lambda c: (p(c.z_s / c.T) - p(c.z_t / c.T)).abs().sum(1),
+    "logarithms are to base 2: natural ones are asked for": lambda c: divergence(c.z_s, c.z_t, c.T) / math.log(2),
+    "logits are standardised before the softmax: they are to be divided by T alone":
+        lambda c: divergence(unit(c.z_s), unit(c.z_t), c.T),
 }
 POWER = {
     "": lambda c: c.T**2, "T² is missing": lambda c: 1, "multiplied by T, not by T²": lambda c: c.T,
@@ -97,6 +126,9 @@ SHARE = {  # how both terms are shared out
     "only the soft term is there": lambda c, h, s: s,
     "alpha is squared away: (1 - alpha) stands on both terms": lambda c, h, s: (1 - c.alpha) * (h + s),
     "both terms are halved: alpha is not used": lambda c, h, s: (h + s) / 2,
+    "alpha is there twice in the soft term": lambda c, h, s: (1 - c.alpha) * h + c.alpha**2 * s,
+    "labels and the teacher's answer are mixed into one target, so the student is not softened and T² is missing":
+        lambda c, h, s: (1 - c.alpha) * h - c.alpha * (p(c.z_t / c.T) * log_p(c.z_s)).sum(1).mean(),
 }
 HARD = {
     "": lambda c: surprise(c.z_s, c.y).mean(),
@@ -105,6 +137,9 @@ HARD = {
     "nll_loss was given logits: it expects log-probabilities": lambda c: -_label(c.z_s, c.y).mean(),
     "the hard term is summed over the images, not averaged": lambda c: surprise(c.z_s, c.y).sum(),
     "the hard term is asked of the teacher: it belongs to the student": lambda c: surprise(c.z_t, c.y).mean(),
+    "the teacher's best guess takes the label's place": lambda c: surprise(c.z_s, c.z_t.argmax(1)).mean(),
+    "labels are smoothed by 0.1: they count as they are":
+        lambda c: (0.9 * surprise(c.z_s, c.y) - 0.1 * log_p(c.z_s).mean(1)).mean(),
 }
 SURPRISE = {  # the label's, of each image
     "": lambda c: surprise(c.z_s, c.y),
@@ -114,6 +149,13 @@ SURPRISE = {  # the label's, of each image
     "nll_loss was given logits: it expects log-probabilities": lambda c: -_label(c.z_s, c.y),
     "softmax runs over the images, not over the classes (dim=0)": lambda c: -_label(log_p(c.z_s, 0), c.y),
     "the largest logit was taken for the label": lambda c: surprise(c.z_s, c.z_s.argmax(1)),
+    "labels are smoothed by 0.1: they count as they are":
+        lambda c: 0.9 * surprise(c.z_s, c.y) - 0.1 * log_p(c.z_s).mean(1),
+    "this is a binary cross-entropy of every class, with sigmoids: softmax is meant": lambda c: sigmoids(c.z_s, c.y),
+    "this is the squared distance of probabilities from the label's, not a cross-entropy":
+        lambda c: (p(c.z_s) - F.one_hot(c.y, c.z_s.shape[1])).square().mean(1),
+    "this is the hinge loss, a margin between logits, not a cross-entropy":
+        lambda c: F.multi_margin_loss(c.z_s.double(), c.y, reduction="none"),
 }
 OVER_IMAGES = {
     "": lambda each, c: each.mean(), "summed over the images, not averaged": lambda each, c: each.sum(),

@@ -4,6 +4,7 @@ A replay costs a fraction of a millisecond for each step. What made far more ste
 not replayed; and no verdict replays more than `MOST_STEPS`.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -59,6 +60,23 @@ def descent(w: Tensor, gradient: Tensor, memory: dict, lr: float, momentum: floa
     w -= lr * memory["m"]
 
 
+def rmsprop(w: Tensor, gradient: Tensor, memory: dict, lr: float) -> None:
+    """One step of RMSprop as torch has it."""
+    v = memory["v"] = 0.99 * memory.get("v", 0) + 0.01 * gradient**2
+    w -= lr * gradient / (v.sqrt() + 1e-8)
+
+
+def adagrad(w: Tensor, gradient: Tensor, memory: dict, lr: float) -> None:
+    """One step of Adagrad, Duchi, Hazan and Singer 2011, as torch has it."""
+    v = memory["v"] = memory.get("v", 0) + gradient**2
+    w -= lr * gradient / (v.sqrt() + 1e-10)
+
+
+def clipped(w: Tensor, gradient: Tensor, memory: dict, lr: float) -> None:
+    """One step of Adam on a gradient that is no longer than 1."""
+    adam(w, gradient / gradient.norm().clamp(min=1), memory, lr)
+
+
 LOOP = {  # what may be wrong with a loop, as changes of `replay`
     "": {},
     "combined_loss was given the teacher's logits first and the student's second: its arguments are exchanged":
@@ -68,16 +86,29 @@ LOOP = {  # what may be wrong with a loop, as changes of `replay`
     "the optimiser is not Adam but SGD with momentum": {"rule": partial(descent, momentum=0.9)},
     "the optimiser is Adam with amsgrad=True, and its other arguments are to stay as torch has them":
         {"rule": amsgrad},
+    "the optimiser is not Adam but RMSprop": {"rule": rmsprop},
+    "the optimiser is not Adam but Adagrad": {"rule": adagrad},
+    "gradients are clipped to a length of 1, and nothing of the kind is asked for": {"rule": clipped},
+    "the sign of the loss is wrong: it grows": {"sign": -1},
+    "the learning rate falls along half a cosine: it stays as it was given":
+        {"pace": lambda share: (1 + math.cos(math.pi * share)) / 2},
+    "the learning rate is multiplied by 0.9 after every epoch: it stays as it was given":
+        {"fade": 0.9},
+    "the teacher's probabilities were taken for its logits": {"heard": lambda z: z.softmax(dim=1)},
     "the optimiser is made anew in every epoch and forgets": {"anew": lambda epoch: True},
     "the optimiser is made anew in every step and forgets": {"forget": True},
     "the learning rate is Adam's default, 0.001, not the one given": {"lr": 0.001},
+    "the learning rate is 0.01, as in the notebook, not the one given": {"lr": 0.01},
 }
 
 
 def replay(run: Case, loss: Callable, *, clear=True, rule=adam, anew=lambda epoch: False, forget=False,
-           exchanged=False, lr=None, alpha=None) -> Tensor:
+           exchanged=False, lr=None, alpha=None, T=None, sign=1, pace=lambda share: 1, fade=1.0,
+           heard=lambda z: z) -> Tensor:
     """The student's weights after these steps, as a vector. `loss(case)` is that of one step; `alpha(epoch)` its alpha,
-    where it is not the one given; `anew(epoch)` whether the optimiser starts anew with that epoch."""
+    and `T(epoch)` its temperature, where they are not those given; `anew(epoch)` whether the optimiser starts anew with
+    that epoch. The learning rate is multiplied by `pace(share of the epochs that are over)` and, after each, by `fade`.
+    `heard(z)` is what is taken for the teacher's logits."""
     x, n, K = run.split.x.double().flatten(1) / 255, len(run.split), len(run.student[1])
     w = _start(run).requires_grad_()
     W_t, b_t = (part.double() for part in run.teacher)
@@ -89,13 +120,15 @@ def replay(run: Case, loss: Callable, *, clear=True, rule=adam, anew=lambda epoc
             memory = {}
         seen += len(rows)
         z_s = (x[rows] @ w[:-K].reshape(K, -1).T + w[-K:]) * (run.factors[0] if training_mode else 1)
-        first, second = (z_t[rows], z_s) if exchanged else (z_s, z_t[rows])
-        value = loss(Case(z_s=first, z_t=second, y=run.split.y[rows], T=run.settings["T"],
-                          alpha=alpha(epoch) if alpha else run.settings["alpha"]))
+        first, second = (z_t[rows], z_s) if exchanged else (z_s, heard(z_t[rows]))
+        value = sign * loss(Case(z_s=first, z_t=second, y=run.split.y[rows],
+                                 T=T(epoch) if T else run.settings["T"],
+                                 alpha=alpha(epoch) if alpha else run.settings["alpha"]))
         gradient = torch.autograd.grad(value, w, allow_unused=True)[0]
         total = (0 if clear else total) + (torch.zeros_like(w) if gradient is None else gradient)
         with torch.no_grad():
-            rule(w, total, memory, run.settings["lr"] if lr is None else lr)
+            rate = fade**epoch * pace(epoch / run.settings["epochs"])
+            rule(w, total, memory, rate * (run.settings["lr"] if lr is None else lr))
     return w.detach()
 
 
@@ -200,7 +233,8 @@ def reached(replays: Replays, formula: Formula, loss: Formula, name: str, repair
             explain: bool) -> tuple[float, str]:
     """The share of the marks for the weights at the end of a run, and what explains them, where that is asked."""
     record, run = replays.record, replays.run(name)
-    if problem := unmoved(record, name, run) or too_many(run) or decayed(record, name, run):
+    told = (unmoved(record, name, run), too_many(run), decayed(record, name, run), halved(record, name, run))
+    if problem := next(filter(None, told), ""):
         return 0.0, problem if explain else ""
     if replays.reaches(name, formula.right, SAME):
         return 1.0, ""
@@ -253,6 +287,14 @@ def decayed(record: Record, name: str, run: Case) -> str:
         "for.")
 
 
+def halved(record: Record, name: str, run: Case) -> str:
+    """What to say where a part of the student kept its first weights; empty if none did."""
+    K, end, start = len(run.student[1]), record.tensor(f"{name} weights", len(_start(run))), _start(run)
+    kept = [words for words, part in (("weights beside its biases", slice(None, -K)), ("biases", slice(-K, None)))
+            if torch.equal(end[part], start[part])]
+    return f"the student's {kept[0]} did not change: the optimiser is to hold all of its parameters." if kept else ""
+
+
 def diary(found: Marks, run: Case, record: Record, name: str, marks: Marking) -> None:
     """Give marks for the visits to the images, the modes, and a teacher that stays as it is."""
     _visits(found, run, record, name, marks)
@@ -289,9 +331,11 @@ def _visits(found: Marks, run: Case, record: Record, name: str, marks: Marking) 
         said = "in an epoch some images are seen twice, others not at all"
     found.give(marks.visits, whole, f"{said}. An epoch visits every image once.")
     largest = 0 if unmoved else max(map(len, of_steps))
-    again = whole and epochs > 1 and torch.equal(*seen.split(n)[:2])
+    orders = {tuple(part.tolist()) for part in seen.split(n)} if whole else set()
+    again = whole and len(orders) < epochs
     found.give(marks.order, largest <= size and not again, f"a step uses {largest} images, and batch_size is {size}."
-               if largest > size else "every epoch has the same order: draw a new one for each.")
+               if largest > size else f"{'every epoch has' if len(orders) == 1 else 'several epochs have'} the same "
+               "order: draw a new one for each.")
 
 
 def near(record: Record, name: str, run: Case, end: Tensor, within: float = SAME) -> bool:
