@@ -143,10 +143,24 @@ def by_hypergeometric(counts, B):
     return float(sum(stats.hypergeom(sum(counts), n, B).pmf(0) for n in counts))
 
 
-def dist(z_s, z_t, y, T, alpha, beta, gamma):
+def without_labels(p, y):
+    return p[F.one_hot(y, p.shape[1]) == 0].view(len(p), -1)
+
+
+def dist(z_s, z_t, y, T, alpha, beta, gamma, part=without_labels):
     p_s, p_t = softened(z_s, z_t, T)
-    inter, intra = ((1 - correlation(u, v)).mean() for u, v in ((p_s, p_t), (p_s.T, p_t.T)))
+    inter, intra = ((1 - correlation(u, v)).mean() for u, v in ((part(p_s, y), part(p_t, y)), (p_s.T, p_t.T)))
     return alpha * F.cross_entropy(z_s, y) + beta * inter + gamma * intra
+
+
+@wrong("repaired_dist", 0.0, "this is the lesson's loss")
+def the_loss_of_the_lesson(z_s, z_t, y, T, alpha, beta, gamma):
+    return dist(z_s, z_t, y, T, alpha, beta, gamma, part=lambda p, y: p)
+
+
+@wrong("repaired_dist", 0.0, "is set to a number, and counts still")
+def labels_set_to_zero(z_s, z_t, y, T, alpha, beta, gamma):
+    return dist(z_s, z_t, y, T, alpha, beta, gamma, part=lambda p, y: p * (1 - F.one_hot(y, p.shape[1])))
 
 
 @wrong("repaired_dist", 0.0, "beta and gamma are exchanged")
@@ -156,14 +170,14 @@ def named_as_in_the_text_of_the_paper(z_s, z_t, y, T, alpha, beta, gamma):
 
 @wrong("repaired_dist", 0.0, "tables whose rows had lost their means")
 def centred_once(z_s, z_t, y, T, alpha, beta, gamma):
-    p_s, p_t = (p - p.mean(dim=1, keepdim=True) for p in softened(z_s, z_t, T))
-    inter, intra = (1 - F.cosine_similarity(p_s, p_t, dim=d, eps=1e-30).mean() for d in (1, 0))
-    return alpha * F.cross_entropy(z_s, y) + beta * inter + gamma * intra
+    u, v = (p - p.mean(dim=1, keepdim=True) for p in softened(z_s, z_t, T))
+    intra = (1 - F.cosine_similarity(u, v, dim=0, eps=1e-30)).mean()
+    return dist(z_s, z_t, y, T, alpha, beta, 0) + gamma * intra
 
 
-@wrong("repaired_dist", 0.0, "one half has T² before it")
-def T_squared_before_the_rows(z_s, z_t, y, T, alpha, beta, gamma):
-    return dist(z_s, z_t, y, T, alpha, T**2 * beta, gamma)
+@wrong("repaired_dist", 0.0, "both halves have T² before them")
+def as_the_released_code_weighs(z_s, z_t, y, T, alpha, beta, gamma):
+    return dist(z_s, z_t, y, T, alpha, T**2 * beta, T**2 * gamma)
 
 
 @wrong("repaired_dist", 0.0, "the labels' term is softened, too")
@@ -185,10 +199,20 @@ def columns_without_a_gradient(z_s, z_t, y, T, alpha, beta, gamma):
 def dist_by_unit_vectors(z_s, z_t, y, T, alpha, beta, gamma):
     p_s, p_t = softened(z_s, z_t, T)
     value = alpha * F.nll_loss(F.log_softmax(z_s, 1), y)
-    for weight, d in ((beta, 1), (gamma, 0)):
-        u, v = (F.normalize(p - p.mean(d, keepdim=True), dim=d, eps=1e-30) for p in (p_s, p_t))
-        value = value + weight * (u - v).square().sum(d).mean() / 2
+    for weight, tables in ((beta, [without_labels(p, y) for p in (p_s, p_t)]), (gamma, [p_s.T, p_t.T])):
+        u, v = (F.normalize(p - p.mean(1, keepdim=True), eps=1e-30) for p in tables)
+        value = value + weight * (u - v).square().sum(1).mean() / 2
     return value
+
+
+@right("repaired_dist")
+def dist_image_by_image(z_s, z_t, y, T, alpha, beta, gamma):
+    p_s, p_t = softened(z_s.double(), z_t.double(), T)
+    rows = [[k for k in range(p_s.shape[1]) if k != label] for label in y.tolist()]
+    inter = [1 - torch.corrcoef(torch.stack([p_s[i, k], p_t[i, k]]))[0, 1] for i, k in enumerate(rows)]
+    intra = [1 - torch.corrcoef(torch.stack([p_s[:, k], p_t[:, k]]))[0, 1] for k in range(p_s.shape[1])]
+    hard = F.cross_entropy(z_s.double(), y)
+    return alpha * hard + beta * sum(inter) / len(inter) + gamma * sum(intra) / len(intra)
 
 
 @wrong("top_k_accuracy", 0.0, "a label that ties with others counts as found")

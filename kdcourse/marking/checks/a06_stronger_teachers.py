@@ -11,6 +11,11 @@ from kdcourse.marking.record import Case
 ARMS = [(method, teacher) for method in ("KD", "DIST") for teacher in ("weak", "strong")]
 
 
+def repeated(seed: int) -> dict[str, Case]:
+    """Batches of logits in which the first class has two images."""
+    return {name: case.with_(y=torch.cat([case.y[:-1], case.y[:1]])) for name, case in logits(seed).items()}
+
+
 def weighted(seed: int) -> dict[str, Case]:
     """Batches of logits, each with a weight for the labels, for rows and for columns."""
     draw = generator(seed, 61)
@@ -68,7 +73,7 @@ def compared(answer, case: Case) -> Tensor | None:
     return pair
 
 
-present_columns = loss(logits, lambda f, c: f(c.z_s, c.z_t, c.y, T=c.T), "cold", "warm", "warmer", "hot")
+present_columns = loss(repeated, lambda f, c: f(c.z_s, c.z_t, c.y, T=c.T), "cold", "warm", "warmer", "hot")
 column_correlation = loss(columns, lambda f, c: f(c.f_s, c.f_t), "plain", "small", "flat", at="f_s")
 expected_absent = loss(counted, lambda f, c: f(c.counts, c.B), "few", "some", "many", at="")
 repaired_dist = loss(weighted, lambda f, c: f(c.z_s, c.z_t, c.y, T=c.T, alpha=c.alpha, beta=c.beta, gamma=c.gamma),

@@ -4,6 +4,7 @@ import math
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 
 from kdcourse.marking.judges.base import close
 from kdcourse.marking.judges.intervals import t
@@ -117,34 +118,40 @@ expected_absent = loss(ABSENT, "few", "some", "many", at="", where=BREAKS, marks
                        of=lambda c: f"counts {c.counts} and batches of {c.B}")
 
 
-def rows(p_s, p_t):
+def apart(p_s, p_t):
     return (1 - correlated(p_s, p_t)).mean()
 
 
-def turned_too_late(p_s, p_t):
-    """The columns of tables whose rows have lost their means, not divided by what is left of their own."""
-    u, v = centred(p_s).T, centred(p_t).T
-    return (1 - (u * v).sum(1) / (u.norm(dim=1) * v.norm(dim=1))).mean()
+def others(p, y):
+    """(B, K - 1): each row without its label's class."""
+    return p[torch.arange(p.shape[1]) != y[:, None]].view(len(p), -1)
 
 
-REPAIRED = Formula(lambda c, hard, weights, columns, tables, power: c.alpha * hard(c) + weights(
-    c, power(c) * rows(*tables(c)), columns(*tables(c))), hard={
+def blanked(p, y):
+    return p.scatter(1, y[:, None], 0.0)
+
+
+REPAIRED = Formula(lambda c, hard, weights, rows, columns, tables: c.alpha * hard(c) + weights(
+    c, rows(c, *tables(c)), columns(*tables(c))), hard={
     "": lambda c: surprise(c.z_s, c.y).mean(),
     "the labels' term is softened, too: it belongs at T = 1": lambda c: surprise(c.z_s / c.T, c.y).mean(),
 }, weights={
     "": lambda c, inter, intra: c.beta * inter + c.gamma * intra,
     "beta and gamma are exchanged: beta weighs rows, gamma columns": lambda c, inter, intra: (
         c.gamma * inter + c.beta * intra),
-    "beta weighs both halves": lambda c, inter, intra: c.beta * (inter + intra),
+    "both halves have T² before them: equation 7 has none": lambda c, inter, intra: (
+        c.T**2 * (c.beta * inter + c.gamma * intra)),
     "the columns are missing": lambda c, inter, intra: c.beta * inter,
+}, rows={
+    "": lambda c, p_s, p_t: apart(others(p_s, c.y), others(p_t, c.y)),
+    "the label's entry is set to a number, and counts still: take it out of its row":
+        lambda c, p_s, p_t: apart(blanked(p_s, c.y), blanked(p_t, c.y)),
+    "the label's class is still in its row: this is the lesson's loss": lambda c, p_s, p_t: apart(p_s, p_t),
 }, columns={
-    "": lambda p_s, p_t: rows(p_s.T, p_t.T),
-    "the columns are taken of tables whose rows had lost their means: each column has a mean of its own":
-        turned_too_late,
-    "rows are taken twice: turn both tables": rows,
-}, tables=SOFT, power={
-    "": lambda c: 1.0, "one half has T² before it, the other has not: equation 7 has none": lambda c: c.T**2,
-})
+    "": lambda p_s, p_t: apart(p_s.T, p_t.T),
+    "the columns are those of tables whose rows had lost their means: each column has a mean of its own":
+        lambda p_s, p_t: (1 - F.cosine_similarity(centred(p_s), centred(p_t), dim=0, eps=1e-30)).mean(),
+}, tables=SOFT)
 repaired_dist = loss(REPAIRED, "cold", "warm", "warmer", "hot", where=DIST, of=of, marks=(0.6, 0.4), large=0,
                      depends_on={"T": ("warm", "warmer")})
 
