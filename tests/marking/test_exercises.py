@@ -318,7 +318,8 @@ def test_a_failed_check_shows_its_message_and_no_traceback():
 
 
 @every_assignment
-@pytest.mark.parametrize("page, name_of", [("README.md", "[{1}](exercises/{0}/{0}.ipynb)"), ("INSTRUCTORS.md", "`{0}`")])
+@pytest.mark.parametrize("page, name_of", [
+    ("README.md", "[{1}](exercises/{0}/{0}.ipynb)"), ("INSTRUCTORS.md", "`{0}`")])
 def test_the_pages_list_the_marks_and_the_hours_that_the_exercise_states(name, page, name_of):
     title = cells(SOLUTIONS[name])[0].source
     hours = re.search(r"\| Time \| (?:about )?([a-z -]+?) hours", title)[1]
