@@ -339,3 +339,42 @@ def by_a_table_of_contrasts(make, teach, measure, *, seeds):
     contrasts = np.array([[-1, -1, 1, 1], [-1, 1, -1, 1], [2, -2, -2, 2]]) / 2 @ four
     found = [metrics.interval(row.tolist()) for row in contrasts]
     return [(mean, (high - low) / 2) for mean, low, high in found]
+
+
+@right("freeze_stages")
+def a_frozen_part_in_a_sequence(network, n):
+    class Still(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = network[:n].requires_grad_(False).eval()
+
+        def train(self, mode=True):
+            return self
+
+        def forward(self, x):
+            return self.body(x)
+
+    return nn.Sequential(Still(), *network[n:])
+
+
+@wrong("two_by_two", 0.0, "for effect number 0 a tuple of 3")
+def mean_low_and_high_of_effects(make, teach, measure, *, seeds):
+    r, rd, p, pd = cells(make, teach, measure, seeds)
+    return tuple(metrics.interval(values.tolist()) for values in (p - r, rd - r, pd - p - rd + r))
+
+
+@wrong("two_by_two", 0.0, "a dict with the keys ['transfer'")
+def effects_by_their_names(make, teach, measure, *, seeds):
+    r, rd, p, pd = cells(make, teach, measure, seeds)
+    return dict(zip(("transfer", "distillation", "interaction"), pairs(p - r, rd - r, pd - p - rd + r), strict=True))
+
+
+@wrong("early_stopped", 0.0, "the value is")
+def stops_at_falls_in_a_row(network, learn, valid, *, epochs, patience):
+    scores, kept, falls = [], None, 0
+    while len(scores) < epochs and falls < patience:
+        learn(network)
+        scores.append(valid(network))
+        falls = falls + 1 if len(scores) > 1 and scores[-1] <= scores[-2] else 0
+        kept = copy.deepcopy(network) if scores[-1] == max(scores) else kept
+    return kept

@@ -51,14 +51,16 @@ def tables(seed: int) -> dict[str, Case]:
 
 
 def curves(seed: int) -> dict[str, Case]:
-    """Validation scores after 0, 1, ... epochs, which rise, fall, tie and rise again, and a patience."""
-    def case(i: int, curve: tuple, patience: int) -> Case:
-        low = 0.5 + 0.1 * torch.rand((), generator=generator(seed, i, 444)).item()
-        return Case(curve=[low + 0.02 * step for step in curve], patience=patience, epochs=len(curve) - 1,
+    """Validation scores after 0, 1, ... epochs, which rise for a drawn time, fall, tie and rise again; a patience."""
+    def case(i: int, curve: tuple, patience: int, most: int) -> Case:
+        draw = generator(seed, i, 444)
+        rise, rest = (torch.randint(n, (), generator=draw).item() for n in (5, most))
+        steps = [*range(rise), *(rise + step for step in curve), *rest * [0]]
+        return Case(curve=[0.55 + 0.015 * step for step in steps], patience=patience, epochs=len(steps) - 1,
                     probe=torch.tensor([1.0, 100.0]))
 
-    return {"first": case(0, (0, 3, 5, 4, 6, 5, 6, 5, 2, 9, 1), 3), "second": case(1, (0, 6, 4, 5, 3, 7, 8, 1), 2),
-            "third": case(2, (0, 2, 1, 3, 2, 4, 5, 3), 4)}
+    return {"first": case(0, (0, 3, 5, 4, 6, 5, 6, 5, 9, 1), 3, 5), "second": case(1, (0, 6, 4, 5, 3, 7, 8, 1), 2, 5),
+            "third": case(2, (0, 2, 1, 3, 2, 4, 5, 3), 4, 1)}
 
 
 class Clock(nn.Module):
@@ -72,7 +74,6 @@ class Clock(nn.Module):
 def stopped(answer, case: Case) -> torch.Tensor:
     """After how many epochs the network is that comes back, and how many were run."""
     clock, run = Clock(), []
-
     def learn(network) -> None:
         run.append(network.epoch.data.add_(1))
 
