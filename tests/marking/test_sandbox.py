@@ -318,6 +318,18 @@ def test_a_data_loader_has_one_worker_of_many_and_the_same_batches_where_no_data
     assert shown(execution).endswith("True True 3 6 [0, 0, 1, 1, 2, 2] 8\n")  # behind a warning of torch's
 
 
+def test_an_optimiser_does_not_import_torchs_compiler_and_whoever_asks_for_it_has_it():
+    """And what ran before the first cell has left no names in the notebook."""
+    step = ("import sys, torch\nw = torch.nn.Parameter(torch.ones(2))\nadam = torch.optim.Adam([w], lr=0.5)\n"
+            "w.sum().backward()\nadam.step()\nadam.zero_grad()\nw.tolist(), 'torch._dynamo.config' in sys.modules")
+    asked = ("from torch._dynamo import config\ndouble = torch.compile(lambda x: 2 * x, backend='eager')\n"
+             "double(torch.ones(1)).item(), adam.step(), config is sys.modules['torch._dynamo.config']")
+    execution = run("sorted({'torch', 'sys', 'types', 'Compiler'} & set(dir()))", step, asked, warm=checks.WARM,
+                    limits=replace(LIMITS, cell=60, total=60, memory=3072 * MB))  # fmt: skip
+    assert [shown(execution, index) for index in range(2)] == ["[]", "([0.5, 0.5], False)"]
+    assert shown(execution, 2).endswith("(2.0, None, True)")
+
+
 def test_a_process_that_has_ended_holds_nothing():
     child = subprocess.Popen(["sleep", "60"])
     process = psutil.Process(child.pid)

@@ -192,7 +192,7 @@ def teacher_of_seed_zero(make, learn, *, stops, seed):
     return kept
 
 
-@wrong("stopped_teachers", 0.0, "none of the moments")
+@wrong("stopped_teachers", 0.0, "taught again from epoch 0")
 def always_the_first_epoch(make, learn, *, stops, seed):
     kept = {}
     for stop in stops:
@@ -253,7 +253,7 @@ def alpha_of_zero_for_both(make, teach, measure, *, seeds, T, alpha):
     return half([a - b for a, b in pairs(make, teach, measure, seeds, T, 0.0)])
 
 
-@wrong("stopped_teachers", 0.0, "none of the moments")
+@wrong("stopped_teachers", 0.0, "taught again from epoch 0")
 def one_teacher_for_all_calls(make, learn, *, stops, seed, kept={}):  # noqa: B006
     network = kept.setdefault("network", make(seed))
     found = {}

@@ -70,7 +70,6 @@ PARAMETERS = Formula(lambda c, count: count(c), count={
     "the biases are missing": weights,
     "these are the parameter tensors, not the numbers in them": lambda c: len([*c.network.parameters()]),
     "these are bytes: four for each number": lambda c: 4 * both(c),
-    "these are millions: the number itself is asked for": lambda c: both(c) / 1e6,
     "the convolutions are missing": lambda c: both(c, nn.Linear),
     "the dense layers are missing": lambda c: both(c, nn.Conv2d),
     "these are the layers with weights, not the numbers in them": lambda c: len([*layers(c)]),

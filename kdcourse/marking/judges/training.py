@@ -233,8 +233,8 @@ def reached(replays: Replays, formula: Formula, loss: Formula, name: str, repair
             explain: bool) -> tuple[float, str]:
     """The share of the marks for the weights at the end of a run, and what explains them, where that is asked."""
     record, run = replays.record, replays.run(name)
-    told = (unmoved(record, name, run), too_many(run), decayed(record, name, run), halved(record, name, run))
-    if problem := next(filter(None, told), ""):
+    if problem := (unmoved(record, name, run) or too_many(run) or decayed(record, name, run)
+                   or halved(record, name, run)):
         return 0.0, problem if explain else ""
     if replays.reaches(name, formula.right, SAME):
         return 1.0, ""
