@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 import kdcourse
-from kdcourse import cli
+from kdcourse import cli, files
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -157,6 +157,20 @@ def test_the_errors_of_the_page_for_trouble_say_what_the_page_says(monkeypatch, 
         os.environ.update({"KDCOURSE_PROFILE": "quick", "KDCOURSE_DEVICE": ""})
     numbers = [int(number) for number in re.findall(r"^## (\d+) ", PAGES["trouble"], re.MULTILINE)]
     assert numbers == list(range(1, 11)) and "ten errors" in README
+
+
+def test_where_the_course_is_not_installed_python_says_the_first_sentence_of_the_page(tmp_path):
+    found = subprocess.run([sys.executable, "-I", "-S", "-c", "import kdcourse"], cwd=tmp_path, capture_output=True,
+                           text=True)
+    (sentence,) = re.findall(r"^## 1 · `(.+)`$", PAGES["trouble"], re.MULTILINE)
+    assert found.returncode and sentence in found.stderr
+
+
+def test_outside_the_course_the_command_says_the_sentence_of_the_page(tmp_path, monkeypatch):
+    (sentence,) = re.findall(r"^\| `\.\.\. (is not inside the course.+?)`", PAGES["trouble"], re.MULTILINE)
+    monkeypatch.setattr(files, "__file__", str(tmp_path / "site-packages" / "kdcourse" / "files.py"))   # of a wheel
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        files.course_folder(tmp_path)
 
 
 def test_a_room_without_a_network_installs_what_was_carried_there_and_asks_nobody(clone, tmp_path):
