@@ -56,7 +56,7 @@ def test_the_layer_by_hand_is_the_packages(hand):
     draw = torch.Generator().manual_seed(0)
     q_x, q_w = torch.randint(256, (6, 5), generator=draw), torch.randint(-127, 128, (4, 5), generator=draw)
     s_x, s_w = torch.tensor(0.01), 0.01 + torch.rand(4, generator=draw) / 100
-    torch.testing.assert_close(hand["layer_in_integers"](q_x, q_w, s_x, s_w, 30),
+    torch.testing.assert_close(hand["layer_in_integers"](q_x, q_w, s_x, s_w, 30).float(),
                                packages_layer(q_x, q_w, s_x, s_w, 30), atol=1e-4, rtol=1e-4)
 
 
