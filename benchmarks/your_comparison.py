@@ -1,8 +1,9 @@
 """The three worked starts of lesson 11, each by its plan, and the two finished examples of `kdcourse.plan`.
 
-    python benchmarks/your_comparison.py                                 # six minutes on a core of its own
-    python benchmarks/your_comparison.py --starts own --name your_idea   # and the example own_idea
-    python benchmarks/your_comparison.py --flawed                        # the example to_referee
+    python benchmarks/your_comparison.py --starts folder --name your_folder   # a minute on a core of its own
+    python benchmarks/your_comparison.py --starts paper --name your_claim     # two
+    python benchmarks/your_comparison.py --starts own --name your_idea        # two, and the example own_idea
+    python benchmarks/your_comparison.py --flawed                             # the example to_referee
 
 Each start is run as `kdcourse study run` runs it, from ten seeds and from ten others: settings are chosen on validation
 images by seeds that are not measured. In the second set the teacher of `own` is another one, too. The settings of the
@@ -92,7 +93,7 @@ FLAWED = replace(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--starts", nargs="+", choices=tuple(STARTS), default=["folder", "paper"])
+    parser.add_argument("--starts", nargs="+", choices=tuple(STARTS), default=list(STARTS))
     parser.add_argument("--name", default="your_comparison")
     parser.add_argument("--flawed", action="store_true", help="write the example that is wrong on purpose instead")
     asked = parser.parse_args()
