@@ -192,7 +192,7 @@ def teacher_of_seed_zero(make, learn, *, stops, seed):
     return kept
 
 
-@wrong("stopped_teachers", 0.0, "taught again from epoch 0")
+@wrong("stopped_teachers", 0.0, "none of the moments")
 def always_the_first_epoch(make, learn, *, stops, seed):
     kept = {}
     for stop in stops:
