@@ -113,6 +113,8 @@ def test_an_exercise_is_meant_by_its_number_its_name_or_its_path(course, typed, 
 
 @pytest.mark.parametrize("typed", ["", "0", "2", "100", "..", "1_x", "/", "٣"])
 def test_what_means_no_exercise_or_several_names_the_choices(course, typed, capsys):
+    for other in (path for path in (course / "exercises").iterdir() if path.name != NAME):
+        shutil.rmtree(other)
     for number in (10, 11):
         (course / "exercises" / f"{number}_a").mkdir()
         (course / "exercises" / f"{number}_a" / f"{number}_a.ipynb").write_text("{}")
