@@ -3,6 +3,9 @@ of mistakes, the terms of a loss, and what an accuracy costs."""
 
 from collections.abc import Mapping, Sequence
 
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
+from matplotlib.transforms import Bbox
+
 from kdcourse.metrics import interval
 from kdcourse.viz.base import COLOURS, MARKERS, axis
 
@@ -123,8 +126,28 @@ def frontier(points: Mapping[str, tuple[float, Sequence[float]]], *, cost: str, 
     ax.plot(*zip(*(at[name] for name in best), strict=True), drawstyle="steps-post", color="0.6", zorder=0)
     against_cost(points, cost=cost, ax=ax)
     ax.get_legend().remove()
-    for name, (price, right) in at.items():
-        ax.annotate(name, (price, right), xytext=(6, -10), textcoords="offset points", fontsize=8,
-                    weight="bold" if name in best else "normal")
     ax.margins(x=0.25, y=0.15)
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    ax.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+    ax.xaxis.set_minor_locator(NullLocator())
+    _named(ax, at, best)
     return ax
+
+
+PLACES = [(7, -11), (7, 7), (-7, 7), (-7, -11), (7, 20), (7, -24), (-7, 20), (-7, -24)]  # of a name, from its point
+
+
+def _named(ax, at: Mapping[str, tuple[float, float]], bold: Sequence[str]) -> None:
+    """The names at their points, each at the first place where it covers no point and no other name."""
+    ax.figure.draw_without_rendering()
+    points = [ax.transData.transform(point) for point in at.values()]
+    taken = [Bbox.from_extents(x - 5, y - 5, x + 5, y + 5) for x, y in points]
+    for name, point in at.items():
+        text = ax.annotate(name, point, xytext=PLACES[0], textcoords="offset points", fontsize=8, va="center",
+                           weight="bold" if name in bold else "normal")
+        for place in PLACES:
+            text.set(position=place, ha="left" if place[0] > 0 else "right")
+            box = text.get_window_extent()
+            if not any(box.overlaps(other) for other in taken):
+                break
+        taken.append(box)

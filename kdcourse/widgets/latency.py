@@ -3,6 +3,8 @@
 import statistics
 from collections.abc import Iterable, Mapping
 
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
+
 from kdcourse.viz.base import COLOURS, MARKERS, records
 from kdcourse.widgets.base import PALE, Explorer, canvas, choice, short
 
@@ -78,10 +80,11 @@ class LatencyExplorer(Explorer):
         self.most = max(counts)
         figure = canvas(9.4, 1.1 + 0.3 * self.most)
         ax = figure.subplots()
-        ends = [values[part] / other["median"] for key, values in self.times.items()
-                for name, other in self.times.items() if name[0] == key[0] and name[3:] == key[3:] for part in PARTS]
-        ax.set(xscale="log", xlim=(0.8 * min(ends), 1.25 * max(ends)), ylim=(self.most - 0.4, -0.6),
-               xlabel="times as long, on a logarithmic axis")
+        ax.set(xscale="log", ylim=(self.most - 0.4, -0.6), xlabel="times as long, on a logarithmic axis")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+        ax.xaxis.set_minor_locator(NullLocator())
+        self.ax = ax
         ax.set_yticks(range(self.most), [""] * self.most)
         ax.tick_params(axis="y", length=0)
         ax.axvline(1, color="0.4", linewidth=1)
@@ -94,8 +97,11 @@ class LatencyExplorer(Explorer):
         self.dots = [ax.plot([1], [row], "o")[0] for row in range(self.most)]
         return {"figure": figure, "moving": [*self.names, *self.lines, *self.dots]}
 
-    def _draw(self) -> None:
-        now = self.numbers(self.beside.value, self.batch.value, self.threads.value)
+    def _draw(self) -> tuple:
+        chosen = self.beside.value, self.batch.value, self.threads.value
+        now = self.numbers(*chosen)
+        self.ax.set_xlim(0.8 * min(each["p10"] for each in now.values()), 1.25 * max(
+            each["p90"] for each in now.values()))
         runtimes = list(dict.fromkeys(entry[2] for entry in self.entries))
         entries = [*now, *[None] * (self.most - len(now))]
         for entry, name, line, dot in zip(entries, self.names, self.lines, self.dots, strict=True):
@@ -107,6 +113,7 @@ class LatencyExplorer(Explorer):
             name.set(text=_label(entry), fontweight="bold" if entry == self.beside.value else "normal")
             line.set(xdata=[now[entry]["p10"], now[entry]["p90"]], color=COLOURS[place])
             dot.set(xdata=[now[entry]["median"]], color=COLOURS[place], marker=MARKERS[place])
+        return chosen   # the axis fits what is chosen
 
 
 def _times(rows: Iterable[Mapping]) -> dict[tuple, dict[str, float]]:

@@ -161,6 +161,17 @@ def test_the_picture_of_a_frontier_joins_them_and_names_every_point():
     plt.close(ax.figure)
 
 
+def test_no_name_of_a_frontier_covers_another_or_a_point():
+    near = {"student alone": (0.26, [0.73]), "distilled": (0.26, [0.72]), "distilled, int8": (0.34, [0.735]),
+            "teacher": (1, [0.91]), "half the width": (0.2, [0.65])}
+    ax = viz.frontier(near, cost="time")
+    boxes = [text.get_window_extent() for text in ax.texts]
+    points = [ax.transData.transform((price, 100 * right)) for price, [right] in near.values()]
+    assert not any(a.overlaps(b) for k, a in enumerate(boxes) for b in boxes[:k])
+    assert not any(box.contains(*point) for box in boxes for point in points)
+    plt.close(ax.figure)
+
+
 def test_the_diagram_of_rounding_has_the_derivative_that_was_given():
     figure = viz.diagrams.rounding(torch.round, lambda w, r: w + (r - w).detach(), low=-1, high=1)
     left, right = figure.axes

@@ -70,6 +70,15 @@ def test_the_picture_shows_the_ratios_and_hides_the_rows_of_other_families():
     assert [dot.get_visible() for dot in explorer.dots] == [True, False, False, False]
 
 
+def test_the_axis_fits_what_is_chosen():
+    explorer = LatencyExplorer(rows())
+    for beside in (BIG, ("A", "small", "onnx")):
+        explorer.beside.value = beside
+        now = explorer.numbers(beside, 1, 1).values()
+        low, high = explorer.ax.get_xlim()
+        assert 0.5 < low / min(each["p10"] for each in now) < 1 < high / max(each["p90"] for each in now) < 2
+
+
 def test_words_and_table_give_the_ratios():
     explorer = LatencyExplorer(rows())
     words = " ".join(explorer.sentences())
