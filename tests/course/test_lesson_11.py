@@ -78,6 +78,7 @@ def over_the_right_ones(z_s, z_t, y, T, keep):
     ("width_at", lambda pilot, n: None, "the blank is still empty"),
     ("seeds_for", lambda pilot, effect: plan.seeds_needed(spread_of(pilot), 2 * effect), "half of the studies"),
     ("seeds_for", lambda pilot, effect: plan.seeds_needed(spread_of(pilot), effect) + 1, "one seed more"),
+    ("seeds_for", lambda pilot, effect: max(len(pilot), plan.seeds_needed(spread_of(pilot), effect)), "counting began"),
     ("trusted_loss", student_right, "it is the .student. that is right"),
     ("trusted_loss", over_the_right_ones, "divided by the sum of the weights"),
     ("trusted_loss", lambda z_s, z_t, y, T, keep: losses.kd_loss(z_s, z_t, T=T), "this is KD"),

@@ -21,7 +21,7 @@ def pilots(seed: int) -> dict[str, Case]:
         return Case(pilot=values, n=n + (n == k), effect=spread / ratio)
 
     return {name: case(i, k, ratio) for i, (name, k, ratio) in enumerate(
-        zip(NAMES, (5, 6, 8), (1.1, 1.8, 2.4), strict=True))}
+        zip(NAMES, (9, 6, 8), (0.5, 1.8, 2.4), strict=True))}
 
 
 def believed(seed: int) -> dict[str, Case]:

@@ -59,6 +59,8 @@ seeds_for = loss(Formula(lambda c, n: float(n(c)), n={
     "one seed fewer than is needed: the interval is still too wide": lambda c: _first(c, SPREAD[""]) - 1,
     "the variance was taken, not its root": lambda c: _first(c, SPREAD["the variance was taken, not its root"]),
     "this is the number of seeds of the pilot": lambda c: len(c.pilot),
+    "counting began at the pilot's number of seeds: it begins at 2":
+        lambda c: max(len(c.pilot), _first(c, SPREAD[""])),
 }), *CASES, at="", where="notebook 11, section 3", marks=(1, 0), near=0.4,
     of=lambda c: f"{len(c.pilot)} differences of a pilot, an effect of {100 * c.effect:.2f} points,")
 
