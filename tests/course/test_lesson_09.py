@@ -70,6 +70,16 @@ def kl(z_own, z_other):
     return F.kl_div(z_own.log_softmax(1), z_other.softmax(1), reduction="batchmean")
 
 
+def peers_with(kl_a, kl_b=None):
+    """Answers whose two divergences may differ."""
+    return lambda z_a, z_b, y: (F.cross_entropy(z_a, y) + kl_a(z_a, z_b),
+                                F.cross_entropy(z_b, y) + (kl_b or kl_a)(z_b, z_a))
+
+
+def fixed_kl(own, other):
+    return kl(own, other.detach())
+
+
 def mutual(divergence, each=F.cross_entropy):
     def answer(z_a, z_b, y):
         return each(z_a, y) + divergence(z_a, z_b), each(z_b, y) + divergence(z_b, z_a)
@@ -84,6 +94,22 @@ def bridge(small, fixed=True, scale=True):
     return answer
 
 
+def crossing(student_T=True, teacher_T=True):
+    """A bridge that softens one side alone, or both."""
+    return lambda student, teacher, x, T: T**2 * kl(
+        student(averaged(x)) / (T if student_T else 1), teacher(x).detach() / (T if teacher_T else 1))
+
+
+def without_student(student, teacher, x, T):
+    with torch.no_grad():
+        return bridge(averaged)(student, teacher, x, T)
+
+
+def entropy(z, log=torch.log, smallest=0.0):
+    mean = z.softmax(1).mean(0).clamp_min(smallest)
+    return (mean * log(mean)).sum()
+
+
 def averaged(x):
     return F.avg_pool2d(x, 4)
 
@@ -95,6 +121,18 @@ def averaged(x):
     ("mutual_losses", lambda a, b, y: F.cross_entropy(a, y), "two losses are asked for, as a pair"),
     ("mutual_losses", lambda a, b, y: (F.cross_entropy(a, y, reduction="none"),) * 2, "is the mean over the images"),
     ("mutual_losses", lambda a, b, y: None, "the blank is still empty"),
+    ("mutual_losses", lambda a, b, y: mutual(fixed_kl)(a, b, y)[::-1], "the pair is in the wrong order"),
+    ("mutual_losses", peers_with(kl, fixed_kl), "loss_a also trains B"),
+    ("mutual_losses", peers_with(fixed_kl, kl), "loss_b also trains A"),
+    ("mutual_losses", peers_with(lambda own, other: kl(other, own.detach())), "the two divergences are exchanged"),
+    ("mutual_losses", mutual(fixed_kl, lambda z, y: F.cross_entropy(z.softmax(1), y)), "it takes the logits"),
+    ("mutual_losses", mutual(lambda own, other: F.kl_div(own.softmax(1), other.softmax(1).detach(),
+                                                         reduction="batchmean")), "it expects their logarithm"),
+    ("mutual_losses", mutual(lambda own, other: fixed_kl(own, other) / 4), "say reduction='batchmean'"),
+    ("mutual_losses", mutual(lambda own, other: fixed_kl(own, other) * len(own)), "summed over the images"),
+    ("bridge_loss", crossing(teacher_T=False), "T divides the student's logits only"),
+    ("bridge_loss", crossing(student_T=False), "T divides the teacher's logits only"),
+    ("bridge_loss", without_student, "no gradient reaches the student"),
     ("bridge_loss", bridge(averaged, fixed=False), "the teacher is not fixed"),
     ("bridge_loss", bridge(averaged, scale=False), "T squared is missing"),
     ("bridge_loss", bridge(lambda x: x[:, :, ::4, ::4]), "every fourth pixel"),
@@ -103,6 +141,12 @@ def averaged(x):
     ("entropy_term", lambda z: (z.softmax(1) * z.log_softmax(1)).sum(1).mean(), "image by image"),
     ("entropy_term", lambda z: -losses.information_entropy_loss(z), "this is the entropy"),
     ("entropy_term", lambda z: losses.information_entropy_loss(z.mean(0, keepdim=True)), "the logits are averaged"),
+    ("entropy_term", lambda z: entropy(z, torch.log2), "to base 2"),
+    ("entropy_term", lambda z: entropy(z, smallest=1e-12).item(), "no gradient reaches the logits"),
+    ("entropy_term", lambda z: entropy(z, smallest=1e-12).detach(), "no gradient reaches the logits"),
+    ("entropy_term", entropy, "0 log 0 counts as 0"),
+    ("entropy_term", lambda z: (z.softmax(1) * z.softmax(1).log()).sum(1).mean(), "image by image"),
+    ("entropy_term", lambda z: entropy(z).nansum(), "0 log 0 counts as 0"),
 ])
 def test_a_wrong_answer_hears_which_misconception_it_is(name, answer, message):
     with pytest.raises(checks.CheckFailed, match=message):
@@ -113,6 +157,8 @@ def test_a_wrong_answer_hears_which_misconception_it_is(name, answer, message):
     ("mutual_losses", mutual(lambda own, other: kl(own, other.detach()))),
     ("bridge_loss", bridge(averaged)),
     ("entropy_term", losses.information_entropy_loss),
+    ("entropy_term", lambda z: entropy(z, smallest=1e-12)),
+    ("entropy_term", lambda z: entropy(z, lambda mean: (mean + 1e-8).log())),
 ])
 def test_what_the_package_or_torch_gives_is_right(name, answer, capsys):
     checks.CHECKS[name](answer)

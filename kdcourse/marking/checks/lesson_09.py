@@ -37,12 +37,16 @@ def senses(seed: int) -> dict[str, Case]:
 
 
 def answers(seed: int) -> dict[str, Case]:
-    """A teacher's logits about images that are not of all classes alike."""
+    """A teacher's logits about images that are not of all classes alike; "sure": its probabilities are 1 and 0, and
+    two of the classes have none."""
     def case(i: int, n: int) -> Case:
         draw = generator(seed, i, 93)
-        return Case(z_t=3 * torch.randn(n, 4, generator=draw) + torch.tensor([2.0, 0.0, 0.0, -1.0]))
+        z_t = 3 * torch.randn(n, 4, generator=draw) + torch.tensor([2.0, 0.0, 0.0, -1.0])
+        return Case(z_t=z_t, other=torch.randn(n, 4, generator=draw), probe=torch.rand(2, generator=draw) + 0.5)
 
-    return {name: case(i, n) for i, (name, n) in enumerate(zip(NAMES, SIZES, strict=True))}
+    sure = case(len(NAMES), 6)
+    sure = sure.with_(z_t=200 * torch.eye(4)[[0, 0, 0, 0, 1, 1]])
+    return {name: case(i, n) for i, (name, n) in enumerate(zip(NAMES, SIZES, strict=True))} | {"sure": sure}
 
 
 def slope(value: torch.Tensor, at: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
@@ -95,8 +99,16 @@ def bridged(answer, case: Case):
     return torch.stack([value, slope(value, w_s, case.other), slope(value, w_t, case.another)])
 
 
+def balanced(answer, case: Case):
+    """The term, and its gradient at the logits: 0 for a plain number."""
+    z_t = case.z_t.clone().requires_grad_()
+    found = answer(z_t)
+    if found is None:
+        return None
+    value = torch.tensor(found) if isinstance(found, float) else number(found)
+    return torch.stack([value, slope(value, z_t, case.other)])
 
 
 mutual_losses = loss(peers, both, *NAMES, at="")
 bridge_loss = loss(senses, bridged, *NAMES, at="")
-entropy_term = loss(answers, lambda f, c: f(c.z_t), *NAMES, at="")
+entropy_term = loss(answers, balanced, *NAMES, "sure", at="")
