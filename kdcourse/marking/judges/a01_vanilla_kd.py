@@ -1,7 +1,6 @@
 """Exercise 01, vanilla distillation, judging half."""
 
 import math
-from collections.abc import Callable
 from functools import cache
 
 import torch
@@ -29,38 +28,13 @@ from kdcourse.marking.judges.intervals import HALF, MEAN
 from kdcourse.marking.judges.logits import COMBINED, CROSS_ENTROPY, ONE_STEP, SOFT, of
 from kdcourse.marking.judges.loss import loss
 from kdcourse.marking.judges.mistakes import Formula
-from kdcourse.marking.judges.network import Dropout, network
+from kdcourse.marking.judges.network import INPUT, OUTPUT, Dropout, network, none, other_activations
 from kdcourse.marking.judges.training import Marking, replay, training
 from kdcourse.marking.judges.weights import Network, images, retrained, weights
 from kdcourse.marking.record import Wrong
 
 NETWORKS, LOSSES, LOOP, COMPARED, CURVE, PAIR, COSTS = (f"notebook 01, section {n}" for n in (1, 2, 3, 4, 6, 7, 9))
 EARLY = "notebook 01, section 10, and the text of the task"
-OUTPUT = {
-    "": lambda z: z,
-    "it returns probabilities: a network here returns logits": lambda z: z.softmax(1),
-    "it returns log-probabilities: a network here returns logits": lambda z: z.log_softmax(1),
-    "there is a ReLU after the last layer: logits may be negative": F.relu,
-    "there is a sigmoid after the last layer: a network here returns logits": torch.sigmoid,
-}
-
-
-INPUT = {
-    "": lambda x: x,
-    "images are shifted and scaled by MNIST's mean and deviation inside: they are to be taken as they come":
-        lambda x: (x - 0.1307) / 0.3081,
-    "images are brought into [-1, 1] inside: they are to be taken as they come": lambda x: 2 * x - 1,
-}
-OTHER = {"tanh": torch.tanh, "leaky ReLUs": F.leaky_relu, "GELUs": F.gelu, "sigmoids": torch.sigmoid}
-
-
-def other_activations(n: int) -> dict[str, tuple[Callable, ...]]:
-    """Networks in which another function stands in the place of all n ReLUs."""
-    return {f"its activations are {words}: ReLUs are asked for": (one,) * n for words, one in OTHER.items()}
-
-
-def none(f):
-    return f
 
 
 def teacher_forward(c, relus, pool, output, start):
@@ -148,29 +122,25 @@ def first_student() -> list[Tensor]:
     return [part.detach().double() for layer in layers for part in (layer.weight, layer.bias)]
 
 
-def trained_on(part: str, z_t: Tensor | None, T: float, alpha: float) -> Tensor:
+def trained_on(part: str, z_t: Tensor, T: float, alpha: float) -> Tensor:
     """The student's weights after a training on a part of the digits, as the text sets it."""
-    split = data.load("digits").splits[part]
-    z_t = torch.zeros(len(split), 10) if z_t is None else z_t
-    return retrained(first_student(), small_student, split, z_t, T=T, alpha=alpha, epochs=8, lr=0.01, batch_size=100,
-                     seed=0)
+    return retrained(first_student(), small_student, data.load("digits").splits[part], z_t, T=T, alpha=alpha, epochs=8,
+                     lr=0.01, batch_size=100, seed=0)
 
 
 @cache
 def on_labels(part: str) -> Tensor:
     """The same on labels alone: no teacher changes it, and no student."""
-    return trained_on(part, None, 1, 0)
+    return trained_on(part, torch.zeros(len(data.load("digits").splits[part]), 10), 1, 0)
 
 
 def other_trainings(w):
     """Trainings of the student, as the text sets them, on labels alone or on images that are not for training."""
-    start = first_student()
+    start, z_t = first_student(), small_teacher(w["teacher"], images("digits", "test")[0])
     for part in ("train", "valid", "test"):
         words = "a training on labels alone" if part == "train" else f"a training on the {part} images"
         yield "student", words, start, on_labels(part)
-    z_t = small_teacher(w["teacher"], images("digits", "test")[0])
-    for T, alpha in ((1, 0.5), (1, 0.9), (4, 0.5), (4, 0.9)):
-        yield "student", words, start, trained_on("test", z_t, T, alpha)
+    yield from (("student", words, start, trained_on("test", z_t, T, alpha)) for T in (1, 4) for alpha in (0.5, 0.9))
 
 
 trained_pair = weights({
@@ -178,15 +148,11 @@ trained_pair = weights({
                        0.95),
     "student": Network(((64, 64), (64,), (10, 64), (10,)), small_student, 0.88),
 }, source="digits", where=PAIR, trained=0.3, reported=0.2, suspects=other_trainings)
-
-
 temperature_curve = experiment(
     Column(0.2, "the mean at the first temperature", MEAN),
     Column(0.2, "the half-width of the 95 % interval", HALF, 2e-3), where=CURVE, values=by_temperature,
     marks={fresh: 0.4, every_run: 0.1, same_alpha: 0.1},
     expected="a dict {T: (mean, half-width)} with the temperatures that were given as its keys")
-
-
 student_alone = experiment(
     Column(0.2, "the mean difference", DIFFERENCE),
     Column(0.2, "the half-width of the 95 % interval", PAIRED, 2e-3), where=COMPARED, values=differences,
@@ -216,10 +182,10 @@ STOP = {
     "nothing is distilled": plan(lambda epoch, stop: 0),
     "after the stop the teacher alone is left: the labels should be":
         lambda run: {"alpha": lambda epoch: run.settings["alpha"] if epoch < until(run) else 1.0},
-    "T becomes 1 at the stop: alpha should become 0": lambda run: {
-        "T": lambda epoch: run.settings["T"] if epoch < until(run) else 1.0},
-    "half of alpha is left after the stop: nothing of it should be": lambda run: {
-        "alpha": lambda epoch: run.settings["alpha"] / (1 if epoch < until(run) else 2)},
+    "T becomes 1 at the stop: alpha should become 0":
+        lambda run: {"T": lambda epoch: run.settings["T"] if epoch < until(run) else 1.0},
+    "half of alpha is left after the stop: nothing of it should be":
+        plan(lambda epoch, stop: 1 if epoch < stop else 0.5),
     "a new optimiser takes over: the same one goes on, with what it remembers":
         lambda run: STOP[""](run) | {"anew": lambda epoch: epoch == until(run)},
 }

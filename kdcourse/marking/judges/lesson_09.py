@@ -89,7 +89,8 @@ bridge_loss = loss(Formula(_bridged, small={
     "the teacher is not fixed: ask it inside torch.no_grad()": lambda z_t: z_t,
 }, learns={
     "": lambda z_s: z_s,
-    "no gradient reaches the student: ask it outside of torch.no_grad(), and do not detach it": lambda z_s: z_s.detach(),
+    "no gradient reaches the student: ask it outside of torch.no_grad(), and do not detach it":
+        lambda z_s: z_s.detach(),
 }, kl={
     "": divergence,
     "student and teacher are swapped": lambda z_s, z_t, T: divergence(z_t, z_s, T),

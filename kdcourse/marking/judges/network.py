@@ -12,6 +12,7 @@ from math import prod
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from kdcourse.marking.judges.base import Marks, close, ran
@@ -19,6 +20,30 @@ from kdcourse.marking.judges.mistakes import Formula
 from kdcourse.marking.record import Case, Record, Verdict, Wrong
 
 Shape = tuple[int, ...]
+OUTPUT = {  # what may be done to the logits by mistake, and to the images
+    "": lambda z: z,
+    "it returns probabilities: a network here returns logits": lambda z: z.softmax(1),
+    "it returns log-probabilities: a network here returns logits": lambda z: z.log_softmax(1),
+    "there is a ReLU after the last layer: logits may be negative": F.relu,
+    "there is a sigmoid after the last layer: a network here returns logits": torch.sigmoid,
+}
+INPUT = {
+    "": lambda x: x,
+    "images are shifted and scaled by MNIST's mean and deviation inside: they are to be taken as they come":
+        lambda x: (x - 0.1307) / 0.3081,
+    "images are brought into [-1, 1] inside: they are to be taken as they come": lambda x: 2 * x - 1,
+}
+OTHER = {"tanh": torch.tanh, "leaky ReLUs": F.leaky_relu, "GELUs": F.gelu, "sigmoids": torch.sigmoid}
+
+
+def other_activations(n: int) -> dict[str, tuple[Callable, ...]]:
+    """Networks in which another function stands in the place of all n ReLUs."""
+    return {f"its activations are {words}: ReLUs are asked for": (one,) * n for words, one in OTHER.items()}
+
+
+def none(f: Tensor) -> Tensor:
+    """In the place of an activation that is missing."""
+    return f
 
 
 class Dropout(NamedTuple):
