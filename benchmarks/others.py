@@ -15,7 +15,8 @@ exits     a perceptron of three layers whose last exit teaches the earlier ones
 
 T is chosen in `crowd` and `senses` by the mean accuracy on the validation images over seeds that are not used again, in
 `nothing` it is the default of KD. Everything else was set beforehand. The 2,000 test images choose nothing. Within a
-part the arms are paired over seeds; teachers are trained once, and their luck is in every pair.
+part the arms are paired over seeds; teachers are trained once, and their luck is in every pair. In `crowd` the first
+six students begin from the same weights as one of the teachers: look at the last four as well.
 """
 
 import argparse

@@ -146,6 +146,6 @@ entropy_term = loss(Formula(_balanced, kind={
     "no gradient reaches the logits, so no generator can learn from it: it was detached, or made a number by .item()":
         lambda value: value.detach(),
 }), *CASES, at="", where="notebook 09, section 5", marks=(0.8, 0), near=2e-5,
-    ends={"sure": (0.2, "0 log 0 counts as 0 where the teacher is quite sure, in the term and in its gradient, if the "
-                        "mean is clamped before its logarithm is taken")},
+    ends={"sure": (0.2, "where the teacher is quite sure, 0 log 0 counts as 0 in the term and in its gradient (clamp "
+                        "the mean before its logarithm is taken)")},
     of=lambda c: f"{len(c.z_t)} images, the term and its gradient summed with random factors,")
