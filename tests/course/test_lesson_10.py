@@ -98,6 +98,12 @@ def surest(confidence, costs, threshold):
     return costs[confidence.argmax(dim=0)].mean()
 
 
+def surest_first(confidence, costs, threshold):
+    sure = confidence >= threshold
+    sure[-1] = True
+    return costs[sure.int().argmax(dim=0)].mean()
+
+
 def first(confidence, costs, threshold):
     return costs[(confidence >= threshold).int().argmax(dim=0)]
 
@@ -109,7 +115,9 @@ def first(confidence, costs, threshold):
      "the zero point is not subtracted"),
     ("layer_in_integers", lambda q_x, q_w, s_x, s_w, zero: packages_layer(q_x, q_w.T, s_x, s_w, zero),
      "the weights are not transposed"),
-    ("rounded_with_gradient", lambda w, r: r, "no gradient reaches"),
+    ("rounded_with_gradient", lambda w, r: r, "the gradient"),
+    ("rounded_with_gradient", lambda w, r: w + (r - w.detach()), "the gradient"),
+    ("mean_cost", lambda confidence, costs, at: surest_first(confidence, costs.cumsum(0), at), "were added up"),
     ("rounded_with_gradient", lambda w, r: (w + (r - w)).detach(), "no gradient reaches"),
     ("rounded_with_gradient", lambda w, r: w + (r - w), "the gradient"),
     ("mean_cost", surest, "surest exit"),

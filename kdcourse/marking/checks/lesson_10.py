@@ -43,6 +43,11 @@ def rounded(seed: int) -> dict[str, Case]:
     return {name: case(i, n) for i, (name, n) in enumerate(zip(NAMES, (3, 5, 8), strict=True))}
 
 
+def depending(c: Case) -> torch.Tensor:
+    """The rounded weights, with a gradient of their own, as where the scale is the weights': it is not to count."""
+    return c.w_rounded + 3 * (c.w_float - c.w_float.detach())
+
+
 def sure(seed: int) -> dict[str, Case]:
     """How sure three exits are about some images, what each costs, and a threshold that one of them meets exactly."""
     def case(i: int, n: int) -> Case:
@@ -58,5 +63,5 @@ def sure(seed: int) -> dict[str, Case]:
 
 stored = loss(values, lambda f, c: f(c.x, c.low, c.high, c.bits), *NAMES, at="")
 layer_in_integers = loss(layers, lambda f, c: f(c.q_x, c.q_w, c.s_x, c.s_w, c.zero), *NAMES, at="")
-rounded_with_gradient = loss(rounded, lambda f, c: f(c.w_float, c.w_rounded), *NAMES, at="w_float")
+rounded_with_gradient = loss(rounded, lambda f, c: f(c.w_float, depending(c)), *NAMES, at="w_float")
 mean_cost = loss(sure, lambda f, c: f(c.confidence, c.costs, c.threshold), *NAMES, at="")

@@ -49,21 +49,20 @@ stored = loss(Formula(lambda c, scale, zero, number, ends, back: (
     }), *CASES, at="", where="notebook 10, section 3", marks=(1, 0), of=lambda c: f"{c.bits} bits,")
 
 
-def _summed(c, q_x):
-    """The sum of products over the inputs, one for each image and output."""
-    return torch.einsum("ni,oi->no", q_x, c.q_w.double())
-
-
-layer_in_integers = loss(Formula(lambda c, centred, product, steps: (
-    product(c, centred(c)) * steps(c) * c.probe).sum(),
+layer_in_integers = loss(Formula(lambda c, centred, weights, product, steps: (
+    product(centred(c), weights(c)) * steps(c) * c.probe).sum(),
     centred={
         "": lambda c: c.q_x.double() - c.zero,
         "the zero point is not subtracted: q stands for scale * (q - zero)": lambda c: c.q_x.double(),
         "the zero point is added": lambda c: c.q_x.double() + c.zero,
+    }, weights={
+        "": lambda c: c.q_w.double(),
+        "the zero point is subtracted from the weights, too: it is that of the inputs":
+            lambda c: c.q_w.double() - c.zero,
     }, product={
-        "": _summed,
+        "": lambda q_x, q_w: torch.einsum("ni,oi->no", q_x, q_w),
         "the weights are not transposed: q_w has a row for each output":
-            lambda c, q: torch.einsum("ni,io->no", q, c.q_w.double()),
+            lambda q_x, q_w: torch.einsum("ni,io->no", q_x, q_w),
     }, steps={
         "": lambda c: c.s_x.double() * c.s_w.double(),
         "the scale of the images is missing": lambda c: c.s_w.double(),
@@ -89,7 +88,7 @@ def _first(c, sure):
     return sure.int().argmax(dim=0)
 
 
-mean_cost = loss(Formula(lambda c, place, over: over(c.costs.double()[place(c)]), place={
+mean_cost = loss(Formula(lambda c, place, price, over: over(price(c)[place(c)]), place={
     "": lambda c: _first(c, c.confidence >= c.threshold),
     "an image of which no exit is sure leaves at the first: it leaves at the last":
         lambda c: (c.confidence >= c.threshold).int().argmax(dim=0),
@@ -100,6 +99,11 @@ mean_cost = loss(Formula(lambda c, place, over: over(c.costs.double()[place(c)])
     "each image leaves at the first exit that is *not* sure": lambda c: _first(c, c.confidence < c.threshold),
     "every image leaves at the last exit": lambda c: torch.full_like(c.confidence[0], 2).long(),
     "every image leaves at the first exit": lambda c: torch.zeros_like(c.confidence[0]).long(),
+}, price={
+    "": lambda c: c.costs.double(),
+    "the costs were added up: what leaving at an exit costs has the earlier stages and exits in it already":
+        lambda c: c.costs.double().cumsum(0),
+    "the places of the exits were averaged, not what they cost": lambda c: torch.arange(3).double(),
 }, over={
     "": lambda each: each.mean(), "summed over the images, not averaged": lambda each: each.sum(),
 }), *CASES, at="", where="notebook 10, section 6", marks=(1, 0), near=1e-3,
