@@ -114,7 +114,7 @@ def on_frontier(points: Mapping[str, tuple[float, Sequence[float]]]) -> list[str
     mean = {name: (price, sum(values) / len(values)) for name, (price, values) in points.items()}
     beaten = {name for name, (price, right) in mean.items() for other, better in mean.values()
               if other <= price and better >= right and (other, better) != (price, right)}
-    return sorted(mean.keys() - beaten, key=lambda name: mean[name])
+    return sorted((name for name in mean if name not in beaten), key=lambda name: mean[name])
 
 
 def frontier(points: Mapping[str, tuple[float, Sequence[float]]], *, cost: str, ax=None):
