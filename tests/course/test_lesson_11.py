@@ -99,6 +99,24 @@ def test_six_of_the_seven_changed_plans_are_refused_each_for_its_own_reason():
         ["choosing"], ["budget"], ["seeds"], ["seeds"], ["question"], ["control"], []]
 
 
+def test_the_seeds_of_the_page_can_see_the_smallest_difference_that_its_prediction_allows():
+    found = {}
+    for cell in LESSON.cells:
+        if cell.id in ("setup", "parts", "plan", "changes"):
+            exec(cell.source, found)
+    ready = found["ready"]
+    assert 100 * ready.effect <= ready.prediction["points"][0]
+    assert plan.half_width(ready.spread, len(ready.seeds)) <= ready.effect / 2
+
+
+def test_the_minutes_of_the_core_and_of_the_optional_sections_are_those_of_the_title():
+    text = "\n".join(cell.source for cell in LESSON.cells if cell.cell_type == "markdown")
+    headings = re.findall(r"^## \d+ · (.+) · (\d+) min$", text, re.MULTILINE)
+    core = sum(int(minutes) for title, minutes in headings if not title.startswith("Optional"))
+    optional = sum(int(minutes) for title, minutes in headings if title.startswith("Optional"))
+    assert core <= 60 and f"{core} minutes to read" in text and f"Optional sections: {optional} minutes" in text
+
+
 def test_every_start_was_measured_from_ten_seeds_and_from_ten_others():
     content = {}
     for file in FILES.values():
