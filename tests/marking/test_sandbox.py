@@ -289,6 +289,7 @@ def test_eight_workers_of_a_data_loader_fit_into_half_the_memory_that_they_seem_
 
 EPOCHS = """
     import os
+    import torch
     from torch.utils.data import DataLoader, IterableDataset, TensorDataset
     rows, started = TensorDataset(torch.arange(64.0).reshape(64, 1)), []
     os.register_at_fork(before=lambda: started.append(1))
@@ -321,7 +322,8 @@ def test_a_data_loader_has_one_worker_of_many_and_the_same_batches_where_no_data
 def test_an_optimiser_does_not_import_torchs_compiler_and_whoever_asks_for_it_has_it():
     """And what ran before the first cell has left no names in the notebook."""
     step = ("import sys, torch\nw = torch.nn.Parameter(torch.ones(2))\nadam = torch.optim.Adam([w], lr=0.5)\n"
-            "w.sum().backward()\nadam.step()\nadam.zero_grad()\nw.tolist(), 'torch._dynamo.config' in sys.modules")
+            "w.sum().backward()\nadam.step()\nadam.zero_grad()\n"
+            "[round(x, 3) for x in w.tolist()], 'torch._dynamo.config' in sys.modules")
     asked = ("from torch._dynamo import config\ndouble = torch.compile(lambda x: 2 * x, backend='eager')\n"
              "double(torch.ones(1)).item(), adam.step(), config is sys.modules['torch._dynamo.config']")
     execution = run("sorted({'torch', 'sys', 'types', 'Compiler'} & set(dir()))", step, asked, warm=checks.WARM,
