@@ -1,0 +1,104 @@
+"""Exercise 10, ship it, asking half: the names are those of the checks in the notebook."""
+
+from numbers import Real
+
+import torch
+from torch import Tensor
+
+from kdcourse.core import generator
+from kdcourse.marking.checks.lesson_10 import NAMES
+from kdcourse.marking.checks.loss import loss
+from kdcourse.marking.record import Case
+
+
+def numbers(value):
+    """A list or tuple of numbers as a tensor, for its sum of products; anything else as it is."""
+    if isinstance(value, list | tuple) and all(isinstance(one, Tensor | Real) for one in value):
+        return torch.tensor([float(one) for one in value], dtype=torch.double)
+    return value
+
+
+def channel(draw: torch.Generator, k: int, steps: int, step: float, n: int) -> tuple[Tensor, Tensor]:
+    """Seen values, k + 0.3 steps below 0 and the rest above it, or on one side of 0, and others, none between steps."""
+    ends = {0: (0.3 * steps, steps), steps: (-steps, -0.3 * steps)}.get(k, (-k - 0.3, steps - k - 0.3))
+    seen = ends[0] + (ends[1] - ends[0]) * torch.rand(7, generator=draw)
+    seen[2], seen[5] = ends
+    whole = torch.randint(-k - 2, steps - k + 3, (n,), generator=draw)
+    return step * seen, step * (whole + 0.8 * torch.rand(n, generator=draw) - 0.4)
+
+
+def channels(seed: int) -> dict[str, Case]:
+    """Values of four channels, and others seen before: on both sides of 0, on one, and once 0 throughout."""
+    def case(i: int, n: int, bits: int, dead: bool = False) -> Case:
+        draw, steps = generator(seed, i, 1001), 2**bits - 1
+        drawn = [channel(draw, k, steps, (0.7 + 0.6 * torch.rand((), generator=draw).item()) * (j + 1) / steps, n)
+                 for j, k in enumerate([(steps + 1) // 3, 0, steps, (steps + 1) // 2])]
+        seen, x = (torch.stack(each, dim=1) for each in zip(*drawn, strict=True))
+        seen[:, 1] *= not dead
+        return Case(x=x, seen=seen, bits=bits, probe=torch.rand(n, 4, generator=draw) + 0.5)
+
+    sizes = (6, 3), (8, 4), (11, 8), (5, 5, True)
+    return {name: case(i, *size) for i, (name, size) in enumerate(zip((*NAMES, "dead"), sizes, strict=True))}
+
+
+def layers(seed: int) -> dict[str, Case]:
+    """Bytes of images and weights, and scales so that no output lies near the middle of two steps."""
+    def case(i: int, n: int) -> Case:
+        draw = generator(seed, i, 1002)
+        s_x, s_y = (0.005 + 0.01 * torch.rand((), generator=draw).item() for _ in range(2))
+        return Case(
+            q_x=torch.randint(256, (n, 6), generator=draw).to(torch.uint8),
+            q_w=torch.randint(-127, 128, (4, 6), generator=draw).to(torch.int8),
+            q_b=torch.randint(-6000, 12000, (4,), generator=draw).int(),
+            s_x=s_x, s_w=s_y / s_x / torch.tensor([151.0, 189.0, 213.0, 277.0]), zero_x=90 + 20 * i, s_y=s_y,
+            zero_y=30 + 11 * i, probe=torch.rand(n, 4, generator=draw) + 0.5)
+
+    return {name: case(i, n) for i, (name, n) in enumerate(zip(NAMES, (5, 6, 9), strict=True))}
+
+
+def timed(seed: int) -> dict[str, Case]:
+    """Seconds of two networks turn by turn, on a machine whose load changes, with a slow start and interruptions."""
+    def case(i: int, n: int, warm: int) -> Case:
+        draw = generator(seed, i, 1003)
+        load = 1 + 3 * torch.rand(n + warm, 1, generator=draw).double()
+        a, b = (load * torch.tensor([0.9, 0.6]) * (1 + 0.3 * torch.rand(n + warm, 2, generator=draw))).T.contiguous()
+        a[:warm] *= 3
+        a[warm + 2] *= 6
+        return Case(a=a, b=b, warm=warm, probe=torch.rand(3, generator=draw) + 0.5)
+
+    return {name: case(i, *size) for i, (name, size) in enumerate(zip(NAMES, ((12, 3), (20, 4), (32, 5)), strict=True))}
+
+
+def exits(seed: int) -> dict[str, Case]:
+    """Logits of three exits, what leaving at each costs, and a threshold for each exit but the last."""
+    def case(i: int, n: int) -> Case:
+        draw = generator(seed, i, 1004)
+        y = torch.randint(4, (n,), generator=draw)
+        told = torch.tensor([0.8, 1.5, 2.5])[:, None, None] * torch.eye(4)[y]
+        return Case(z=told + 1.3 * torch.randn(3, n, 4, generator=draw), y=y,
+                    costs=torch.tensor([10.0, 27.0, 75.0]) + i, thresholds=torch.tensor([0.55, 0.35]) + 0.03 * i,
+                    probe=torch.tensor([40.0, 1.0]) + torch.rand(2, generator=draw))
+
+    return {name: case(i, n) for i, (name, n) in enumerate(zip(NAMES, (25, 32, 47), strict=True))}
+
+
+def systems(seed: int) -> dict[str, Case]:
+    """Accuracies and three costs of systems, many of them equal in something, two of the best in everything."""
+    def case(i: int, n: int) -> Case:
+        draw = generator(seed, i, 1005)
+        accuracy = torch.randint(70, 80, (n,), generator=draw) / 100
+        costs = torch.randint(2, 7, (n, 3), generator=draw).double()
+        accuracy[1:5] = torch.tensor([0.81, 0.81, 0.81, 0.5])  # twins, one that they throw out, one that is cheap
+        costs[1:5] = torch.tensor([[3.0, 3, 5], [3, 4, 6], [3, 3, 5], [9, 9, 1]])
+        order = torch.randperm(n, generator=draw)
+        return Case(accuracy=accuracy[order], costs=costs[order], probe=torch.rand(n, generator=draw) + 0.5)
+
+    return {name: case(i, n) for i, (name, n) in enumerate(zip(NAMES, (9, 14, 20), strict=True))}
+
+
+stored_by_channels = loss(channels, lambda f, c: f(c.x, c.seen, c.bits), *NAMES, "dead", at="")
+layer_in_bytes = loss(layers, lambda f, c: f(c.q_x, c.q_w, c.q_b, c.s_x, c.s_w, c.zero_x, c.s_y, c.zero_y), *NAMES,
+                      at="")
+honest_ratio = loss(timed, lambda f, c: numbers(f(c.a, c.b, c.warm)), *NAMES, at="")
+leave_by_margin = loss(exits, lambda f, c: numbers(f(c.z, c.y, c.costs, c.thresholds)), *NAMES, at="")
+undominated = loss(systems, lambda f, c: numbers(f(c.accuracy, c.costs)), *NAMES, at="")
