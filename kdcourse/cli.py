@@ -179,7 +179,7 @@ def start(chosen: argparse.Namespace) -> int:
 def check(chosen: argparse.Namespace) -> int:
     from kdcourse.marking import student
 
-    if chosen.notebook.is_dir():
+    if (chosen.notebook / "study.json").is_file():
         return check_study(chosen.notebook)
     results, warnings = student.check(chosen.notebook, tell=lambda line: print(line, flush=True))
     print(f"\n{student.report(results, warnings)}")
