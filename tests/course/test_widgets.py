@@ -69,6 +69,11 @@ def fidelity():
     return FidelityExplorer(answers, pixels(24, 1, 8, 8), y, NAMES, ranks=5)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_figure_of_others():
+    plt.close("all")    # what tests before these have drawn
+
+
 @pytest.fixture(scope="module", params=[temperature, sweep, embedding, correlation, fidelity],
                 ids=lambda make: make.__name__)
 def made(request):
