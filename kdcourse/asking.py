@@ -39,7 +39,7 @@ def at_once(network: nn.Module, x: Tensor, device: torch.device) -> int:
     kept, key = _MEASURED.setdefault(network, {}), (tuple(x.shape[1:]), str(device))
     if key not in kept:
         kept[key] = _bytes_for_an_image(network, x.to(device).float() / 255)
-    budget = torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else ON_A_CPU
+    budget = torch.cuda.mem_get_info(device)[0] // 2 if _on_a_gpu(device) else ON_A_CPU
     return max(1, min(MOST, budget // max(1, kept[key])))
 
 
@@ -68,7 +68,7 @@ def _finite(ask: Callable, batch: Batch, device: torch.device) -> list[Tensor]:
 def _bytes_for_an_image(network: nn.Module, x: Tensor) -> int:
     """On a GPU what a forward pass allocates; elsewhere three times the largest output of a layer, which is what input,
     output and a shortcut take together. 0 where nothing can be told: the network fails at these images, say."""
-    if x.device.type == "cuda":
+    if _on_a_gpu(x.device):
         torch.cuda.reset_peak_memory_stats(x.device)
         before = torch.cuda.memory_allocated(x.device)
     sizes = [x.nbytes]
@@ -82,6 +82,11 @@ def _bytes_for_an_image(network: nn.Module, x: Tensor) -> int:
     finally:
         for hook in hooks:
             hook.remove()
-    if x.device.type == "cuda":
+    if _on_a_gpu(x.device):
         return (torch.cuda.max_memory_allocated(x.device) - before) // len(x)
     return 3 * max(sizes) // len(x)
+
+
+def _on_a_gpu(device: torch.device) -> bool:
+    """Whether it is one whose memory torch can tell."""
+    return device.type == "cuda" and torch.cuda.is_available()
