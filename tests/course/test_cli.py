@@ -104,8 +104,6 @@ def test_list_can_be_shown_where_letters_are_missing_and_cut_off_by_a_reader_who
 @pytest.mark.parametrize("typed", ["1", "01", "001", "01_", "1_van", "vanilla", NAME, f"{NAME}.ipynb",
                                    f"exercises/{NAME}/", f"exercises/{NAME}/{NAME}.ipynb", f"exercises\\{NAME}"])
 def test_an_exercise_is_meant_by_its_number_its_name_or_its_path(course, typed, capsys):
-    (course / "exercises" / "10_ship_it").mkdir()
-    (course / "exercises" / "10_ship_it" / "10_ship_it.ipynb").write_text("{}")
     assert cli.main(["start", typed]) == 0
     assert (course / "work" / NAME / f"{NAME}.ipynb").is_file()
     assert [path.name for path in (course / "work").iterdir()] == [NAME]
