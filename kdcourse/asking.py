@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from kdcourse import profiles
-from kdcourse.core import Batch, device_of
+from kdcourse.core import Batch, device_of, dtype_of
 
 MOST = 500           # images at once, however small the network: more are not faster
 FEW = 4              # images by which the memory of a batch is measured
@@ -76,7 +76,7 @@ def _bytes_for_an_image(network: nn.Module, x: Tensor) -> int:
              for layer in network.modules() if not isinstance(layer, torch.jit.ScriptModule)]
     try:
         with profiles.answering(x.device):
-            network(x.to(next((p.dtype for p in network.parameters() if p.is_floating_point()), x.dtype)))
+            network(x.to(dtype_of(network)))
     except Exception:  # whatever it is, it is said where the network is asked in earnest
         return 0
     finally:

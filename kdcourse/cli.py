@@ -113,7 +113,7 @@ def _add_study(commands) -> None:
     studying.add_argument("--seeds", nargs="+", type=int, default=[], metavar="N", help="other seeds than the study's")
     studying.add_argument("--folder", type=Path, help="where results are kept (by default studies/NAME, with the data)")
     studying.add_argument("--rehearse", action="store_true", help="small networks, noise, one epoch: does it run here?")
-    studying.add_argument("--rate", type=float, default=1e13, metavar="N",
+    studying.add_argument("--rate", type=float, metavar="N",
                           help="multiply-adds a second of the GPU that a plan counts for (1e13)")
     studying.add_argument("--workers", type=int, metavar="N", help="train on N processes, each with a GPU of its own")
     studying.add_argument("--scheduler", metavar="ADDRESS", help="train on the Dask cluster of this address")
@@ -200,7 +200,7 @@ def study(chosen: argparse.Namespace) -> int:
     units = whole.units(chosen.only, chosen.seeds)
     folder = chosen.folder or files.folder() / "studies" / whole.name
     if chosen.what == "plan":
-        print(studies.plan(whole, units, rate=chosen.rate))
+        print(studies.plan(whole, units, rate=chosen.rate or studies.GPU))
     elif chosen.what == "status":
         for state, names in studies.status(units, folder).items():
             print(f"{state:<5} {len(names)}{': ' if names else ''}{textwrap.shorten(', '.join(names), 200)}")

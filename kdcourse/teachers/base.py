@@ -116,19 +116,19 @@ class LogitBank(nn.Module):
         called = re.sub(r"[^\w.-]", "-", split.name)[:100]  # which every file system takes
         name = f"{called}-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}.safetensors"
         path = Path(folder or files.folder() / "recordings") / name
-        try:
+        with contextlib.suppress(OSError, CutOff):
             return cls.load(path, teacher=teacher, split=split, augment=augment)
-        except (OSError, CutOff):
-            bank = None if augment is not None else cls.record(teacher, split, dtype=dtype)
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            if bank is not None:
-                bank.save(path)
-                return bank
-            views = _views_of(teacher, split, augment, dtype)
-            _write(path, views, augment.views, origin=split.origin(augment), teacher=key_of(teacher))
-            return cls.load(path, teacher=teacher, split=split, augment=augment)
-        return bank or cls.record(teacher, split, augment=augment, dtype=dtype)
+        if augment is not None:
+            with contextlib.suppress(OSError):
+                views = _views_of(teacher, split, augment, dtype)
+                _write(path, views, augment.views, origin=split.origin(augment), teacher=key_of(teacher))
+                return cls.load(path, teacher=teacher, split=split, augment=augment)
+        bank = cls.record(teacher, split, augment=augment, dtype=dtype)
+        with contextlib.suppress(OSError):
+            bank.save(path)
+        return bank
 
     @classmethod
     def load(cls, path, *, teacher, split, augment=None) -> "LogitBank":
