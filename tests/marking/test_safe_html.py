@@ -55,11 +55,23 @@ def test_no_text_takes_five_seconds_to_render(name, size):
 def test_the_texts_of_one_page_have_a_budget_together():
     """A notebook may have a thousand cells of them."""
     context = {"resources": {}}
-    text = shapes(page.LONGEST)["small tables"]
+    text = shapes(page.LONGEST)["coloured code"]
     began = time.process_time()
     shown = [page.safe_markdown(context, text) for _ in range(40)]
     assert time.process_time() - began < page.PAGE + 5
     assert shown[0] != page.plain(text) and shown[-1] == page.plain(text)
+
+
+@pytest.mark.parametrize("text", [
+    "| a | b |\n|---|---|\n" + "| 1 | 2 |\n" * 1_000, "# a\n" * 5_000, "\\\\[x\\\\] " * page.DISPLAYED,
+])  # fmt: skip
+def test_what_a_long_answer_really_holds_is_rendered(text):
+    assert "<pre>" not in page.rendered(text, {})
+
+
+@pytest.mark.parametrize("text", [shapes(page.LONGEST)["small tables"], shapes(page.LONGEST)["brackets of TeX"]])
+def test_more_tables_or_formulas_than_anybody_writes_are_shown_as_they_are(text):
+    assert page.rendered(text, {}) == page.plain(text)
 
 
 def test_a_text_that_is_long_because_of_its_pictures_is_rendered():

@@ -17,6 +17,8 @@ import jinja2
 
 LONGEST = 20_000  # characters of a text that are rendered, without its pictures
 DEEPEST = 60  # tags within tags
+MOST = 15_000  # tags, opening and closing ones
+DISPLAYED = 500  # formulas in brackets of TeX: each that is not closed is looked for to the end of the text
 PAGE = 4.0  # CPU seconds that the texts of one page may take before the next is shown as it is
 PIXELS = 50_000_000  # of a picture
 TAGS = """a abbr b blockquote br caption code dd del details div dl dt em figcaption figure h1 h2 h3 h4 h5 h6 hr i img
@@ -72,12 +74,13 @@ def rendered(source: str, attachments: dict[str, dict[str, str]]) -> str:
         return f"picture:{len(found) - 1}"
 
     text = DATA.sub(taken_out, source)
-    if len(text) > LONGEST or QUOTES.search(text):
+    if len(text) > LONGEST or QUOTES.search(text) or text.count("\\\\[") > DISPLAYED:
         return plain(text)
     try:
         page = MarkdownWithMath(renderer=_renderer()(escape=False, exclude_anchor_links=True)).render(text)
         page = BOXES.sub(lambda box: "\u2611 " if box[1] else "\u2610 ", page)
-        shown = safe_html(page) if _depth(page) <= DEEPEST else ""
+        tags = OPENED.findall(page)
+        shown = safe_html(page) if len(tags) <= MOST and _depth(tags) <= DEEPEST else ""
     except Exception:  # whatever a student wrote to confuse the parser
         shown = ""
     held = {f"picture:{index}": content for index, content in enumerate(found)}
@@ -132,10 +135,10 @@ def _classes() -> frozenset[str]:
     return frozenset(STANDARD_TYPES.values())
 
 
-def _depth(page: str) -> int:
-    """How deep the tags of a page lie in each other, at most."""
+def _depth(tags: list[str]) -> int:
+    """How deep tags lie in each other, at most: "/" is a closing one."""
     depth = deepest = 0
-    for closing in OPENED.findall(page):
+    for closing in tags:
         depth = max(0, depth + (-1 if closing else 1))
         deepest = max(deepest, depth)
     return deepest
