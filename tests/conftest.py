@@ -23,9 +23,10 @@ torch.set_num_threads(1)
 
 
 def pytest_addoption(parser):
-    parser.addoption("--thorough", action="store_true", help="judge every answer on ten seeds, not on two")
+    parser.addoption("--thorough", action="store_true",
+                     help="judge every answer on ten seeds, not on two, and grade every exercise, not the first alone")
     parser.addoption("--thorough-where-changed", action="store_true",
-                     help="judge answers on ten seeds to checks that changed since the branch began, by git")
+                     help="the same for checks and exercises that changed since the branch began, by git")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -55,6 +56,17 @@ def chosen(config, check: str) -> tuple[int, ...]:
     every = config.getoption("--thorough") or (
         config.getoption("--thorough-where-changed") and check in thorough.touched(thorough.changed()))
     return tuple(range(10)) if every else SEEDS
+
+
+@pytest.fixture
+def worth_grading(request) -> None:
+    """Skips for an assignment (the test's `name`) that is not to be graded this time: `kdcourse check` runs it."""
+    import thorough
+
+    option, name = request.config.getoption, request.node.callspec.params["name"]
+    if not option("--thorough") and not (
+            option("--thorough-where-changed") and name in thorough.graded_anew(thorough.changed())):  # fmt: skip
+        pytest.skip("graded where its files change, and by --thorough; its checks ran in test_exercises.py")
 
 
 @pytest.fixture(scope="session")

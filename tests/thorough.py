@@ -1,4 +1,5 @@
-"""Which checks a change touches: with `pytest --thorough-where-changed` their answers are judged on ten seeds."""
+"""What a change touches: with `pytest --thorough-where-changed`, answers to checks are judged on ten seeds, and
+exercises are graded."""
 
 import subprocess
 import sys
@@ -34,6 +35,17 @@ def touched(paths: Iterable[str]) -> set[str]:
     solved = {name for assignment, names in checks.ASSIGNMENTS.items() for name in names
               if any(path.startswith(f"solutions/{assignment}/") for path in paths)}  # fmt: skip
     return solved | {name for name in files if files[name] & paths}
+
+
+def graded_anew(paths: Iterable[str]) -> set[str]:
+    """The assignments whose marks one of these files decides: their own notebooks and checks, or, for all of them, what
+    runs and grades a hand-in."""
+    paths = set(paths)
+    if any(path.startswith("kdcourse/marking/") and not path.startswith(HALVES) for path in paths):
+        return set(checks.ASSIGNMENTS)
+    known = touched(paths)
+    return {assignment for assignment, names in checks.ASSIGNMENTS.items() if known & set(names) or any(
+        path.startswith(f"{folder}/{assignment}/") for folder in ("solutions", "exercises") for path in paths)}
 
 
 @cache

@@ -42,6 +42,7 @@ def table(tmp_path_factory) -> dict[str, dict]:
 
 
 @pytest.mark.parametrize("name", [name for name in checks.ASSIGNMENTS if name != NAME])
+@pytest.mark.usefixtures("worth_grading")
 def test_the_solved_notebook_gets_every_automatic_mark_and_the_untouched_one_none(name, tmp_path):
     need_sandbox()
     for folder in ("solutions", "exercises"):

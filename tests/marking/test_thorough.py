@@ -1,4 +1,4 @@
-"""Ten seeds for the checks that a change touches, two for all others."""
+"""Ten seeds for the checks that a change touches, two for all others; and which exercises are graded."""
 
 import subprocess
 
@@ -27,6 +27,19 @@ LOSSES = {"distillation_loss", "combined_loss", "teacher_loss", "soft_loss"}
 def test_a_change_touches_the_checks_that_are_made_of_it_and_no_others(path, inside, outside):
     found = thorough.touched([path])
     assert inside <= found and not outside & found
+
+
+@pytest.mark.parametrize("path, graded", [
+    ("solutions/03_hints_and_relations/03_hints_and_relations.ipynb", {"03_hints_and_relations"}),
+    ("exercises/02_soft_targets/02_soft_targets.ipynb", {"02_soft_targets"}),
+    ("kdcourse/marking/judges/a05_mind_the_gap.py", {"05_mind_the_gap"}),
+    ("kdcourse/marking/judges/intervals.py", set(checks.ASSIGNMENTS)),
+    ("kdcourse/marking/grade/collect.py", set(checks.ASSIGNMENTS)),
+    ("kdcourse/marking/sandbox/run.py", set(checks.ASSIGNMENTS)),
+    ("kdcourse/marking/checks/lesson_03.py", set()), ("kdcourse/losses/logits.py", set()), ("README.md", set()),
+])  # fmt: skip
+def test_an_exercise_is_graded_where_a_change_may_decide_its_marks(path, graded):
+    assert thorough.graded_anew([path]) == graded
 
 
 def test_every_file_of_both_halves_touches_something():
