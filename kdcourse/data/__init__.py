@@ -9,7 +9,6 @@ from kdcourse.data import digits as digits
 from kdcourse.data import fashion as fashion
 from kdcourse.data import mhist as mhist
 from kdcourse.data import polyps as polyps
-from kdcourse.data import shapes as shapes
 from kdcourse.data import small as small
 from kdcourse.data import transfer as transfer
 from kdcourse.data.augment import Augment as Augment
@@ -28,10 +27,8 @@ SOURCES = Choices("source", {
     "fashion": fashion.fashion,
     "cifar10": cifar.cifar10,
     "cifar100": cifar.cifar100,
-    "shapes": shapes.shapes,
     "mhist": mhist.mhist,
     "polyps": partial(polyps.polyps, read=mhist.read),  # generated, and read by what reads MHIST
-    "glands": polyps.glands,
     # what the teachers of the small sets learned from
     "mnist_rest": partial(small.rest, small.mnist_small, digits.mnist),
     "fashion_rest": partial(small.rest, small.fashion_small, fashion.fashion),

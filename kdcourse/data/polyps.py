@@ -1,4 +1,4 @@
-"""`polyps`: generated tissue in MHIST's file format, with seven simulated annotators; `glands`: more of its kind.
+"""`polyps`: generated tissue in MHIST's file format, with seven simulated annotators.
 
 Drawn after what textbooks say of the two lesions, by nobody who is trained to tell them apart: never for medical use.
 """
@@ -17,16 +17,15 @@ from PIL import Image
 from torch import Tensor
 
 from kdcourse.core import generator
-from kdcourse.data.base import Source, Split
+from kdcourse.data.base import Source
 
 STAND_IN = "generated tissue, never for medical use"
 HEADER = ("Image Name", "Majority Vote Label", "Number of Annotators who Selected SSA (Out of 7)", "Partition")
 LENIENCE = (-0.6, -0.4, -0.2, 0.0, 0.2, 0.4, 0.6)  # of each annotator, in logits: how much sooner it says SSA
 TRAITS = ("flasks", "boots", "saws", "coils")  # wide at the base; with a foot there; serrated down to it; winding
-GLANDS = ("tubes", *TRAITS)
-MOST = (0.6, 0.7, 0.8, 0.7)  # of each trait in a polyp; it is up to 1 in a gland
+MOST = (0.6, 0.7, 0.8, 0.7)  # of each trait in a polyp
 SPREAD = 0.3  # of a trait by chance; 0.17 of it come with each logit that a lesion leans to SSA
-PARTS = ("train", "test", "glands/train", "glands/valid", "glands/test")  # each with draws of its own
+PARTS = ("train", "test")  # each with draws of its own
 CRYPTS, CHUNK = 15, 100  # in a row, of which an image shows about five; images drawn at once, to bound the memory
 
 
@@ -43,16 +42,6 @@ def polyps(size: int = 32, *, train: int = 750, test: int = 600, seed: int = 0, 
     """
     _check(size, {"train": (train, 5), "test": (test, 1)})
     return _polyps(size, train, test, seed, read)
-
-
-def glands(size: int = 32, *, train: int = 4000, valid: int = 500, test: int = 500, seed: int = 0) -> Source:
-    """Such tissue with other labels, for learning features from: which one of the traits do the crypts show?
-
-    Images (3, size, size) in the classes `GLANDS`: none (tubes), or one of `TRAITS`, and that clearly. There are as
-    many as one likes, and no annotator in doubt. Not in MHIST's format, and not HP or SSA. Otherwise as `polyps`.
-    """
-    _check(size, {"train": (train, 1), "valid": (valid, 1), "test": (test, 1)})
-    return _glands(size, train, valid, test, seed)
 
 
 def write(root: Path | str, size: int = 32, *, train: int = 750, test: int = 600, seed: int = 0) -> None:
@@ -92,18 +81,6 @@ def _polyps(size: int, train: int, test: int, seed: int, read) -> Source:
         return read("polyps", root, pixels=size, seed=seed, stand_in=STAND_IN)
 
 
-@lru_cache(maxsize=4)
-def _glands(size: int, train: int, valid: int, test: int, seed: int) -> Source:
-    splits = {}
-    for kind, n in (("train", train), ("valid", valid), ("test", test)):
-        part = f"glands/{kind}"
-        u = torch.rand(n, 2, dtype=torch.float64, generator=generator(seed, PARTS.index(part), 0))
-        y = (u[:, 0] * len(GLANDS)).long()
-        traits = F.one_hot(y, len(GLANDS))[:, 1:] * (0.7 + 0.3 * u[:, 1:])
-        splits[kind] = Split(part, _drawn(traits, size, part, seed), y)
-    return Source("glands", **splits, classes=GLANDS, stand_in=STAND_IN)
-
-
 def _check(size: int, counts: dict[str, tuple[int, int]]) -> None:
     if size < 8:
         raise ValueError(f"images are at least 8 pixels wide; size is {size}")
@@ -122,7 +99,7 @@ def _drawn(traits: Tensor, size: int, part: str, seed: int) -> Tensor:
 
 def _draw(u: Tensor, traits: Tensor, size: int, noise: torch.Generator) -> Tensor:
     """Uniform draws (B, 16 + 6 CRYPTS) and traits (B, 4) -> images (B, 3, size, size), uint8. By Beer and Lambert: a
-    blue stain, haematoxylin, and a pink one, eosin, absorb light. In float64, as `shapes`, for the same bytes."""
+    blue stain, haematoxylin, and a pink one, eosin, absorb light. In float64, for the same bytes."""
     turn, zoom, shift, lift, width, gap, depth, wall, bend, cells, fibre, blue, pink, hue, blur, grain = (
         u[:, :16, None, None].unbind(dim=1)
     )

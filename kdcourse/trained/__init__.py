@@ -47,11 +47,6 @@ class Recipe:
 
 
 RECIPES = Choices("network trained once", {
-    # knows the shapes of glands, and has never seen a polyp: what notebook 04 transfers
-    "glands_resnet8": Recipe("glands", "resnet8", epochs=10, lr=3e-3, batch_size=64, images={"train": 6000}),
-    # the same with a quarter of the weights: that lesson's student
-    "glands_resnet8_thin": Recipe("glands", "resnet8", epochs=10, lr=3e-3, batch_size=64, images={"train": 6000},
-                                  layers={"width": 8}),
     # has seen photographs of animals and vehicles, and no tissue: what notebook 04 transfers to real tissue
     "cifar_resnet8_thin": Recipe("cifar10", "resnet8", epochs=5, lr=5e-3, batch_size=128, layers={"width": 8},
                                  augment={"pad": 2}, first=20_000),

@@ -154,7 +154,8 @@ def test_notebook_07_trains_every_arm_of_its_recipe_on_cifar100_and_goes_on_wher
 def test_notebook_06_runs_its_study_with_every_control_and_refuses_to_mix_settings(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("KDCOURSE_DATA", str(tmp_path))
     found = run("06_stronger_teachers", until="full", monkeypatch=monkeypatch, images=48, batch=16, seeds=2, epochs=1)
-    figures = data.load("shapes", train=48, valid=12, test=12)
+    clothes = data.load("fashion_small").train
+    figures = data.from_arrays("clothes", clothes.x[:80], clothes.y[:80], classes=data.load("fashion_small").classes)
     monkeypatch.setattr(data, "load", {"cifar10": figures}.__getitem__)
     small = {"sources": ["cifar10"], "vits": [found["tiny_vit"](tmp_path / name) for name in ("base", "large")],
              "students": ["resnet18"], "seeds": 2, "epochs": 1}

@@ -487,7 +487,7 @@ def test_mnist_is_described_as_its_repr_without_reading_its_images(real_data, mo
 
 
 def test_what_is_small_or_generated_is_described_as_its_repr(digits):
-    assert data.describe("digits") == repr(digits) and data.describe("shapes") == repr(data.load("shapes"))
+    assert data.describe("digits") == repr(digits) and data.describe("polyps") == repr(data.load("polyps"))
     assert {"mnist", "cifar10", "cifar100", "mhist"} <= set(data.DESCRIPTIONS) <= set(data.SOURCES)
     with pytest.raises(ValueError, match="unknown source 'mnits'"):
         data.describe("mnits")

@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from kdcourse import data, metrics, models
 from kdcourse.data import mhist
-from kdcourse.data.polyps import GLANDS, MOST, TRAITS, _draw, lesions, write
+from kdcourse.data.polyps import MOST, TRAITS, _draw, lesions, write
 from kdcourse.distillers import Supervised
 from kdcourse.train import fit
 
@@ -229,31 +229,3 @@ def test_a_small_network_learns_something_from_600_images_and_not_all(source):
     fit(Supervised(network), source, epochs=10, lr=3e-3, batch_size=64, seed=0, schedule="cosine")
     z = metrics.predict(network, source.test)
     assert 0.68 < roc_auc_score(source.test.y, z[:, 1] - z[:, 0]) < 0.9
-
-
-# glands
-
-def test_glands_is_a_source_of_five_clear_kinds():
-    source = data.load("glands", train=300, valid=50, test=60)
-    assert repr(source) == "Source('glands': 300 train, 50 valid, 60 test; 5 classes of 3x32x32)"
-    assert source.classes == GLANDS == ("tubes", *TRAITS) and "never for medical use" in source.stand_in
-    assert (source.train.y.bincount(minlength=5) > 30).all() and source.train.votes is None
-    assert source is data.load("glands", train=300, valid=50, test=60)
-    assert len(set.union(*(images_of(split) for split in source.splits.values()))) == 410
-
-
-def test_a_larger_set_of_glands_begins_with_the_smaller_one():
-    lesser, larger = (data.load("glands", size=16, train=n, valid=5, test=5) for n in (110, 230))
-    assert torch.equal(lesser.train.x, larger.train.x[:110]) and torch.equal(lesser.train.y, larger.train.y[:110])
-
-
-def test_glands_and_polyps_share_no_scene():
-    glands = data.load("glands", train=300, valid=50, test=60)
-    assert not images_of(glands.train) & images_of(small().train)
-    assert not torch.equal(glands.train.x[:50].double().mean(dim=(2, 3)), small().test.x[:50].double().mean(dim=(2, 3)))
-
-
-@pytest.mark.parametrize("settings, message", [({"size": 3}, "size is 3"), ({"valid": 0}, "valid must be at least 1")])
-def test_glands_refuse_what_makes_no_set(settings, message):
-    with pytest.raises(ValueError, match=message):
-        data.load("glands", **settings)

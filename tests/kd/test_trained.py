@@ -9,9 +9,8 @@ from kdcourse import data, distillers, metrics, models, train, trained
 from kdcourse.teachers import LogitBank, Trajectory
 
 TEACHERS = [name for name, recipe in trained.RECIPES.items() if recipe.about]
-DRAWN = [name for name, recipe in trained.RECIPES.items() if recipe.source in ("glands", "shapes")]
-SMALL = trained.Recipe("shapes", "cnn", epochs=2, lr=1e-3, batch_size=64, images={"train": 64}, layers={"width": 2},
-                    about="shapes", checkpoints=True)
+SMALL = trained.Recipe("polyps", "cnn", epochs=2, lr=1e-3, batch_size=64, images={"train": 64}, layers={"width": 2},
+                    about="polyps", checkpoints=True)
 
 
 @pytest.fixture
@@ -22,17 +21,6 @@ def elsewhere(monkeypatch, tmp_path):
         monkeypatch.setitem(trained.RECIPES, name, recipe)
     monkeypatch.setattr(trained, "FOLDER", tmp_path / "new")
     return tmp_path / "new"
-
-
-@pytest.mark.parametrize("name", DRAWN)
-def test_a_kept_network_is_as_good_as_its_file_says_on_images_drawn_anew(name):
-    recipe, made = trained.RECIPES[name], trained.measured(name)
-    source = data.load(recipe.source, **recipe.images)
-    network = trained.network(name)
-    accuracy = metrics.accuracy(metrics.predict(network, source.test), source.test.y)
-    assert accuracy == pytest.approx(made["test_accuracy"], abs=0.015)
-    assert accuracy > 3 / len(source.classes)
-    assert not network.training
 
 
 @pytest.mark.parametrize("name", TEACHERS)
@@ -78,45 +66,46 @@ def test_all_files_together_stay_below_six_megabytes_and_each_has_a_recipe():
 
 
 def test_an_unknown_name_is_refused_with_the_choices():
-    with pytest.raises(ValueError, match=r"choose one of: .*glands_resnet8"):
-        trained.network("glands_resnet9")
+    with pytest.raises(ValueError, match=r"choose one of: .*cifar_resnet8_thin"):
+        trained.network("cifar_resnet9")
 
 
 def test_a_file_of_another_recipe_is_refused_and_the_way_out_is_named(monkeypatch):
-    monkeypatch.setitem(trained.RECIPES, "glands_resnet8", replace(trained.RECIPES["glands_resnet8"], epochs=11))
-    with pytest.raises(ValueError, match=r"another recipe.*python -m kdcourse\.trained glands_resnet8"):
-        trained.network("glands_resnet8")
+    name = "cifar_resnet8_thin"
+    monkeypatch.setitem(trained.RECIPES, name, replace(trained.RECIPES[name], epochs=11))
+    with pytest.raises(ValueError, match=r"another recipe.*python -m kdcourse\.trained cifar_resnet8_thin"):
+        trained.network("cifar_resnet8_thin")
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut off", "a number changed"])
 def test_a_file_that_is_not_whole_is_refused_and_the_way_out_is_named(monkeypatch, tmp_path, damage):
-    content = bytearray((trained.FOLDER / "glands_resnet8.safetensors").read_bytes())
+    content = bytearray((trained.FOLDER / "cifar_resnet8_thin.safetensors").read_bytes())
     if damage == "a number changed":
         content[-1] ^= 1
     if damage != "gone":
-        (tmp_path / "glands_resnet8.safetensors").write_bytes(content[:-9] if damage == "cut off" else content)
+        (tmp_path / "cifar_resnet8_thin.safetensors").write_bytes(content[:-9] if damage == "cut off" else content)
     monkeypatch.setattr(trained, "FOLDER", tmp_path)
-    with pytest.raises(ValueError, match=r"cannot be used .*python -m kdcourse\.trained glands_resnet8"):
-        trained.network("glands_resnet8")
+    with pytest.raises(ValueError, match=r"cannot be used .*python -m kdcourse\.trained cifar_resnet8_thin"):
+        trained.network("cifar_resnet8_thin")
 
 
 def test_training_again_by_a_recipe_gives_the_same_file(elsewhere):
     first = trained.train_again("small").read_bytes()
     network, made = trained.network("small"), trained.measured("small")
     assert trained.train_again("small").read_bytes() == first
-    fresh = models.build("cnn", (3, 16, 16), 12, seed=0, width=2)
+    fresh = models.build("cnn", (3, 32, 32), 2, seed=0, width=2)
     assert not torch.equal(network.linear.weight, fresh.linear.weight)
-    assert made["recipe"]["source"] == "shapes" and made["shape"] == [3, 16, 16] and made["classes"] == 12
+    assert made["recipe"]["source"] == "polyps" and made["shape"] == [3, 32, 32] and made["classes"] == 2
 
 
 def test_images_read_from_elsewhere_make_the_same_network(elsewhere):
     first = trained.train_again("small").read_bytes()
-    assert trained.train_again("small", data.load("shapes", train=64)).read_bytes() == first
+    assert trained.train_again("small", data.load("polyps", train=64)).read_bytes() == first
 
 
 def test_a_teacher_is_kept_in_half_precision_with_its_answers_and_its_checkpoints(elsewhere):
     trained.train_again("small")
-    network, source = trained.network("small"), data.load("shapes")
+    network, source = trained.network("small"), data.load("polyps")
     for weight in network.parameters():
         assert weight.dtype == torch.float32 and torch.equal(weight, weight.half().float())
     expected = LogitBank.record(network, source.train)
@@ -129,7 +118,7 @@ def test_a_teacher_is_kept_in_half_precision_with_its_answers_and_its_checkpoint
 def test_a_pupil_of_a_network_trained_once_is_trained_by_kd_on_augmented_images(elsewhere):
     trained.train_again("small")
     trained.train_again("pupil")
-    source, student = data.load("shapes", train=64), models.build("cnn", (3, 16, 16), 12, seed=1, width=2)
+    source, student = data.load("polyps", train=64), models.build("cnn", (3, 32, 32), 2, seed=1, width=2)
     train.fit(distillers.KD(student, trained.network("small"), T=2.0), source, epochs=2, lr=1e-3, batch_size=64, seed=1,
               schedule="cosine", augment=data.Augment(pad=1))
     kept = trained.network("pupil").state_dict()
@@ -137,8 +126,8 @@ def test_a_pupil_of_a_network_trained_once_is_trained_by_kd_on_augmented_images(
 
 
 def test_answers_of_a_network_that_has_none_are_refused_with_the_choices():
-    with pytest.raises(ValueError, match=r"no answers of glands_resnet8 are kept; choose one of: .*mnist_cnn"):
-        trained.answers("glands_resnet8")
+    with pytest.raises(ValueError, match=r"no answers of cifar_resnet8_thin are kept; choose one of: .*mnist_cnn"):
+        trained.answers("cifar_resnet8_thin")
 
 
 def test_answers_of_another_network_are_refused(elsewhere):
@@ -159,5 +148,5 @@ def test_the_network_that_saw_photographs_knows_them_and_is_made_from_as_many_as
 def test_a_recipe_may_use_only_the_first_images_of_its_source(elsewhere, monkeypatch):
     monkeypatch.setitem(trained.RECIPES, "first", replace(SMALL, about="", checkpoints=False, first=40))
     trained.train_again("first")
-    source = data.load("shapes", train=64)
+    source = data.load("polyps", train=64)
     assert trained.measured("first")["images"] == trained.fingerprint(source.train.x[:40], source.train.y[:40])
