@@ -10,13 +10,13 @@ crowd     the same student; five teachers have learned from 1,000 other images e
 senses    a perceptron that sees 7x7 thumbnails, 300 of them labelled; the teacher sees the 28x28 images of 6,000 pairs
 nothing   a perceptron that never sees a digit; its teacher, also a perceptron, has learned from `mnist_small`
 tasks     a perceptron that learns the digits 5 to 9 after 0 to 4
-rivals    the first student, with a discriminator
-exits     a perceptron of three layers whose last exit teaches the earlier ones
+rivals    the first student, with a discriminator that tells its answers from the teacher's
+exits     a perceptron of three layers whose last exit teaches the earlier ones; all exits by labels; one exit alone
 
-T is chosen in `crowd` and `senses` by the mean accuracy on the validation images over seeds that are not used again, in
-`nothing` it is the default of KD. Everything else was set beforehand. The 2,000 test images choose nothing. Within a
-part the arms are paired over seeds; teachers are trained once, and their luck is in every pair. In `crowd` the first
-six students begin from the same weights as one of the teachers: look at the last four as well.
+T is chosen in `crowd` and `senses`, and the discriminator's weight beta in `rivals`, by the mean accuracy on the
+validation images over seeds that are not used again; in `nothing` T is the default of KD. Everything else was set
+beforehand. The 2,000 test images choose nothing. Within a part the arms are paired over seeds; teachers are trained
+once, and their luck is in every pair. No student has the first weights of a teacher.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from kdcourse.sweep import sweep
 FEW, APART = 500, 1_000
 TRAINING = {"epochs": 40, "lr": 2e-3, "batch_size": 100}
 CHOOSING = (100, 101, 102)
-TEMPERATURES = (1.0, 2.0, 4.0)
+TEMPERATURES, BETAS = (1.0, 2.0, 4.0), (0.01, 0.1, 1.0)
 CROWD, EACH, TEACHING = 5, 1_000, {"epochs": 20, "lr": 1e-3, "batch_size": 100}
 LABELLED, LABELLING = 300, {"epochs": 200, "lr": 2e-3, "batch_size": 50}
 BRIDGE = {"epochs": 10, "lr": 2e-3, "batch_size": 100}
@@ -56,6 +56,8 @@ def main() -> None:
     path = RESULTS / f"{name}.json"
     if set(asked.parts) != set(PARTS) and path.is_file():
         study.results = json.loads(path.read_text())["results"]
+        for part in asked.parts:
+            study.forget(part)
     if asked.second:
         study.results["chosen"] = json.loads((RESULTS / "others.json").read_text())["results"]["chosen"]
     settings = {"training": TRAINING, "crowd": TEACHING, "labelled": LABELLED, "labelling": LABELLING,
@@ -84,18 +86,24 @@ class Study:
         shown = {key: sum(row[key] for row in rows) / len(rows) for key in rows[0] if key != "seed"}
         print(arm, {key: f"{value:.2%}" for key, value in shown.items()}, flush=True)
 
+    def forget(self, part: str) -> None:
+        """What was chosen and measured in a part, which is measured again."""
+        for kind in ("chosen", "grids", "students"):
+            kept = self.results[kind].items()
+            self.results[kind] = {name: value for name, value in kept if name.split(", ")[0] != part}
+
     def know(self, name: str, network, source) -> None:
         self.results["teachers"][name] = metrics.accuracy(metrics.predict(network, source.test), source.test.y)
 
-    def temperature(self, part: str, student, make, source, **training) -> float:
-        """The T with the best validation accuracy; chosen once, with the first teachers."""
+    def choose(self, part: str, student, make, source, values=TEMPERATURES, name="T", **training) -> float:
+        """The value with the best validation accuracy; chosen once, with the first teachers."""
         if part not in self.results["chosen"]:
             grid = []
-            for T in TEMPERATURES:
-                rows = sweep(student, make(T), {}, source, seeds=CHOOSING, **training)
-                grid.append({"T": T, "valid_accuracy": sum(row["valid_accuracy"] for row in rows) / len(rows)})
+            for value in values:
+                rows = sweep(student, make(value), {}, source, seeds=CHOOSING, **training)
+                grid.append({name: value, "valid_accuracy": sum(row["valid_accuracy"] for row in rows) / len(rows)})
             self.results["grids"][part] = grid
-            self.results["chosen"][part] = max(grid, key=lambda row: row["valid_accuracy"])["T"]
+            self.results["chosen"][part] = max(grid, key=lambda row: row["valid_accuracy"])[name]
             print(part, grid, flush=True)
         return self.results["chosen"][part]
 
@@ -165,7 +173,7 @@ def crowd(study: Study) -> None:
     student, said = perceptron(source, 64), []
     for k in range(CROWD + 1):
         rows = APART + torch.arange(CROWD * EACH if k == CROWD else EACH) + (0 if k == CROWD else k * EACH)
-        network = student(10 * study.teacher_seed + k)
+        network = student(4_000 + 10 * study.teacher_seed + k)
         part = whole.with_train(whole.train.take(rows, f"part {k}"))
         train.fit(distillers.Supervised(network), part, seed=k, **TEACHING)
         study.know("of all the images" if k == CROWD else f"of the crowd, {k}", network, source)
@@ -175,7 +183,7 @@ def crowd(study: Study) -> None:
     def of_one(T):
         return kd(bank(z[0], few), T=T, alpha=0.9)
 
-    T = study.temperature("crowd", student, of_one, source, **TRAINING)
+    T = study.choose("crowd", student, of_one, source, **TRAINING)
     study.measure("crowd, hard labels", student, distillers.Supervised, source, **TRAINING)
     guides = {f"crowd, one teacher, {k}": z[k] for k in range(CROWD)} | {
         "crowd, mean of probabilities": logits_of_mean_probability(z, T), "crowd, mean of logits": z.mean(dim=0),
@@ -199,7 +207,7 @@ def senses(study: Study) -> None:
     few = small.with_train(small.train.take(torch.arange(LABELLED), "labelled"))
     student = perceptron(small, 64)
     z = trained.answers("fashion_cnn_1" if study.teacher_seed else "fashion_cnn")["train"].table[0]
-    T = study.temperature("senses", student, lambda T: kd(bank(z, small.train), T=T, alpha=1.0), small, **BRIDGE)
+    T = study.choose("senses", student, lambda T: kd(bank(z, small.train), T=T, alpha=1.0), small, **BRIDGE)
     study.measure("senses, labelled thumbnails", student, distillers.Supervised, few, **LABELLING)
     longer = LABELLING | {"epochs": 2 * LABELLING["epochs"]}
     study.measure("senses, labelled thumbnails, twice as long", student, distillers.Supervised, few, **longer)
@@ -215,7 +223,7 @@ def senses(study: Study) -> None:
 
 
 def digit_teacher(study: Study, source):
-    network = models.build("mlp", source.shape, 10, seed=study.teacher_seed, hidden=(256,))
+    network = models.build("mlp", source.shape, 10, seed=5_000 + study.teacher_seed, hidden=(256,))
     train.fit(distillers.Supervised(network), source, epochs=10, lr=1e-3, batch_size=100, seed=study.teacher_seed)
     return network
 
@@ -298,25 +306,32 @@ def remembered(seed: int, network, source, arm: str) -> dict:
 def rivals(study: Study) -> None:
     _, source, few = few_clothes()
     student, guide = perceptron(source, 64), cnn_bank(study, few)
+
+    def judged(alpha):
+        def by(beta):
+            return lambda network: distillers.Adversarial(network, guide, T=2.0, alpha=alpha, beta=beta)
+        return by
+
+    study.measure("rivals, hard labels", student, distillers.Supervised, source, **TRAINING)
     study.measure("rivals, KD", student, kd(guide, T=2.0, alpha=0.9), source, **TRAINING)
     for name, alpha in (("KD and a discriminator", 0.9), ("hard labels and a discriminator", 0.0)):
-        def make(network, alpha=alpha):
-            return distillers.Adversarial(network, guide, T=2.0, alpha=alpha, beta=0.1)
-        study.measure(f"rivals, {name}", student, make, source, **TRAINING)
+        beta = study.choose(f"rivals, {name}", student, judged(alpha), source, BETAS, "beta", **TRAINING)
+        study.measure(f"rivals, {name}", student, judged(alpha)(beta), source, **TRAINING)
 
 
 def exits(study: Study) -> None:
     _, source, _ = few_clothes()
-    found = {"exits, labels alone": [], "exits, BYOT": []}
+    student, found = perceptron(source, 64, 64, 64), {"exits, labels alone": [], "exits, BYOT": []}
+    alone = sweep(student, distillers.Supervised, {}, source, seeds=study.seeds, judge=tested(source), **TRAINING)
+    found["exits, the last alone"] = [{"seed": row["seed"], "last": row["accuracy"]} for row in alone]
     for arm, settings in (("exits, labels alone", {"alpha": 0.0, "beta": 0.0}), ("exits, BYOT", {})):
         for seed in study.seeds:
-            lesson = distillers.BYOT(perceptron(source, 64, 64, 64)(seed), seed=seed, **settings)
+            lesson = distillers.BYOT(student(seed), seed=seed, **settings)
             train.fit(lesson, source, seed=seed, **TRAINING)
-            lesson.eval()
             with torch.no_grad():
-                z = lesson.answers(source.test.x.float() / 255)
-            accuracy = [metrics.accuracy(each, source.test.y) for each in z]
-            found[arm].append({"seed": seed, "accuracy": accuracy[0], "second": accuracy[1], "last": accuracy[2]})
+                answers = lesson.eval().answers(source.test.x.float() / 255)
+            accuracy = (metrics.accuracy(z, source.test.y) for z in answers)
+            found[arm].append({"seed": seed} | dict(zip(("first", "second", "last"), accuracy, strict=True)))
     for arm, rows in found.items():
         study.keep(arm, rows)
 
