@@ -41,7 +41,7 @@ def main() -> None:
     results = {"teacher": study.about(), "chosen": study.settings, "students": {}}
     settings = {"images": FEW, **TRAINING, "optimizer": "Adam", "students": STUDENTS, "bits": BITS, "rates": RATES,
                 "temperatures": TEMPERATURES, "alpha": ALPHA, "choosing seeds": CHOOSING}
-    for student in STUDENTS:
+    for student in study.settings if asked.second else STUDENTS:
         if not asked.second:
             study.choose(student)
         results["students"][student] = {}
