@@ -1,15 +1,16 @@
 """What may be done to a network before it is shipped, and what each costs in accuracy: the levers of lesson 10.
 
-    KDCOURSE_DATA=... python benchmarks/levers.py          # ten minutes
-    python benchmarks/levers.py --parts fashion            # two minutes
+    KDCOURSE_DATA=... python benchmarks/levers.py          # a quarter of an hour
+    python benchmarks/levers.py --parts fashion            # five minutes
 
 Fashion-MNIST: a CNN with a quarter of its teacher's width learns from 500 images of `fashion_small`: by labels, by KD,
-and with half its width; and three ResNet-8 of width 8, with exits that the last one teaches (BYOT), from 1,000. MNIST:
-the pair of the ECE1512 assignment; its teacher learns from 10,000 images of `mnist_rest`, its student from 2,000 of
-`mnist_small`. Networks are quantised after training by ONNX Runtime, with 200 training images; each exit gets a
-temperature, and the exits their threshold, on validation images. T, alpha and the learning rate are those of the
-lessons before and were not tuned here. CIFAR-10: the published ResNet-56 is quantised in the same way. How long these
-networks take measures `ship.py`.
+and with half its width; and five ResNet-8 of width 8, with exits that the last one teaches (BYOT), from 1,000. The
+learning rate of labels, and learning rate and T of KD, are chosen by the mean accuracy on the validation images, over
+seeds that are not used again; half the width takes KD's. MNIST: the pair of the ECE1512 assignment; its teacher learns
+from 10,000 images of `mnist_rest`, its student from 2,000 of `mnist_small`; T and alpha are those of the lessons before
+and were not tuned here. Networks are quantised after training by ONNX Runtime, with 200 training images; each exit gets
+a temperature, and the exits their threshold, on validation images. CIFAR-10: the published ResNet-20 and ResNet-56 are
+quantised in the same way and judged by all 10,000 test images. How long these networks take measures `ship.py`.
 
 Whole-number arithmetic of ONNX Runtime depends on the processor: see `ship.int8.quantised`.
 """
@@ -26,31 +27,33 @@ from kdcourse import cost, data, distillers, metrics, models, ship, teachers, tr
 from kdcourse.ship import exits, int8
 
 FEW, MORE, MNIST_FEW, TAUGHT, CALIBRATION = 500, 1_000, 2_000, 10_000, 200
-FASHION = {"epochs": 20, "lr": 2e-3, "batch_size": 100, "schedule": "cosine"}
+FASHION = {"epochs": 15, "batch_size": 100, "schedule": "cosine"}
+CHOOSING, RATES, TEMPERATURES, ALPHA = (100, 101, 102), (4e-3, 8e-3, 16e-3, 32e-3), (1.0, 2.0, 4.0), 0.9
 EXITS = {"epochs": 6, "lr": 3e-3, "batch_size": 50, "schedule": "cosine"}
 MNIST = {"epochs": 6, "lr": 1e-3, "batch_size": 100, "schedule": "cosine"}
 TEACHING = {"epochs": 2, "lr": 1e-3, "batch_size": 128, "schedule": "cosine"}
-LESSON = {"T": 2.0, "alpha": 0.9}
+LESSON = {"T": 4.0, "alpha": 0.5}
 THRESHOLDS = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99, 1.01)
-LOSE, WITH_EXITS = 0.005, 3
-CIFAR_TEST = 1_000
+LOSE, WITH_EXITS = 0.005, 5
+DEPTHS, CIFAR_TEST = (20, 56), 10_000
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS), help="these alone")
     parser.add_argument("--name", default="levers")
     asked = parser.parse_args()
     seeds, results = list(range(asked.seeds)), {}
     settings = {"images": FEW, "images, exits": MORE, "images, mnist": MNIST_FEW, "teacher's images, mnist": TAUGHT,
                 "calibration": CALIBRATION, "fashion": FASHION, "exits": EXITS, "mnist": MNIST, "teaching": TEACHING,
-                "lesson": LESSON, "optimizer": "Adam", "thresholds": THRESHOLDS, "lose": LOSE}
+                "lesson, mnist": LESSON, "optimizer": "Adam", "thresholds": THRESHOLDS, "lose": LOSE, "alpha": ALPHA,
+                "rates": RATES, "temperatures": TEMPERATURES, "choosing seeds": CHOOSING}
     for name in asked.parts:
         results[name] = {"students": {}}
         for found in PARTS[name](seeds):
             for key, value in found.items():
-                if key in ("teacher", "networks"):
+                if key in ("teacher", "networks", "chosen"):
                     results[name].setdefault(key, {}).update(value)
                 else:
                     results[name]["students"].setdefault(key, []).append(value)
@@ -68,14 +71,29 @@ def fashion(seeds):
     yield {"teacher": {**right(teacher, source.test), **in_eight_bits(teacher, source)},
            "networks": {"CNN, width 32": about(teacher, source.shape)}}
 
-    def kd(network):
-        return distillers.KD(network, bank, **LESSON)
+    def kd(T):
+        return lambda network: distillers.KD(network, bank, T=T, alpha=ALPHA)
 
-    arms = (("hard labels", 8, distillers.Supervised), ("KD", 8, kd), ("KD, half the width", 4, kd))
+    def taught(width, seed, make, lr):
+        network = models.build("cnn", source.shape, 10, seed=seed, width=width)
+        return network, train.fit(make(network), source, seed=seed, lr=lr, **FASHION)[-1]["valid_accuracy"]
+
+    def best(makes):
+        """The point (lr, T) with the highest mean accuracy on the validation images, and that of each."""
+        scores = {(lr, T): sum(taught(8, seed, make, lr)[1] for seed in CHOOSING) / len(CHOOSING)
+                  for T, make in makes.items() for lr in RATES}
+        lr, T = max(scores, key=scores.get)
+        return {"lr": lr, "T": T, "scores": [{"lr": lr, "T": T, "valid_accuracy": score}
+                                             for (lr, T), score in scores.items()]}
+
+    chosen = {"hard labels": best({None: distillers.Supervised}), "KD": best({T: kd(T) for T in TEMPERATURES})}
+    yield {"chosen": chosen}
+    arms = (("hard labels", 8, distillers.Supervised), ("KD", 8, kd(chosen["KD"]["T"])),
+            ("KD, half the width", 4, kd(chosen["KD"]["T"])))
     for seed in seeds:
         for arm, width, make in arms:
-            network = models.build("cnn", source.shape, 10, seed=seed, width=width)
-            train.fit(make(network), source, seed=seed, **FASHION)
+            lr = chosen["hard labels" if arm == "hard labels" else "KD"]["lr"]
+            network, _ = taught(width, seed, make, lr)
             eight = in_eight_bits(network, source) if arm == "KD" else {}
             yield {arm: {"seed": seed, **right(network, source.test), **eight},
                    "networks": {f"CNN, width {width}": about(network, source.shape)}}
@@ -118,7 +136,7 @@ def mnist(seeds):
            "networks": {"assignment's teacher": about(teacher, source.shape)}}
     for seed in seeds:
         for arm, make in (("hard labels", distillers.Supervised),
-                          ("KD", lambda each: distillers.KD(each, bank, T=4.0, alpha=0.5))):
+                          ("KD", lambda each: distillers.KD(each, bank, **LESSON))):
             network = models.build("ece1512_student", source.shape, 10, seed=seed)
             train.fit(make(network), source, seed=seed, **MNIST)
             yield {arm: {"seed": seed, **right(network, source.test), **in_eight_bits(network, source)},
@@ -126,10 +144,14 @@ def mnist(seeds):
 
 
 def cifar10(seeds):
-    """The published ResNet-56, in float32 and in eight bits."""
-    source, network = cifar10_images.source(train=CALIBRATION, valid=100, test=CIFAR_TEST), cifar10_images.trained(56)
-    yield {"teacher": {**right(network, source.test), **in_eight_bits(network, source)},
-           "networks": {"ResNet-56": about(network, source.shape)}}
+    """The published ResNets, in float32 and in eight bits."""
+    x, y, classes = cifar10_images.images("train", CALIBRATION + 100)
+    test = cifar10_images.images("test", CIFAR_TEST)[:2]
+    source = data.from_arrays("cifar10", x[100:], y[100:], classes=classes, valid=(x[:100], y[:100]), test=test)
+    for depth in DEPTHS:
+        network = cifar10_images.trained(depth)
+        yield {f"ResNet-{depth}": {**right(network, source.test), **in_eight_bits(network, source)},
+               "networks": {f"ResNet-{depth}": about(network, source.shape)}}
 
 
 def right(network, split) -> dict:
