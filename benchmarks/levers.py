@@ -1,7 +1,7 @@
 """What may be done to a network before it is shipped, and what each costs in accuracy: the levers of lesson 10.
 
     KDCOURSE_DATA=... python benchmarks/levers.py          # a quarter of an hour
-    python benchmarks/levers.py --parts fashion            # five minutes
+    python benchmarks/levers.py --parts fashion            # five minutes; the file keeps the other parts
 
 Fashion-MNIST: a CNN with a quarter of its teacher's width learns from 500 images of `fashion_small`: by labels, by KD,
 and with half its width; and five ResNet-8 of width 8, with exits that the last one teaches (BYOT), from 1,000. The
@@ -9,19 +9,20 @@ learning rate of labels, and learning rate and T of KD, are chosen by the mean a
 seeds that are not used again; half the width takes KD's. MNIST: the pair of the ECE1512 assignment; its teacher learns
 from 10,000 images of `mnist_rest`, its student from 2,000 of `mnist_small`; T and alpha are those of the lessons before
 and were not tuned here. Networks are quantised after training by ONNX Runtime, with 200 training images; each exit gets
-a temperature, and the exits their threshold, on validation images. CIFAR-10: the published ResNet-20 and ResNet-56 are
+a temperature, and the exits their threshold, on validation images. CIFAR-10: the published ResNet-20 is
 quantised in the same way and judged by all 10,000 test images. How long these networks take measures `ship.py`.
 
 Whole-number arithmetic of ONNX Runtime depends on the processor: see `ship.int8.quantised`.
 """
 
 import argparse
+import json
 import tempfile
 from pathlib import Path
 
 import cifar10 as cifar10_images
 import torch
-from record import write
+from record import RESULTS, write
 
 from kdcourse import cost, data, distillers, metrics, models, ship, teachers, train, trained
 from kdcourse.ship import exits, int8
@@ -35,7 +36,7 @@ TEACHING = {"epochs": 2, "lr": 1e-3, "batch_size": 128, "schedule": "cosine"}
 LESSON = {"T": 4.0, "alpha": 0.5}
 THRESHOLDS = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99, 1.01)
 LOSE, WITH_EXITS = 0.005, 5
-DEPTHS, CIFAR_TEST = (20, 56), 10_000
+DEPTHS, CIFAR_TEST = (20,), 10_000
 
 
 def main() -> None:
@@ -44,11 +45,12 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS), help="these alone")
     parser.add_argument("--name", default="levers")
     asked = parser.parse_args()
-    seeds, results = list(range(asked.seeds)), {}
+    seeds = list(range(asked.seeds))
     settings = {"images": FEW, "images, exits": MORE, "images, mnist": MNIST_FEW, "teacher's images, mnist": TAUGHT,
                 "calibration": CALIBRATION, "fashion": FASHION, "exits": EXITS, "mnist": MNIST, "teaching": TEACHING,
                 "lesson, mnist": LESSON, "optimizer": "Adam", "thresholds": THRESHOLDS, "lose": LOSE, "alpha": ALPHA,
                 "rates": RATES, "temperatures": TEMPERATURES, "choosing seeds": CHOOSING}
+    results = measured(asked.name, settings, seeds)
     for name in asked.parts:
         results[name] = {"students": {}}
         for found in PARTS[name](seeds):
@@ -59,6 +61,14 @@ def main() -> None:
                     results[name]["students"].setdefault(key, []).append(value)
             path = write(asked.name, settings=settings, seeds=seeds, results=results)
     print(f"written: {path}")
+
+
+def measured(name: str, settings: dict, seeds: list[int]) -> dict:
+    """The parts that the file of that name holds already, if they were measured with these settings and seeds."""
+    path = RESULTS / f"{name}.json"
+    content = json.loads(path.read_text()) if path.exists() else {}
+    same = content.get("settings") == json.loads(json.dumps(settings)) and content.get("seeds") == seeds
+    return content["results"] if same else {}
 
 
 def fashion(seeds):
@@ -144,7 +154,7 @@ def mnist(seeds):
 
 
 def cifar10(seeds):
-    """The published ResNets, in float32 and in eight bits."""
+    """The published ResNet-20, in float32 and in eight bits."""
     x, y, classes = cifar10_images.images("train", CALIBRATION + 100)
     test = cifar10_images.images("test", CIFAR_TEST)[:2]
     source = data.from_arrays("cifar10", x[100:], y[100:], classes=classes, valid=(x[:100], y[:100]), test=test)

@@ -194,10 +194,22 @@ def test_the_verdicts_of_the_ledger_are_those_after_holms_correction():
         assert said.endswith(f", {verdict if verdict in ('better', 'worse') else 'not shown'}"), (ours, said)
 
 
+@pytest.mark.parametrize("widely", [1, 3, 8])
+def test_the_page_goes_on_with_more_seeds_where_its_pilot_spreads_widely(widely, monkeypatch):
+    pilot = [widely * one for one in (0.004, -0.006, 0.01, 0.002, -0.004)]
+    monkeypatch.setattr(plan, "pilot", lambda folder, *, seeds: pilot)
+    found = run("11_your_comparison", until="ready", monkeypatch=monkeypatch, images=100, epochs=2, batch=50, seeds=5,
+                pilot=5)
+    mine, spread = found["mine"], spread_of(pilot)
+    assert plan.refusals(mine) == [] and plan.read(found["folder"]) == mine
+    assert len(mine.seeds) == max(5, plan.seeds_needed(spread, mine.effect))
+    assert (len(mine.seeds) > 5) == (plan.half_width(spread, 5) > mine.effect / 2) == (widely > 1)
+
+
 def test_every_cell_runs_in_the_full_profile(monkeypatch, capsys):
     monkeypatch.setattr(running, "once_more", lambda *_: 0.0)
-    small = {"images": 100, "epochs": 2, "batch": 50, "seeds": 20, "pilot": 4}  # two epochs spread widely
+    small = {"images": 100, "epochs": 2, "batch": 50, "seeds": 20, "pilot": 4}
     found = run("11_your_comparison", until="referee", monkeypatch=monkeypatch, **small)
     assert len(found["pilot"]) == 4 and "by machine" in capsys.readouterr().out
-    assert all(len(rows) == 20 for rows in found["results"]["rows"].values())
+    assert all(len(rows) == len(found["mine"].seeds) >= 20 for rows in found["results"]["rows"].values())
     assert set(found["results"]["rows"]) == set(found["mine"].arms)
