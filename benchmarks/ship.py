@@ -33,10 +33,11 @@ FAMILIES = {
     "MNIST": ((1, 28, 28), {
         "assignment's teacher": ("ece1512_teacher", {}), "assignment's student": ("ece1512_student", {})}),
     "CIFAR-10": ((3, 32, 32), {
-        "ResNet-56": ("resnet56", {}), "ResNet-8": ("resnet8", {}), "LightNN": ("lightnn", {})}),
+        "ResNet-56": ("resnet56", {}), "ResNet-20": ("resnet20", {}), "ResNet-8": ("resnet8", {}),
+        "LightNN": ("lightnn", {})}),
 }
 TURNS = {1: 40, 32: 6}      # of a batch of that size
-SIGNED, EXITS = "CNN, width 32", "ResNet-8, width 8"
+SIGNED, EXITS = ("CNN, width 32", "ResNet-20"), "ResNet-8, width 8"
 THREADS = (1, 2)
 RUNTIMES = ("torch", "ONNX Runtime", "ONNX Runtime, int8", "ONNX Runtime, int8, signed")
 
@@ -71,7 +72,7 @@ class Made:
         self.shape, self.folder = shape, folder
         self.built = {name: models.build(kind, shape, 10, seed=0, **layers).eval()
                       for name, (kind, layers) in networks.items()}
-        self.files = {name: written(network, folder / str(k), shape, signed=name == SIGNED)
+        self.files = {name: written(network, folder / str(k), shape, signed=name in SIGNED)
                       for k, (name, network) in enumerate(self.built.items())}
         self.stops = of_exits(shape, folder) if EXITS in self.built else {}
 
