@@ -65,6 +65,18 @@ def summed_over_the_images(z_s, z_t, T):
     return by_the_expected_gap(z_s, z_t, T).sum(0)
 
 
+@wrong("reverse_gradient", 0.5, "a formula that you derived is asked for")
+def by_autograd(z_s, z_t, T):
+    z = z_s.clone().requires_grad_()
+    by_distributions(z, z_t, T).backward()
+    return z.grad
+
+
+@wrong("reverse_gradient", 0.5, "without automatic differentiation")
+def by_a_function_that_differentiates(z_s, z_t, T):
+    return torch.func.grad(by_distributions)(z_s, z_t, T)
+
+
 @wrong("smoothing_teacher", 0.0, "these are the probabilities: a teacher gives logits")
 def smoothed_labels(y, K, T, epsilon):
     return (1 - epsilon) * F.one_hot(y, K) + epsilon / K
@@ -92,6 +104,16 @@ def by_the_best_guess(z_t, y, T_label, T_rest):
     return two_temperatures(z_t, z_t.argmax(1), T_label, T_rest)
 
 
+@wrong("asymmetric", 0.0, "log-probabilities are divided")
+def centred_by_log_probabilities(z_t, y, T_label, T_rest):
+    return as_the_paper_writes_it(F.log_softmax(z_t, dim=1), y, T_label, T_rest)
+
+
+@wrong("asymmetric", 0.0, "a list was returned, not a tensor of shape")
+def as_a_list(z_t, y, T_label, T_rest):
+    return two_temperatures(z_t, y, T_label, T_rest).tolist()
+
+
 @wrong("audit", 0.0, "two gradients of one length may point anywhere")
 def by_lengths(loss, z_s, z_t, T):
     return torch.stack(by_columns(loss, z_s, z_t, T, lengths=True))
@@ -101,6 +123,19 @@ def by_lengths(loss, z_s, z_t, T):
 def distance_from_the_right_one(loss, z_s, z_t, T):
     g, t = gradients(loss, z_s, z_t, T)
     return torch.stack([(g * t).sum() / (t * t).sum(), (g - t).norm() / g.norm()])
+
+
+@wrong("audit", 0.0, "the divergence of question 1")
+def beside_the_other_direction(loss, z_s, z_t, T):
+    return by_columns(loss, z_s, z_t, T, direction=by_distributions)
+
+
+@wrong("exchanged", 0.0, "stays from one call to the next, a global or a default value that is changed, or it is drawn")
+def any_other_of_the_label(z_t, y):
+    z = z_t.clone()
+    for k in y.unique():
+        z[y == k] = z_t[y == k][torch.randperm(int((y == k).sum()))]
+    return z
 
 
 @wrong("exchanged", 0.0, "answers go from one label to another")
@@ -166,8 +201,9 @@ def two_temperatures(z_t, y, T_label, T_rest):
 
 
 @right("audit")
-def by_columns(loss, z_s, z_t, T, lengths=False):
+def by_columns(loss, z_s, z_t, T, lengths=False, direction=None):
     g, t = (one.flatten() for one in gradients(loss, z_s, z_t, T))
+    t = gradients(direction, z_s, z_t, T)[0].flatten() if direction else t
     factor = g.norm() / t.norm() if lengths else torch.linalg.lstsq(t[:, None], g[:, None]).solution.squeeze()
     return factor, torch.linalg.vector_norm(g - factor * t) / torch.linalg.vector_norm(g)
 

@@ -17,8 +17,7 @@ def probed(seed: int) -> dict[str, Case]:
 
 
 def audits(seed: int) -> dict[str, Case]:
-    """Logits, and numbers that make a loss of them whose gradient is no divergence's; a number for each of two answers.
-    """
+    """Logits, numbers that make a loss of them whose gradient is no divergence's, and one for each of two answers."""
     return {name: case.with_(bend=torch.rand(case.z_t.shape, generator=generator(seed, i, 22)) + 0.2,
                              probe=torch.rand(2, generator=generator(seed, i, 23)) + 0.5)
             for i, (name, case) in enumerate(logits(seed).items())}
@@ -44,7 +43,7 @@ def alike(seed: int) -> dict[str, Case]:
 
 
 reverse_divergence = loss(logits, lambda f, c: f(c.z_s, c.z_t, c.T), "cold", "warm", "warmer", "hot", "large")
-reverse_gradient = loss(probed, lambda f, c: f(c.z_s, c.z_t, c.T), *CASES, at="")
+reverse_gradient = loss(probed, lambda f, c: f(c.z_s, c.z_t, c.T), *CASES, at="", own="torch.autograd")
 smoothing_teacher = loss(probed, lambda f, c: f(c.y, c.z_t.shape[1], c.T, c.alpha), *CASES, at="")
 asymmetric = loss(probed, lambda f, c: f(c.z_t, c.y, c.T, c.T_rest), *CASES, at="")
 audit = loss(audits, pair, *CASES, at="")

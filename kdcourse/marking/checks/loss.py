@@ -22,8 +22,8 @@ def loss(draw, call, *cases: str, at: str = "z_s", keep: Callable | None = None,
     (none where it is empty). A tensor of the shape of the case's `probe` is asked for its sum of products with it; a
     single number where there is a probe is noted.
 
-    `keep(record, name, case)` may record what else the call did. With `own` (kdcourse.metrics) it is noted which
-    functions of that module an answer calls that was to do without them.
+    `keep(record, name, case)` may record what else the call did. With `own` (kdcourse.metrics, torch.autograd) it is
+    noted which functions of that module an answer calls that was to do without them.
     """
     def ask(inputs: dict[str, Case], answer) -> Record:
         record = Record()

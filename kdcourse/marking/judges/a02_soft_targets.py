@@ -69,7 +69,8 @@ reverse_gradient = loss(Formula(probed(lambda c, body, scale, over: scale(c) * b
 }, over={
     "": lambda c: len(c.z_s), "it is not divided by the number of images": lambda c: 1,
     "it is divided by the number of classes as well": lambda c: c.z_s.numel(),
-}), *CASES, at="", where=DERIVED, marks=(1, 0), near=2e-4, of=summed)
+}), *CASES, at="", where=DERIVED, marks=(1, 0), near=2e-4, of=summed,
+    own="a formula that you derived is asked for, without automatic differentiation")
 
 
 def centred(z):
@@ -90,8 +91,7 @@ smoothing_teacher = loss(Formula(probed(lambda c, target, form: form(target(c), 
     "": mixture,
     "epsilon is shared out among the other classes alone: the label gets its part of it too":
         lambda c: smooth(c, 1 - c.alpha, c.alpha / (c.z_t.shape[1] - 1)),
-    "epsilon and 1 - epsilon are exchanged":
-        lambda c: mixture(c.with_(alpha=1 - c.alpha)),
+    "epsilon and 1 - epsilon are exchanged": lambda c: mixture(c.with_(alpha=1 - c.alpha)),
     "the label keeps 1 - epsilon alone, so that the probabilities do not sum to 1":
         lambda c: smooth(c, 1 - c.alpha, c.alpha / c.z_t.shape[1]),
 }, form={
@@ -118,6 +118,7 @@ asymmetric = loss(Formula(probed(lambda c, kind: kind(c.z_t.double(), c.y, c.T, 
     "": lambda z, y, a, b: p(two(centred(z), y, a, b)),
     "the rows are not centred first: a constant added to all logits then changes the answer":
         lambda z, y, a, b: p(two(z, y, a, b)),
+    "log-probabilities are divided, not centred logits": lambda z, y, a, b: p(two(log_p(z), y, a, b)),
     "one mean is taken away from all images: each row has its own": lambda z, y, a, b: p(two(z - z.mean(), y, a, b)),
     "the two temperatures are exchanged": lambda z, y, a, b: p(two(centred(z), y, b, a)),
     "all logits are divided by T_label": lambda z, y, a, b: p(z / a),
@@ -142,6 +143,8 @@ audit = loss(Formula(probed(lambda c, target, factor, rest: torch.stack(
     "": lambda c: c.T * (p(c.z_s / c.T) - p(c.z_t / c.T)) / len(c.z_s),
     "the right gradient has a factor T² too few: it is that of T² times the divergence":
         lambda c: (p(c.z_s / c.T) - p(c.z_t / c.T)) / c.T / len(c.z_s),
+    "the right gradient is that of KL(p_s || p_t), the divergence of question 1":
+        lambda c: c.T * around(*softened(c)) / len(c.z_s),
     "the right gradient is not divided by the number of images": lambda c: c.T * (p(c.z_s / c.T) - p(c.z_t / c.T)),
     "the right gradient is taken at T = 1": lambda c: (p(c.z_s) - p(c.z_t)) / len(c.z_s),
     "the sign of the right gradient is wrong": lambda c: -c.T * (p(c.z_s / c.T) - p(c.z_t / c.T)) / len(c.z_s),
@@ -158,9 +161,9 @@ audit = loss(Formula(probed(lambda c, target, factor, rest: torch.stack(
     "the remainder is not divided by the length of the gradient": lambda g, t, f: (g - f * t).norm(),
     "the remainder is divided by the length of the right gradient": lambda g, t, f: (g - f * t).norm() / t.norm(),
     "the remainder is squared": lambda g, t, f: ((g - f * t).norm() / g.norm()).square(),
-    "the remainder is the distance from the right gradient itself: take the factor times it away":
-        lambda g, t, f: (g - t).norm() / g.norm(),
-}), *CASES, at="", where=WRONG_WAYS, marks=(1, 0), near=2e-4, of=lambda c: f"{of(c)}, with both answers in one number,")
+    "the remainder is the distance from the right gradient itself": lambda g, t, f: (g - t).norm() / g.norm(),
+}), *CASES, at="", where=WRONG_WAYS, marks=(1, 0), near=2e-4,
+    of=lambda c: f"{of(c)}, factor and remainder summed with random factors,")
 
 
 def turned(c, by: int):

@@ -108,14 +108,15 @@ def _value(question: Question, inputs: dict, record: Record, shares: dict[str, f
     if (found := record.tensors.get(f"{wrong} value")) is None:
         if record.notes.get(f"{wrong} value") == "None":
             return 0.0, "nothing was returned: the blank is still empty, or its `return` is missing."
-        return 0.0, f"{record.notes.get(f'{wrong} value', 'nothing')} was returned, not a number in a tensor."
+        wanted = f"a tensor of shape {tuple(case.probe.shape)}" if hasattr(case, "probe") else "a number in a tensor"
+        return 0.0, f"{record.notes.get(f'{wrong} value', 'nothing')} was returned, not {wanted}."
     if hasattr(case, "probe") and (found.ndim or f"{wrong} single" in record.notes):
         return 0.0, f"on {of} {_other_shape(found, case.probe.shape)}."
     if found.ndim:
         each = question.at and found.shape == getattr(case, question.at).shape[:1]
         return 0.0, (f"on {of} a tensor of shape {tuple(found.shape)} was returned, not a single number"
                      f"{': one number per image, so the mean over the images is missing' if each else ''}.")
-    said = f"on {of} the value is {number(found)}, and {number(question.formula.right(case))} is right"
+    said = f"on {of} the value is {unlike(found, question.formula.right(case))} is right"
     if not found.isfinite():
         return 0.0, f"{said}: the logarithm of something that is 0 or negative was taken."
     if stays := _stays(question, record):
@@ -141,7 +142,8 @@ def _stays(question: Question, record: Record) -> str:
     if None in pair or close(*pair, rtol=1e-5, atol=1e-6) or not all(one.isfinite().all() for one in pair):
         return ""
     return (f"the first call gave {number(pair[0])}, and with the same arguments the last one {number(pair[1])}, so "
-            "something stays from one call to the next, a global or a default value that is changed")
+            "something stays from one call to the next, a global or a default value that is changed, or it is drawn at "
+            "random")
 
 
 def _gradient(question: Question, name: str, case: Case, record: Record) -> str:
@@ -175,7 +177,7 @@ def _manners(found: Marks, question: Question, record: Record, own: str) -> None
     if not found.earned:
         return
     if own and "used" in record.notes:
-        found.take(0.5, f"{own}: {record.notes['used']} of the package does it here.")
+        found.take(0.5, f"{own}: {record.notes['used']} does it here.")
     if "changed" in record.notes:
         found.take(0.2, f"{record.notes['changed']}, an argument, is changed in place: whoever calls again gets "
                    "something else.")
@@ -187,6 +189,15 @@ def number(value) -> str:
     """A number as it is told: counts with all of their digits."""
     value = float(value)
     return f"{value:,.0f}" if abs(value) >= 1000 and value.is_integer() else f"{value:.4g}"
+
+
+def unlike(found, right) -> str:
+    """Both numbers, with as many digits as it takes to see that they are not the same."""
+    found, right = float(found), float(right)
+    if number(found) != number(right) or found == right:
+        return f"{number(found)}, and {number(right)}"
+    digits = next((n for n in range(5, 16) if f"{found:.{n}g}" != f"{right:.{n}g}"), 16)
+    return f"{found:.{digits}g}, and {right:.{digits}g}"
 
 
 def _same(record: Record, names) -> bool:
