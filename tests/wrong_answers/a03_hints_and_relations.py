@@ -39,10 +39,17 @@ def features_pooled_first(f_s, f_t, p):  # the order of RepDistiller, which pool
     return (q_s - q_t).norm(dim=1).mean()
 
 
-@wrong("attention_distance", 0.8, "an image whose map is 0 everywhere")
+@wrong("attention_distance", 0.7, "an image whose map is 0 everywhere")
 def nothing_is_divided_by_nothing(f_s, f_t, p):
     q_s, q_t = (attention(f, p, smaller(f_s, f_t)) for f in (f_s, f_t))
     return (q_s / q_s.norm(dim=1, keepdim=True) - q_t / q_t.norm(dim=1, keepdim=True)).norm(dim=1).mean()
+
+
+@wrong("attention_distance", 0.9, "where a map is 0 everywhere the gradient is no number")
+def no_number_made_a_zero(f_s, f_t, p):
+    q_s, q_t = (attention(f, p, smaller(f_s, f_t)) for f in (f_s, f_t))
+    q_s, q_t = ((q / q.norm(dim=1, keepdim=True)).nan_to_num() for q in (q_s, q_t))
+    return (q_s - q_t).norm(dim=1).mean()
 
 
 @wrong("attention_distance", 0.0, "cut off")
@@ -89,9 +96,14 @@ def gram_matrix_of_the_images(f_a, f_b):
     return a @ b.T / f_b[0].numel()
 
 
-@wrong("flow_matrix", 0.7, "no gradient reaches the student")
+@wrong("flow_matrix", 0.7, "the gradient on the student is off by up to")
 def flow_of_detached_maps(f_a, f_b):
     return flow_as_a_sum(f_a.detach(), f_b) / f_b[0, 0].numel()
+
+
+@wrong("flow_matrix", 0.7, "the gradient on the student is off by up to")
+def flow_into_a_stage_that_learns_nothing(f_a, f_b):  # half of the student is taken for a teacher
+    return flow_as_a_sum(f_a, f_b.detach()) / f_b[0, 0].numel()
 
 
 @right("flow_matrix")
@@ -214,6 +226,25 @@ def the_plain_hint(student, regressor, hints, split, **settings):
     loop(student, regressor, hints, split, scale=lambda h: 1, **settings)
 
 
+@wrong("train_hint", 0.0, "Error")
+def one_size_for_all_hints(student, regressor, hints, split, **settings):
+    loop(student, regressor, hints, split, size=lambda f, h: F.adaptive_avg_pool2d(f, (2, 2)) * (h == h), **settings)
+
+
+@wrong("train_hint", 0.0, "the mean square of all hints")
+def one_scale_for_all_hints(student, regressor, hints, split, **settings):
+    loop(student, regressor, hints, split, scale=lambda h: hints.square().mean(), **settings)
+
+
+@wrong("train_hint", 0.0, "the last, smaller batch of an epoch is left out")
+def full_batches_alone(student, regressor, hints, split, **settings):
+    class Full:
+        def batches(self, size, **key):
+            return (batch for batch in split.batches(size, **key) if len(batch.y) == size)
+
+    loop(student, regressor, hints, Full(), **settings)
+
+
 @wrong("train_hint", 0.0, "each draws its own; the hint is not divided")
 def one_order_and_the_plain_hint(student, regressor, hints, split, **settings):
     loop(student, regressor, hints, split, key=lambda epoch: 0, scale=lambda h: 1, **settings)
@@ -229,7 +260,7 @@ def two_optimisers_and_the_size_first(student, regressor, hints, split, *, beta,
     both = [torch.optim.SGD(network.parameters(), lr) for network in (student, regressor)]
     for epoch in range(epochs):
         for x, y, index, *_ in split.batches(batch_size, seed=seed, epoch=epoch):
-            made = regressor(F.avg_pool2d(student.features(x), 2))
+            made = regressor(F.interpolate(student.features(x), hints.shape[2:], mode="area"))
             (F.cross_entropy(student(x), y) + beta * (made - hints[index]).square().sum()
              / hints[index].square().sum()).backward()
             for optimiser in both:
@@ -269,7 +300,7 @@ def maps_that_change_later(network, x, names):
     return hooked(network, x, names, keep=lambda out: out)
 
 
-@wrong("maps_of", 0.7, "no gradient reaches")
+@wrong("maps_of", 0.6, "no gradient reaches")
 def maps_without_a_gradient(network, x, names):
     maps, z = hooked(network, x, names, keep=lambda out: out.detach().clone())
     return maps, z.detach()
@@ -278,6 +309,16 @@ def maps_without_a_gradient(network, x, names):
 @wrong("maps_of", 0.8, "hooks stay on the network")
 def hooks_that_stay(network, x, names):
     return hooked(network, x, names, remove=False)
+
+
+@wrong("maps_of", 0.8, "is it a copy that was asked?")
+def maps_of_a_copy(network, x, names):
+    return hooked(copy.deepcopy(network), x, names)
+
+
+@wrong("maps_of", 0.8, "the network was asked 4 times")
+def one_call_for_each_name(network, x, names):
+    return {name: hooked(network, x, [name])[0][name] for name in names}, network(x)
 
 
 @wrong("maps_of", 0.0, "a dict with a map for every name")

@@ -24,7 +24,8 @@ def sized(seed: int) -> dict[str, Case]:
 
 
 def flows(seed: int) -> dict[str, Case]:
-    """Maps of two stages of one network, and a number for every pair of their channels."""
+    """Maps of two stages of one network, and a number for every pair of their channels. The later stage's depend on
+    those of the earlier one (`later`)."""
     draw = generator(seed, 32)
     return {name: Case(f_s=torch.randn(B, 3, *first, generator=draw), f_t=torch.randn(B, 4, 3, 4, generator=draw),
                        probe=torch.rand(B, 3, 4, generator=draw) + 0.5)
@@ -38,6 +39,10 @@ def placed(seed: int) -> dict[str, Case]:
              for name, B in (("four", 4), ("six", 6), ("twins", 5))}
     cases["twins"].f_s[3], cases["twins"].f_t[2] = cases["twins"].f_s[0], cases["twins"].f_t[1]
     return cases
+
+
+def later(case: Case) -> Tensor:
+    return case.f_t.to(case.f_s) * (1 + case.f_s.mean((1, 2, 3), keepdim=True))
 
 
 class Student(nn.Module):
@@ -55,14 +60,16 @@ class Student(nn.Module):
 
 
 def hinted(seed: int) -> dict[str, Case]:
-    """Images with recorded hints, first weights, and settings; the second run differs in beta and in the seed."""
+    """Images with recorded hints, first weights, and settings; the second run has hints of another size, another beta
+    and another seed."""
     draw, n = generator(seed, 34), 21 + seed % 3
     size = sum(part.numel() for network in (Student(), nn.Conv2d(3, 4, 1)) for part in network.parameters())
     case = Case(split=images(n, seed, 34), hints=3 * torch.randn(n, 4, 2, 2, generator=draw).relu(),
                 weights=0.4 * torch.randn(size, generator=draw), probe=torch.randn(size, generator=draw),
                 settings={"beta": 0.6, "epochs": 3, "lr": 0.1, "batch_size": 6, "seed": 5})
     case.weights[:6].abs_()  # no feature is dead
-    return {"first": case, "second": case.with_(settings=case.settings | {"beta": 1.7, "seed": 6})}
+    return {"first": case, "second": case.with_(hints=case.hints.repeat(1, 1, 2, 1)[:, :, :3, :1],
+                                                settings=case.settings | {"beta": 1.7, "seed": 6})}
 
 
 def learned(answer, case: Case) -> Tensor:
@@ -82,7 +89,8 @@ def tapped(seed: int) -> dict[str, Case]:
 
 
 def looked_at(answer, case: Case) -> Tensor | None:
-    """The maps of a network whose ReLUs work in place, one after the other, and its logits."""
+    """The maps of a network whose ReLUs work in place, one after the other, and its logits. How often it is asked is
+    counted."""
     first, second, third = (nn.Conv2d(*w.shape[1::-1], w.shape[2:], bias=False) for w in case.w)
     for layer, w in zip((first, second, third), case.w, strict=True):
         layer.weight.data = w.clone()
@@ -91,6 +99,8 @@ def looked_at(answer, case: Case) -> Tensor | None:
                        "block": nn.Sequential(second, nn.ReLU(inplace=True), third), "relu": nn.ReLU(inplace=True),
                        "pool": nn.AdaptiveAvgPool2d(1), "flat": nn.Flatten()}.items():
         case.network.add_module(name, part)
+    case.asked = []
+    first.register_forward_pre_hook(lambda module, given: case.asked.append(1))
     found = answer(case.network, case.f_s, NAMES)
     if found is None:
         return None
@@ -101,7 +111,10 @@ def looked_at(answer, case: Case) -> Tensor | None:
 
 
 def keep_hooks(record: Record, name: str, case: Case) -> None:
-    """How many hooks the network has afterwards."""
+    """How many hooks the network has afterwards, how often it was asked, and how many of its weights a gradient has
+    reached."""
+    record.keep(f"{name} asked", len(case.asked))
+    record.keep(f"{name} reached", sum(weight.grad is not None for weight in case.network.parameters()))
     record.keep(f"{name} hooks", sum(len(module._forward_hooks) for module in case.network.modules()))
 
 
@@ -114,7 +127,7 @@ def reused(seed: int) -> dict[str, Case]:
 
 attention_distance = loss(sized, lambda f, c: f(c.f_s, c.f_t, p=c.p), "same", "larger", "larger p", "smaller", "dead",
                           at="f_s")
-flow_matrix = loss(flows, lambda f, c: f(c.f_s, c.f_t), "one size", "halved", at="f_s")
+flow_matrix = loss(flows, lambda f, c: f(c.f_s, later(c)), "one size", "halved", at="f_s")
 angle_distance = loss(placed, lambda f, c: f(c.f_s, c.f_t), "four", "six", "twins", at="f_s")
 train_hint = loss(hinted, learned, "first", "second", at="")
 maps_of = loss(tapped, looked_at, "one", "two", at="f_s", keep=keep_hooks)

@@ -62,14 +62,30 @@ DISTANCE = Formula(lambda c, power, size, length, gap: gap(*(as_rows(q, length) 
     "absolute differences are added: take the root of the sum of squares": lambda a, b: (a - b).abs().sum(1).mean(),
     "the distances are summed over the images: take their mean": lambda a, b: (a - b).norm(dim=1).sum(),
 })
+
+
+def slope(formula, name, said):
+    """Words where the gradient of that case is no number, or not the formula's."""
+    def problem(inputs, record):
+        case, found = inputs[name], record.tensors.get(f"{name} gradient")
+        f_s = case.f_s.double().requires_grad_()
+        right = torch.autograd.grad(formula.right(case.with_(f_s=f_s)), f_s)[0]
+        return "" if found is not None and close(found, right, atol=1e-4) else said
+
+    return problem
+
+
 attention_distance = loss(
-    DISTANCE, "same", "larger", "smaller", at="f_s", where=ATTENTION, marks=(0.5, 0.3), large=0,
+    DISTANCE, "same", "larger", "smaller", at="f_s", where=ATTENTION, marks=(0.5, 0.2), large=0,
     depends_on={"p": ("larger", "larger p")}, of=lambda c: f"maps {tuple(c.f_s.shape)} and {tuple(c.f_t.shape)}",
-    ends={"dead": (0.2, "an image whose map is 0 everywhere has an attention of 0, and the loss stays a number")})
+    ends={"dead": (0.2, "an image whose map is 0 everywhere has an attention of 0, and the loss stays a number")},
+    also=((0.1, slope(DISTANCE, "dead", "where a map is 0 everywhere the gradient is no number, or a wrong one: "
+                      "nothing may be divided by a length of 0 on its way.")),))
 
 
 def flow(c, pool=LARGEST, product="bchw,bdhw->bcd"):
-    G = torch.einsum(product, pool(c.f_s.double(), c.f_t.shape[2:]), c.f_t.double())
+    f_b = c.f_t.double() * (1 + c.f_s.double().mean((1, 2, 3), keepdim=True))
+    G = torch.einsum(product, pool(c.f_s.double(), c.f_t.shape[2:]), f_b)
     return G.expand(c.probe.shape)
 
 
@@ -120,39 +136,35 @@ ANGLES = Formula(lambda c, angle, gap, over: over(gap(angle(c.f_s), angle(c.f_t)
 })
 
 
-def slope_of_twins(inputs, record):
-    case, found = inputs["twins"], record.tensors.get("twins gradient")
-    f_s = case.f_s.double().requires_grad_()
-    right = torch.autograd.grad(ANGLES.right(case.with_(f_s=f_s)), f_s)[0]
-    return "" if found is not None and close(found, right, atol=1e-4) else (
-        "where two images coincide the gradient is no number, or a wrong one: the root has no slope at 0.")
-
-
 angle_distance = loss(
     ANGLES, "four", "six", at="f_s", where=RELATIONS, marks=(0.4, 0.2), large=0, of=lambda c: f"{len(c.f_s)} images",
-    ends={"twins": (0.2, "where image j coincides with i or k the cosine counts as 0")}, also=((0.2, slope_of_twins),))
+    ends={"twins": (0.2, "where image j coincides with i or k the cosine counts as 0")}, also=((0.2, slope(
+        ANGLES, "twins", "where two images coincide the gradient is no number, or a wrong one: the root has no slope "
+        "at 0.")),))
 
 
-def relative(r, h):
-    return (r - h).square().mean() / h.square().mean()
+def relative(r, h, over=None):
+    return (r - h).square().mean() / (h if over is None else over).square().mean()
 
 
-def step(soft=relative, size=lambda f: AVERAGE(f, 2), share=lambda beta, hard, soft: hard + beta * soft):
-    """The loss of one step, of what the regressor makes and of the hint; and of the labels."""
-    return lambda beta, hard, made, h: share(beta, hard, soft(size(made), h))
+def step(soft=lambda r, h, hints: relative(r, h), size=AVERAGE, share=lambda beta, hard, soft: hard + beta * soft):
+    """The loss of one step, of what the regressor makes, of the hint and of all hints; and of the labels."""
+    return lambda c, hard, made, h: share(c.settings["beta"], hard, soft(size(made, h.shape[2:]), h, c.hints.double()))
 
 
 def way(c, step, learns=("student", "regressor"), rows=lambda batch: batch.index, order=lambda epoch: epoch,
-        rule=descent, apart=False):
+        rule=descent, apart=False, least=1):
     """How far the weights go: those of a stage, of a head and of a regressor."""
     w, memory, s = c.weights.double().requires_grad_(), {}, c.settings
     shapes = {(3, 1, 1, 1): 3, (3,): 3, (5, 48): 240, (5,): 5, (4, 3, 1, 1): 12, (4,): 4}
     for epoch in range(s["epochs"]):
         for batch in c.split.batches(s["batch_size"], seed=s["seed"], epoch=order(epoch)):
+            if len(batch.y) < least:
+                continue
             W, b, V, v, R, r = map(torch.Tensor.view, w.split(list(shapes.values())), shapes)
             f = F.conv2d(batch.x.double(), W, b).relu()
             hard = surprise(F.linear(f.flatten(1), V, v), batch.y).mean()
-            value = step(s["beta"], hard, F.conv2d(f.detach() if apart else f, R, r), c.hints.double()[rows(batch)])
+            value = step(c, hard, F.conv2d(f.detach() if apart else f, R, r), c.hints.double()[rows(batch)])
             gradient = torch.autograd.grad(value, w)[0]
             gradient[-16:] *= "regressor" in learns
             gradient[:-16] *= "student" in learns
@@ -168,16 +180,20 @@ HINT = Formula(lambda c, loop, step: loop(c, step), loop={
     "the hints are those of other images: batch.index says whose they are":
         partial(way, rows=lambda batch: range(len(batch.y))),
     "every epoch has the same order: each draws its own": partial(way, order=lambda epoch: 0),
+    "the last, smaller batch of an epoch is left out": partial(way, least=6),
     "the optimiser is Adam: plain SGD is asked for": partial(way, rule=adam),
     "SGD has a momentum, and none is asked for": partial(way, rule=partial(descent, momentum=0.9)),
     "gradients add up from step to step: zero_grad is missing": partial(way, rule=partial(descent, momentum=1.0)),
 }, step={
-    "": step(), "the student's map is cut off: average it down": step(size=partial(cut, size=(2, 2))),
-    "the student's map is thinned out: average it down": step(size=partial(thinned, size=(2, 2))),
-    "the student's map is brought down by its maxima: take averages": step(size=lambda f: LARGEST(f, 2)),
-    "the hint is not divided by the mean square of the teacher's features": step(F.mse_loss),
-    "the squares are summed: take their mean": step(lambda r, h: r.numel() * relative(r, h)),
-    "the hint is divided by the mean square of what the regressor makes": step(lambda r, h: relative(h, r)),
+    "": step(), "the student's map is cut off: average it down": step(size=cut),
+    "the student's map is thinned out: average it down": step(size=thinned),
+    "the student's map is brought down by its maxima: take averages": step(size=LARGEST),
+    "the hint is not divided by the mean square of the teacher's features": step(lambda r, h, hints: F.mse_loss(r, h)),
+    "the hint is divided by the mean square of all hints: take those of the batch": step(relative),
+    "the hint is divided image by image: take the mean square of the whole batch":
+        step(lambda r, h, hints: torch.stack([relative(a, b) for a, b in zip(r, h, strict=True)]).mean()),
+    "the squares are summed: take their mean": step(lambda r, h, hints: r.numel() * relative(r, h)),
+    "the hint is divided by the mean square of what the regressor makes": step(lambda r, h, hints: relative(h, r)),
     "beta is not used": step(share=lambda beta, hard, soft: hard + soft),
     "the labels are weighed by 1 - beta: they have weight 1": step(share=lambda beta, hard, soft: (
         1 - beta) * hard + beta * soft),
@@ -207,7 +223,15 @@ def hooked(inputs, record):
     return "hooks stay on the network and work in every later call: remove each of them." if hooks else ""
 
 
-maps_of = loss(MAPS, "one", "two", at="f_s", where=OWN, marks=(0.5, 0.3), large=0, also=((0.2, hooked),),
+def asked(inputs, record):
+    calls, reached = ([record.tensors.get(f"{name} {what}", torch.tensor(right)).item() for name in inputs]
+                      for what, right in (("asked", 1), ("reached", 3)))
+    if min(reached) < 3:
+        return "no gradient reaches the weights of the network: is it a copy that was asked?"
+    return "" if max(calls) == 1 else f"the network was asked {max(calls):.0f} times: once is enough for all maps."
+
+
+maps_of = loss(MAPS, "one", "two", at="f_s", where=OWN, marks=(0.4, 0.2), large=0, also=((0.2, hooked), (0.2, asked)),
                of=lambda c: f"{len(c.f_s)} images, the maps and the logits summed with random factors,")
 EXTRA = Formula(lambda c, norms, middle, own, head: float(
     (m := c.C_t // c.r) * (c.C_s + middle * m + c.C_t) + norms * (2 * m + c.C_t)
