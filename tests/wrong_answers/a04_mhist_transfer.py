@@ -18,14 +18,14 @@ wrong, right = collector(WRONG), collector(RIGHT)
 
 
 class Stopped(nn.Module):
-    def __init__(self, network, n, *, modes=True, weights=True, rest=True):
+    def __init__(self, network, n, *, modes=True, weights=True, rest=True, stubborn=False):
         super().__init__()
-        self.network, self.n, self.modes, self.rest = network, n, modes, rest
+        self.network, self.n, self.modes, self.rest, self.stubborn = network, n, modes, rest, stubborn
         if weights:
             network[:n].requires_grad_(False)
 
     def train(self, mode=True):
-        super().train(mode and self.rest)
+        super().train((mode or self.stubborn) and self.rest)
         if self.modes:
             self.network[: self.n].eval()
         return self
@@ -38,6 +38,7 @@ WRONG += [Answer("freeze_stages", (function,), name, 0.0, says) for name, functi
     ("requires_grad_alone", lambda network, n: Stopped(network, n, modes=False), "their batch statistics move"),
     ("eval_alone", lambda network, n: Stopped(network, n, weights=False), "still get a gradient"),
     ("everything_in_eval", lambda network, n: Stopped(network, n, rest=False), "that go on learning are in eval mode"),
+    ("never_in_eval_mode", lambda network, n: Stopped(network, n, stubborn=True), "after eval() stages are in"),
     ("counted_from_one", lambda network, n: Stopped(network, n - 1), "one stage too few"),
     ("one_more", lambda network, n: Stopped(network, n + 1), "one stage too many"),
 )]
@@ -239,9 +240,9 @@ def area_under_the_curve(positive, negative):
     return torch.trapezoid(recall, alarms).item()
 
 
-def stop(copied=True, better=lambda new, old: new > old, late=0):
+def stop(copied=True, better=lambda new, old: new > old, late=0, first=-math.inf):
     def early_stopped(network, learn, valid, *, epochs, patience):
-        best, kept, since = -math.inf, network, 0
+        best, kept, since = first, network, 0
         for _ in range(epochs):
             learn(network)
             score = valid(network)
@@ -260,6 +261,7 @@ WRONG += [Answer("early_stopped", (function,), name, 0.0, says) for name, functi
     ("a_name_is_no_copy", stop(copied=False), "a name is no copy"),
     ("ties_are_better", stop(better=lambda new, old: new >= old), "an equal score counts as better"),
     ("one_epoch_late", stop(late=1), "it stops one epoch too late"),
+    ("best_from_zero", stop(first=0.0), "the best score begins at 0"),
     ("never", stop(late=1000), "never stops before the last epoch"),
 )]
 
@@ -267,6 +269,14 @@ WRONG += [Answer("early_stopped", (function,), name, 0.0, says) for name, functi
 @wrong("early_stopped", 0.0, "it stopped with an error")
 def weights_in_place_of_a_network(network, learn, valid, *, epochs, patience):
     return stop()(network, learn, valid, epochs=epochs, patience=patience).state_dict()
+
+
+@wrong("early_stopped", 0.0, "batch statistics, is that of the last")
+def with_its_parameters_alone(network, learn, valid, *, epochs, patience):
+    kept = stop()(network, learn, valid, epochs=epochs, patience=patience)
+    for parameter, best in zip(network.parameters(), kept.parameters(), strict=True):
+        parameter.data.copy_(best)
+    return network
 
 
 @right("early_stopped")

@@ -22,13 +22,14 @@ def bodies(seed: int) -> dict[str, Case]:
                       for a, b in ((2, 3), (3, 4), (4, 3))]
             network = nn.Sequential(*stages, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2)))
         return Case(network=network, n=n, observed=observed, x=torch.rand(5, 2, 6, 6, generator=draw),
-                    probe=torch.rand(8, generator=draw) + 0.5)
+                    probe=torch.rand(9, generator=draw) + 0.5)
 
     return {name: case(i, n) for i, (name, n) in enumerate(zip(NAMES, (2, 1, 2), strict=True))}
 
 
 def observed(network: nn.Module, case: Case) -> torch.Tensor:
-    """A step in training mode: the sum of the answers, which stages a gradient reaches, whose statistics move, (8,)."""
+    """A step in training mode: the sum of the answers, which stages a gradient reaches, whose statistics move; and
+    whether anything is in training mode after `eval()`, (9,)."""
     stages = list(case.network)
     before = [stage[1].running_mean.clone() for stage in stages[:3]]
     network.train()
@@ -36,7 +37,9 @@ def observed(network: nn.Module, case: Case) -> torch.Tensor:
     (z * torch.tensor([1.0, -2.0])).sum().backward()
     reached = [any(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in stage.parameters()) for stage in stages]
     moved = [not torch.equal(stage[1].running_mean, mean) for stage, mean in zip(stages, before, strict=False)]
-    return torch.tensor([z.detach().square().sum().item(), *map(float, reached + moved)])
+    network.eval()
+    still = any(part.training for stage in stages for part in stage.modules())
+    return torch.tensor([z.detach().square().sum().item(), *map(float, [*reached, *moved, still])])
 
 
 def tables(seed: int) -> dict[str, Case]:
@@ -51,39 +54,42 @@ def tables(seed: int) -> dict[str, Case]:
 
 
 def curves(seed: int) -> dict[str, Case]:
-    """Validation scores after 0, 1, ... epochs, which rise for a drawn time, fall, tie and rise again; a patience."""
+    """Validation scores after 0, 1, ... epochs, which rise for a drawn time, fall, tie and rise again, some of them
+    negative, as a loss with its sign turned is; a patience."""
     def case(i: int, curve: tuple, patience: int, most: int) -> Case:
         draw = generator(seed, i, 444)
         rise, rest = (torch.randint(n, (), generator=draw).item() for n in (5, most))
         steps = [*range(rise), *(rise + step for step in curve), *rest * [0]]
-        return Case(curve=[0.55 + 0.015 * step for step in steps], patience=patience, epochs=len(steps) - 1,
-                    probe=torch.tensor([1.0, 100.0]))
+        return Case(curve=[0.55 - i + 0.015 * step for step in steps], patience=patience, epochs=len(steps) - 1,
+                    probe=torch.tensor([1.0, 100.0, 0.01]))
 
     return {"first": case(0, (0, 3, 5, 4, 6, 5, 6, 5, 9, 1), 3, 5), "second": case(1, (0, 6, 4, 5, 3, 7, 8, 1), 2, 5),
             "third": case(2, (0, 2, 1, 3, 2, 4, 5, 3), 4, 1)}
 
 
 class Clock(nn.Module):
-    """A network that knows nothing but the number of its epochs."""
+    """A network that knows nothing but the number of its epochs: a weight, and a statistic beside the weights."""
 
     def __init__(self):
         super().__init__()
         self.epoch = nn.Parameter(torch.zeros(()))
+        self.register_buffer("seen", torch.zeros(()))
 
 
 def stopped(answer, case: Case) -> torch.Tensor:
-    """After how many epochs the network is that comes back, and how many were run."""
+    """After how many epochs the network is that comes back, how many were run, and of which its statistic is."""
     clock, run = Clock(), []
     def learn(network) -> None:
         run.append(network.epoch.data.add_(1))
+        network.seen += 1
 
     kept = answer(clock, learn, lambda network: case.curve[min(int(network.epoch), case.epochs)], epochs=case.epochs,
                   patience=case.patience)
-    return torch.tensor([float(kept.epoch), float(len(run))])
+    return torch.tensor([float(kept.epoch), float(len(run)), float(kept.seen)])
 
 
 freeze_stages = loss(bodies, lambda f, c: observed(f(c.network, c.n), c), *NAMES, at="")
-preactivation_block = loss(blocks((3, 3, 1), (3, 5, 2), (4, 6, 1)), block, *NAMES, at="")
+preactivation_block = loss(blocks((3, 3, 1), (4, 4, 2), (4, 6, 1)), block, *NAMES, at="")
 inverted_residual = loss(blocks((3, 3, 1), (3, 3, 2), (3, 4, 1)), block, *NAMES, at="")
 macro_f1 = loss(tables, lambda f, c: f(c.counts), *NAMES, at="")
 auc_from_counts = loss(tables, lambda f, c: f(c.positive, c.negative), *NAMES, at="")

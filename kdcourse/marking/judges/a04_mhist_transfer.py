@@ -1,6 +1,7 @@
 """Exercise 04, transfer and distillation on tissue, judging half: from the definitions, in double precision."""
 
 import copy
+import math
 
 import torch
 import torch.nn.functional as F
@@ -18,24 +19,24 @@ METRICS, FROZEN, DESIGN, BLOCKS = (f"notebook 04, section {n}, and the text of t
 class Frozen(torch.nn.Module):
     """Stages of which some stay in eval mode, some in training mode, whatever is called; some get no gradient."""
 
-    def __init__(self, network, still, closed):
+    def __init__(self, network, still, closed, mode):
         super().__init__()
-        self.stages, self.still = network, still
+        self.stages, self.still, self.mode = network, still, mode
         for stage in network[:closed]:
             stage.requires_grad_(False)
 
     def train(self, mode=True):
         for i, stage in enumerate(self.stages):
-            stage.train(mode and i not in self.still)
+            stage.train(self.mode(mode) and i not in self.still)
         return self
 
     def forward(self, x):
         return self.stages(x)
 
 
-def _frozen(c, n, still, closed):
+def _frozen(c, n, still, closed, mode):
     c, n = c.with_(network=copy.deepcopy(c.network)), max(0, n(c.n))
-    return (c.observed(Frozen(c.network, still(n), closed(n)), c) * c.probe).sum()
+    return (c.observed(Frozen(c.network, still(n), closed(n), mode), c) * c.probe).sum()
 
 
 freeze_stages = loss(Formula(_frozen, n={
@@ -45,8 +46,10 @@ freeze_stages = loss(Formula(_frozen, n={
     "the stages that go on learning are in eval mode, too": lambda n: range(4),
 }, closed={
     "": lambda n: n, "the weights of the frozen stages still get a gradient": lambda n: 0,
+}, mode={
+    "": lambda mode: mode, "after eval() stages are in training mode still: `mode` is not used": lambda mode: True,
 }), *CASES, at="", where=FROZEN, marks=(1, 0), near=1e-4,
-    of=lambda c: f"a step of 4 stages with the first {c.n} frozen, answers, gradients and statistics summed up,")
+    of=lambda c: f"a step of 4 stages with the first {c.n} frozen, answers, gradients, statistics and modes summed up,")
 
 
 def _two(c, f, mode, bn=normed, strides=None):
@@ -130,18 +133,20 @@ auc_from_counts = loss(Formula(lambda c, kind: kind(c.positive, c.negative), kin
 }), *CASES, at="", where=METRICS, marks=(1, 0), near=1e-5, of=lambda c: f"{len(c.positive)} levels,")
 
 
-def _run(c, best, patience, kept):
-    """(epoch kept, epochs run) by going through the curve."""
+def _run(c, best, patience, kept, buffers):
+    """Epoch kept, epochs run, and the epoch of the statistics, by going through the curve."""
     top, since, epoch = 0, 0, 0
     while epoch < c.epochs and not (epoch and patience(c, epoch, since)):
         epoch += 1
-        better = not top or best(c.curve[epoch], c.curve[top])
+        better = best(c.curve[epoch], c.curve[top] if top else -math.inf)
         top, since = (epoch, 0) if better else (top, since + 1)
-    return (torch.tensor([float(kept(c, top, epoch)), float(epoch)]) * c.probe).sum()
+    found = kept(c, top, epoch)
+    return (torch.tensor([found, epoch, buffers(found, epoch)]).double() * c.probe).sum()
 
 
 early_stopped = loss(Formula(_run, best={
     "": lambda new, old: new > old,
+    "the best score begins at 0, and scores may be negative": lambda new, old: new > max(old, 0),
     "an equal score counts as better: only a higher one does": lambda new, old: new >= old,
 }, patience={
     "": lambda c, epoch, since: since >= c.patience,
@@ -150,10 +155,15 @@ early_stopped = loss(Formula(_run, best={
     "it never stops before the last epoch": lambda c, epoch, since: False,
     "it stops at the first epoch that is not better: patience is not used": lambda c, epoch, since: since >= 1,
 }, kept={
-    "": lambda c, top, epoch: top,
+    "": lambda c, top, epoch: top or epoch,
     "the network of the last epoch comes back, not the best: a name is no copy": lambda c, top, epoch: epoch,
+}, buffers={
+    "": lambda kept, last: kept,
+    "the weights are those of the best epoch, and what stands beside them, batch statistics, is that of the last":
+        lambda kept, last: last,
 }), *CASES, at="", where=DESIGN, marks=(1, 0), near=1e-4,
-    of=lambda c: f"validation scores that rise and fall, patience {c.patience} (the epoch kept + 100 times those run)")
+    of=lambda c: f"validation scores around {c.curve[0]:.2g}, patience {c.patience} (epoch kept + 100 times those run "
+                 "+ 0.01 times that of the statistics),")
 two_by_two = experiment(
     *columns(0.15, 0.05), where=DESIGN, values=by_seed, marks={every_cell: 0.3, fresh: 0.1},
     expected="three pairs (mean, half-width), for transfer, distillation and interaction,")
