@@ -155,6 +155,29 @@ def by_a_list_of_temperatures(epoch, epochs, checkpoints, soft, T):
     return next(((k, temperatures[k]) for k, end in enumerate(ends) if epoch < end - 1e-9), None)
 
 
+@wrong("checkpoint_plan", 0.0, "the soft part was cut down to whole epochs")
+def whole_epochs_alone(epoch, epochs, checkpoints, soft, T):
+    end = int(soft * epochs)
+    if epoch < end:
+        return epoch * checkpoints // end, T ** (1 - epoch * checkpoints // end / (checkpoints - 1))
+
+
+@wrong("checkpoint_plan", 0.0, "a pair or None is expected, not (None, None)")
+def a_pair_of_nothing(epoch, **settings):
+    return by_a_list_of_temperatures(epoch, **settings) or (None, None)
+
+
+@wrong("equal_entropy", 0.0, "the middle image has this entropy")
+def of_the_middle_image(z, nats):
+    return found(lambda T: torch.distributions.Categorical(logits=z / T).entropy().quantile(0.5, interpolation="lower"),
+                 nats)
+
+
+@right("equal_entropy")
+def to_three_digits(z, nats):
+    return float(f"{by_distributions(z, nats):.3g}")
+
+
 @right("equal_entropy")
 def by_distributions(z, nats):
     return found(lambda T: torch.distributions.Categorical(logits=z / T).entropy().mean(), nats)

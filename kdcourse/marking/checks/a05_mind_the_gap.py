@@ -56,8 +56,8 @@ def wishes(seed: int) -> dict[str, Case]:
 
 
 def schedules(seed: int) -> dict[str, Case]:
-    """Settings of a schedule; whether the first checkpoint changes in the middle depends on the case."""
-    sizes = {"three": (12, 3, 0.75), "four": (10, 4, 0.6), "two": (16, 2, 0.5)}
+    """Settings of a schedule. A checkpoint may change, and the soft part end, in the middle of an epoch."""
+    sizes = {"three": (12, 3, 0.75), "four": (10, 4, 0.6), "two": (15, 2, 0.5)}
     return {name: Case(epochs=epochs, checkpoints=n, soft=soft, probe=probe(seed, i, 54),
                        T=(4 + 5 * torch.rand((), generator=generator(seed, i, 55))).item())
             for i, (name, (epochs, n, soft)) in enumerate(sizes.items())}
@@ -68,6 +68,8 @@ def planned(answer, c: Case) -> Tensor:
     found = []
     for epoch in range(c.epochs):
         said = answer(epoch, epochs=c.epochs, checkpoints=c.checkpoints, soft=c.soft, T=c.T)
+        if said is not None and not (isinstance(said, tuple | list) and len(said) == 2 and None not in said):
+            raise ValueError(f"in epoch {epoch} of {c.epochs} a pair or None is expected, not {said}")
         found += [0.0, 0.0] if said is None else [said[0] + 1, said[1]]
     return coded(found)
 
