@@ -94,6 +94,12 @@ def cosines_of_columns(p_s, p_t):
     return F.cosine_similarity(p_s, p_t, dim=0, eps=1e-30)
 
 
+@wrong("column_correlation", 0.4, "columns that vary by less than a small number are set to 0")
+def columns_above_a_billionth(p_s, p_t):
+    live = (p_s.std(0) > 1e-9) & (p_t.std(0) > 1e-9)
+    return torch.zeros(p_s.shape[1]).masked_scatter(live, correlation(p_s.T[live], p_t.T[live]))
+
+
 @right("column_correlation")
 def column_by_column(p_s, p_t):
     found = []
@@ -235,6 +241,11 @@ def top_k_errors(z, y, k):
     return 1 - strictly(z, y, k)
 
 
+@wrong("top_k_accuracy", 0.0, "the label may be the last of the k")
+def above_the_last_of_the_k(z, y, k):
+    return (z.gather(1, y[:, None]) > z.topk(k, dim=1).values[:, -1:]).double().mean().item()
+
+
 def strictly(z, y, k):
     return ((z >= z.gather(1, y[:, None])).sum(1) <= k).double().mean().item()
 
@@ -287,6 +298,17 @@ def nearly_two(accuracy):
 def by_the_interval_of_the_course(accuracy):
     mean, low, high = metrics.interval(gains(accuracy))
     return mean, (high - low) / 2
+
+
+@wrong("gain_of_the_gain", 0.0, "a pair (mean, half-width) is expected, not a tuple of 3")
+def mean_low_and_high(accuracy):
+    return metrics.interval(gains(accuracy))
+
+
+@right("gain_of_the_gain")
+def by_a_table_of_t_in_single_precision(accuracy):
+    g = torch.tensor(gains(accuracy))
+    return g.mean(), {4: 2.776, 7: 2.365}[len(g) - 1] * g.std() / len(g) ** 0.5
 
 
 @right("gain_of_the_gain")

@@ -30,10 +30,11 @@ def columns(seed: int) -> dict[str, Case]:
 
     def case(B: int, K: int, small: float) -> Case:
         size = small ** torch.rand(K, generator=draw)
+        size[0] = small
         f_s, f_t = (torch.rand(B, K, generator=draw) * size for _ in range(2))
         return Case(f_s=f_s, f_t=f_t, probe=torch.rand(K, generator=draw) + 0.5)
 
-    cases = {"plain": case(6, 4, 0.5), "small": case(5, 7, 1e-8), "flat": case(6, 5, 0.5)}
+    cases = {"plain": case(6, 4, 0.5), "small": case(5, 7, 1e-9), "flat": case(6, 5, 0.5)}
     cases["flat"].f_s[:, 1] = cases["flat"].f_t[:, 3] = 0
     return cases
 
@@ -70,7 +71,10 @@ def compared(answer, case: Case) -> Tensor | None:
     pair = answer({arm: values.tolist() for arm, values in zip(ARMS, case.values, strict=True)})
     if isinstance(pair, tuple | list | Tensor) and len(pair) == 2:
         return torch.tensor([float(number) for number in pair], dtype=torch.double)
-    return pair
+    if pair is not None:
+        size = f" of {len(pair)}" if isinstance(pair, tuple | list | Tensor | dict) else ""
+        raise ValueError(f"a pair (mean, half-width) is expected, not a {type(pair).__name__}{size}")
+    return None
 
 
 present_columns = loss(repeated, lambda f, c: f(c.z_s, c.z_t, c.y, T=c.T), "cold", "warm", "warmer", "hot")
