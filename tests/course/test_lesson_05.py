@@ -86,7 +86,7 @@ def by_itself(networks, teacher, teach):
     ("standardised", lambda z: (z - z.mean(dim=1)) / z.std(dim=1), "`keepdim=True` keeps it"),
     ("standardised", lambda z: z.mean(), r"a single number was returned, not \d+ of shape \(\d, \d+\)\."),
     ("target_part", lambda z_s, z_t, y, T: losses.target_kl(z_s, z_t, y, T=T).mean(),
-     "one for each image, so leave out the mean or the sum over the images"),
+     "one for each of them, so leave out the mean or the sum over them"),
     ("rest_part", lambda z_s, z_t, y, T: losses.soft_kl(z_s, z_t, T=T).sum(), "leave out the mean or the sum"),
     ("rest_part", lambda z_s, z_t, y, T: losses.soft_kl(z_s, z_t, T=T).mean().item(), "leave out the mean or the sum"),
     ("rest_part", lambda z_s, z_t, y, T: losses.soft_kl(z_s, z_t, T=T)[:, None], "`keepdim=True` has kept a dimension"),

@@ -47,7 +47,7 @@ def test_what_the_package_or_torch_gives_is_right(name, answer, capsys):
     ("correlation", F.cosine_similarity, "the cosine of the two rows"),
     ("correlation", lambda u, v: 1 - rows(u, v), "here the correlation is asked for"),
     ("correlation", lambda u, v: F.cosine_similarity(u - u.mean(), v - v.mean(0)), "is right"),
-    ("correlation", lambda u, v: rows(u, v).mean(), "one for each image, so leave out the mean"),
+    ("correlation", lambda u, v: rows(u, v).mean(), "one for each of them, so leave out the mean"),
     ("correlation", lambda u, v: rows(u - u.mean(dim=1), v), "`keepdim=True` keeps it"),
     ("dist_by_hand", of_probabilities, "cross_entropy was given p_s: it takes logits"),
     ("dist_by_hand", lambda z_s, z_t, y, T: dist(z_s, z_t, y, T) - F.cross_entropy(z_s, y) + F.cross_entropy(

@@ -46,6 +46,23 @@ def learners_of_the_student(z_s, z_1, z_2, z_t, y, T, lam, w):
             + learners(z_1, z_2, z_s, y, T, lam))
 
 
+@wrong("whole_step", 0.0, "the losses move the teacher, too")
+def a_teacher_that_is_moved(z_s, z_1, z_2, z_t, y, T, lam, w):
+    guide = (w * z_1 + (1 - w) * z_2).detach()
+    return sum(bracket(*pair, y, T, lam) for pair in ((z_s, z_t), (z_s, guide), (z_1, z_t), (z_2, z_t)))
+
+
+@wrong("whole_step", 0.0, "T stands where T^2 belongs")
+def no_square(z_s, z_1, z_2, z_t, y, T, lam, w):
+    soft = with_constants(z_s, z_1, z_2, z_t, y, T, 0.0, w) / T
+    return lam * with_constants(z_s, z_1, z_2, z_t, y, T, 1.0, w) + (1 - lam) * soft
+
+
+@wrong("whole_step", 0.0, "no gradient leaves the function")
+def a_plain_number(z_s, z_1, z_2, z_t, y, T, lam, w):
+    return with_constants(z_s, z_1, z_2, z_t, y, T, lam, w).item()
+
+
 @wrong("matched_weights", 0.0, "the labels are counted once")
 def labels_counted_once(alpha, beta, lam, parts):
     hard, soft = alpha * lam, alpha * (1 - lam) + beta * parts[1]
@@ -85,6 +102,16 @@ def one_table_for_all(batches, epochs, images, classes):
             table[index] = z
         found.append(table)
     return torch.stack(found)
+
+
+@wrong("trajectory_table", 0.0, "every call trains the network")
+def counted_before_it_is_recorded(batches, epochs, images, classes):
+    table = torch.zeros(epochs, images, classes)
+    for epoch in range(epochs):
+        if sum(len(index) for index, _ in batches(epoch)) == images:
+            for index, z in batches(epoch):
+                table[epoch, index] = z
+    return table
 
 
 @wrong("learner_epoch", 0.0, "begins anew")

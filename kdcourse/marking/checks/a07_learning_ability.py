@@ -24,12 +24,13 @@ def steps(seed: int) -> dict[str, Case]:
 
 
 def value_and_gradients(answer, c: Case) -> Tensor:
-    """The loss, and of the gradient on each of four networks a sum with random factors."""
+    """The loss, and of the gradient on each of four networks a sum with random factors: none where it has none."""
     z = [getattr(c, name).clone().requires_grad_() for name in NETWORKS]
     value = answer(*z, c.y, T=c.T, lam=c.lam, w=c.w)
-    if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
+    if not isinstance(value, Tensor | float) or torch.as_tensor(value).numel() != 1:
         return value
-    found = torch.autograd.grad(value.sum(), z, allow_unused=True)
+    value = torch.as_tensor(value)
+    found = torch.autograd.grad(value.sum(), z, allow_unused=True) if value.requires_grad else [None] * len(z)
     slopes = [0 * c.told[i].sum() if one is None else (one * c.told[i]).sum() for i, one in enumerate(found)]
     return torch.stack([value.detach().reshape(()).double(), *(slope.detach().double() for slope in slopes)])
 
@@ -64,10 +65,15 @@ def recordings(seed: int) -> dict[str, Case]:
 
 
 def recorded(answer, c: Case):
-    """The table that an answer makes of a training: its logits are overwritten when the next batch comes."""
+    """The table that an answer makes of a training: its logits are overwritten when the next batch comes, and an epoch
+    is trained once, after the one before it."""
     epochs, images, classes = c.said.shape
+    coming = iter(range(epochs))
 
     def batches(epoch: int):
+        if epoch != (due := next(coming, None)):
+            raise ValueError(f"batches({epoch}) was called where {'no epoch' if due is None else f'epoch {due}'} was to "
+                             "come: each epoch once, in order, from 0; every call trains the network")
         room = torch.zeros(3, classes)
         for index in c.order[epoch].split(3):
             room[: len(index)] = c.said[epoch, index]

@@ -11,26 +11,27 @@ EQUATIONS, REPLAYED, NEARER, WEIGHTS = (f"notebook 07, section {n}" for n in (2,
 
 
 def bracket(z, guide, c):
-    return c.lam * surprise(z, c.y).mean() + (1 - c.lam) * c.T**2 * divergence(z, guide, c.T).mean()
+    return c.form(c, surprise(z, c.y).mean(), surprise(z / c.T, c.y).mean(), divergence(z, guide, c.T).mean())
 
 
-def with_slopes(c, parts, fuse, detach):
+def with_slopes(c, parts, form, fuse, detach, teacher, leaves):
     """The loss, and of the gradient on each of four networks a sum with random factors, (5,)."""
+    c = c.with_(form=form)
     z = [getattr(c, name).double().requires_grad_() for name in ("z_s", "z_1", "z_2", "z_t")]
     with torch.enable_grad():
-        value = parts(c, *z, detach(fuse(c, *detach.before(*z[1:3]))))
+        value = parts(c, *z[:3], teacher(z[3]), detach(fuse(c, *detach.before(*z[1:3]))))
         found = torch.autograd.grad(value, z, allow_unused=True)
     slopes = [torch.zeros(()).double() if one is None else (one * told.double()).sum()
               for one, told in zip(found, c.told, strict=True)]
-    return (torch.stack([value.detach(), *slopes]) * c.probe.double()).sum()
+    return (torch.stack([value.detach(), *(leaves(one) for one in slopes)]) * c.probe.double()).sum()
 
 
 def student(c, s, guide, t):
-    return bracket(s, t.detach(), c) + bracket(s, guide, c)
+    return bracket(s, t, c) + bracket(s, guide, c)
 
 
 def learners(c, a, b, t):
-    return bracket(a, t.detach(), c) + bracket(b, t.detach(), c)
+    return bracket(a, t, c) + bracket(b, t, c)
 
 
 class Held:
@@ -50,13 +51,23 @@ whole_step = loss(Formula(with_slopes, parts={
     "the student's bracket from the teacher is missing":
         lambda c, s, a, b, t, guide: bracket(s, guide, c) + learners(c, a, b, t),
     "the student's bracket from the learners is missing":
-        lambda c, s, a, b, t, guide: bracket(s, t.detach(), c) + learners(c, a, b, t),
+        lambda c, s, a, b, t, guide: bracket(s, t, c) + learners(c, a, b, t),
     "the learners follow each other, not the teacher": lambda c, s, a, b, t, guide: student(c, s, guide, t) + bracket(
         a, b.detach(), c) + bracket(b, a.detach(), c),
     "the learners follow the student, not the teacher":
         lambda c, s, a, b, t, guide: student(c, s, guide, t) + learners(c, a, b, s),
     "the student's two brackets are averaged: they are added":
         lambda c, s, a, b, t, guide: student(c, s, guide, t) / 2 + learners(c, a, b, t),
+}, form={
+    "": lambda c, ce, warm, kl: c.lam * ce + (1 - c.lam) * c.T**2 * kl,
+    "lam and 1 - lam are exchanged: lam is the share of the labels":
+        lambda c, ce, warm, kl: (1 - c.lam) * ce + c.lam * c.T**2 * kl,
+    "T^2 is missing": lambda c, ce, warm, kl: c.lam * ce + (1 - c.lam) * kl,
+    "T stands where T^2 belongs": lambda c, ce, warm, kl: c.lam * ce + (1 - c.lam) * c.T * kl,
+    "the KL is averaged over the classes as well":
+        lambda c, ce, warm, kl: c.lam * ce + (1 - c.lam) * c.T**2 * kl / c.z_s.shape[1],
+    "the cross-entropy has the temperature T: it belongs at 1":
+        lambda c, ce, warm, kl: c.lam * warm + (1 - c.lam) * c.T**2 * kl,
 }, fuse={
     "": lambda c, a, b: c.w * a + (1 - c.w) * b,
     "w is the share of the first learner, and here of the second": lambda c, a, b: (1 - c.w) * a + c.w * b,
@@ -67,6 +78,12 @@ whole_step = loss(Formula(with_slopes, parts={
     "the fused logits are not detached: the student's loss moves the learners, too": Held(),
     "only the first learner's logits are detached": Held(before=lambda a, b: (a.detach(), b)),
     "only the second learner's logits are detached": Held(before=lambda a, b: (a, b.detach())),
+}, teacher={
+    "": torch.Tensor.detach,
+    "the teacher's logits are not detached: the losses move the teacher, too": lambda t: t,
+}, leaves={
+    "": lambda slope: slope,
+    "no gradient leaves the function: the number itself was detached, or made a plain one": lambda slope: 0 * slope,
 }), *CASES, at="", where=EQUATIONS, marks=(1, 0), near=2e-3,
     of=lambda c: f"{of(c)}, the loss and its gradients on four networks in one number,")
 

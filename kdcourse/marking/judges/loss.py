@@ -108,7 +108,8 @@ def _value(question: Question, inputs: dict, record: Record, shares: dict[str, f
     if (found := record.tensors.get(f"{wrong} value")) is None:
         if record.notes.get(f"{wrong} value") == "None":
             return 0.0, "nothing was returned: the blank is still empty, or its `return` is missing."
-        wanted = f"a tensor of shape {tuple(case.probe.shape)}" if hasattr(case, "probe") else "a number in a tensor"
+        probe = getattr(case, "probe", None)
+        wanted = f"a tensor of shape {tuple(probe.shape)}" if getattr(probe, "ndim", 0) else "a number in a tensor"
         return 0.0, f"{record.notes.get(f'{wrong} value', 'nothing')} was returned, not {wanted}."
     if hasattr(case, "probe") and (found.ndim or f"{wrong} single" in record.notes):
         return 0.0, f"on {of} {_other_shape(found, case.probe.shape)}."
@@ -130,7 +131,7 @@ def _value(question: Question, inputs: dict, record: Record, shares: dict[str, f
 def _other_shape(found: Tensor, wanted: torch.Size) -> str:
     """What was returned in place of a tensor of that shape, and how one comes to it."""
     if not found.ndim:
-        each = ": one for each image, so leave out the mean or the sum over the images" if len(wanted) == 1 else ""
+        each = ": one for each of them, so leave out the mean or the sum over them" if len(wanted) == 1 else ""
         return f"a single number was returned, not {math.prod(wanted)} of shape {tuple(wanted)}{each}"
     kept = ": `keepdim=True` has kept a dimension" if found.shape == (*wanted, 1) else ""
     return f"a tensor of shape {tuple(found.shape)} was returned, not {tuple(wanted)}{kept}"
