@@ -142,10 +142,27 @@ def downhill(z, y, T):
     return (((z / T).softmax(1) * z).sum(1) - own).mean() / T
 
 
-@right("temperature_slope")
+@wrong("temperature_slope", 0.0, "autograd is switched off")
 def by_autograd(z, y, T):
     log_T = torch.tensor(math.log(T), dtype=torch.double, requires_grad=True)
     return torch.autograd.grad(F.cross_entropy(z.double() / log_T.exp(), y), log_T)[0]
+
+
+@wrong("temperature_slope", 0.0, "autograd is switched off")
+def by_the_gradient_on_the_logits(z, y, T):
+    z = z.double().requires_grad_()
+    F.cross_entropy(z / T, y).backward()
+    return -(z.grad * z.detach()).sum()
+
+
+@right("temperature_slope")
+def one_image_after_the_other(z, y, T):
+    slopes = []
+    for logits, label in zip(z.double().tolist(), y.tolist(), strict=True):
+        shares = [math.exp((logit - max(logits)) / T) for logit in logits]
+        expected = sum(share * logit for share, logit in zip(shares, logits, strict=True)) / sum(shares)
+        slopes.append((logits[label] - expected) / T)
+    return sum(slopes) / len(slopes)
 
 
 @right("temperature_slope")

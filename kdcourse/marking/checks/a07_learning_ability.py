@@ -72,8 +72,9 @@ def recorded(answer, c: Case):
 
     def batches(epoch: int):
         if epoch != (due := next(coming, None)):
-            raise ValueError(f"batches({epoch}) was called where {'no epoch' if due is None else f'epoch {due}'} was to "
-                             "come: each epoch once, in order, from 0; every call trains the network")
+            was = "no epoch" if due is None else f"epoch {due}"
+            raise ValueError(f"batches({epoch}) was called where {was} was to come: each epoch once, in order, from 0; "
+                             "every call trains the network")
         room = torch.zeros(3, classes)
         for index in c.order[epoch].split(3):
             room[: len(index)] = c.said[epoch, index]
