@@ -38,6 +38,8 @@ cohort_loss = loss(Formula(cohort, soft={
     "one divergence from the mean of the others' probabilities: take one from each of them, and the mean of these":
         lambda own, others: divergence(own, torch.stack([log_p(one) for one in others]).logsumexp(0)),
     "the divergences from the others are added: take their mean": apart,
+    "averaged over the classes as well: sum over them":
+        lambda own, others: apart(own, others) / len(others) / own.shape[1],
     "the mean is over all networks: nobody is a peer of its own": lambda own, others: apart(own, others) / (
         len(others) + 1),
     "the divergence runs the wrong way: a peer is the target, its probabilities come first":
@@ -99,7 +101,7 @@ set_information = loss(Formula(lambda c, kind: kind(c.z, c.z.split(c.sizes)), ki
     "the last batch alone is counted": lambda z, parts: information(parts[-1]),
 }), *CASES, at="", where=NOTHING, marks=(0.75, 0), near=2e-5, ends={
     "sure": (0.25, "a probability of 0 adds nothing (0 log 0 = 0)")},
-    of=lambda c: f"{len(c.z)} images in batches of {', '.join(map(str, c.sizes))}")
+    of=lambda c: f"{len(c.z)} images in batches of {', '.join(map(str, c.sizes))},")
 
 
 def part(each, there, whole=False):
@@ -107,10 +109,10 @@ def part(each, there, whole=False):
     return torch.where(there, each, 0.0).sum() / (len(each) if whole else there.sum().clamp_min(1))
 
 
-def bridge(c, there, whole, order, square, share):
+def bridge(c, there, whole, order, square, warm, share):
     has_pair, has_label = there(c.paired, c.y >= 0)
-    soft = c.T**square * part(divergence(*order(c.z_s, c.z_t), c.T), has_pair, whole == "pairs")
-    return share(c.alpha, part(surprise(c.z_s, c.y.clamp_min(0)), has_label, whole == "labels"), soft)
+    soft = c.T**square * part(divergence(*order(c.z_s, c.z_t), c.T), has_pair, "pairs" in whole)
+    return share(c.alpha, part(surprise(warm(c.z_s, c.T), c.y.clamp_min(0)), has_label, "labels" in whole), soft)
 
 
 gapped_bridge = loss(Formula(bridge, there={
@@ -120,8 +122,11 @@ gapped_bridge = loss(Formula(bridge, there={
 }, whole={
     "": "", "the pairs' part is divided by all images: by those that have a pair": "pairs",
     "the labels' part is divided by all images: by those that have a label": "labels",
+    "both parts are divided by all images: each by its own": "pairs, labels",
 }, order={"": lambda s, t: (s, t), "student and teacher are swapped": lambda s, t: (t, s)},
-   square={"": 2, "T² is missing": 0}, share={
+   square={"": 2, "T² is missing": 0, "T stands where T² belongs": 1}, warm={
+    "": lambda z, T: z, "the labels' part has the temperature T: it belongs at 1": lambda z, T: z / T,
+}, share={
     "": lambda alpha, hard, soft: (1 - alpha) * hard + alpha * soft,
     "alpha and 1 - alpha are exchanged: alpha weighs the pairs": lambda alpha, hard, soft: (
         alpha * hard + (1 - alpha) * soft),
@@ -149,6 +154,7 @@ def tasks(c, new, old, fixed, share):
 
 tasks_loss = loss(Formula(tasks, new={
     "": lambda c, z: labelled(z, c.new, c.y, c.new),
+    "the labels' part has the temperature T: it belongs at 1": lambda c, z: labelled(z / c.T, c.new, c.y, c.new),
     "the labels' part sees all columns: those of the new task only": lambda c, z: surprise(z, c.y).mean(),
     "a label was looked for in the sorted columns, and the logits are in the order of `new`":
         lambda c, z: labelled(z, c.new, c.y, sorted(c.new)),
@@ -162,6 +168,9 @@ tasks_loss = loss(Formula(tasks, new={
     "now and before are swapped: what was said before is the target": lambda c, z, before: by_task(
         c.old, c.T, before, z),
     "T² is missing": lambda c, z, before: by_task(c.old, c.T, z, before) / c.T**2,
+    "T stands where T² belongs": lambda c, z, before: by_task(c.old, c.T, z, before) / c.T,
+    "the first old task alone is asked": lambda c, z, before: by_task(c.old[:1], c.T, z, before),
+    "the last old task alone is asked": lambda c, z, before: by_task(c.old[-1:], c.T, z, before),
 }, fixed={"": torch.Tensor.detach, "the network of before is not detached: it is moved as well": lambda z: z,
 }, share={
     "": lambda c, hard, soft: hard + c.beta * soft, "beta is not used": lambda c, hard, soft: hard + soft,

@@ -73,7 +73,7 @@ def loss(formula: Formula, *cases: str, where: str, at: str = "z_s", of: Callabl
                        "" if problem or not slope else _gradient(question, slope, inputs[slope], record))
         for name, (weight, what) in (ends or {}).items():
             holds = question.agrees(record, name, inputs[name], formula.right)
-            found.give(weight, holds, "" if found.failed else f"{what}: it does not here.")
+            found.give(weight, holds, "" if found.failed else f"{what}: not so here.")
         if at and large and found.earned:
             _large(question, found, large, inputs["large"], record)
         for weight, problem in also if found.earned else ():
@@ -124,7 +124,7 @@ def _value(question: Question, inputs: dict, record: Record, shares: dict[str, f
         return 0.0, f"{said}: {stays}."
     if mistake := question.mistake(inputs, record):
         lost = min(1.0, sum(shares.get(place, 1.0) for place in mistake.places))
-        return 1 - lost, f"{said}. That is what one gets if: {mistake.text}."
+        return 1 - lost, f"{said}. That is what one gets if: {mistake.text}{'' if mistake.text.endswith('?') else '.'}"
     return 0.0, f"{said}: the same value for every input." if _same(record, question.cases) else f"{said}."
 
 
@@ -153,6 +153,9 @@ def _gradient(question: Question, name: str, case: Case, record: Record) -> str:
     expected = question.slope(case)
     if found.shape != expected.shape:
         return "the value is right, and its gradient has another shape than the student's input."
+    if not found.isfinite().all():
+        return ("the value is right, but the gradient on the student is not finite: 0 times nan or infinity is nan, on "
+                "the way back as well.")
     gap = (found - expected).abs().max().item()
     return f"the value is right, but the gradient on the student is off by up to {gap:.2g}: what was detached?"
 
