@@ -93,6 +93,18 @@ def bytes_multiplied_as_they_are(q_x, q_w, q_b, s_x, s_w, zero_x, s_y, zero_y):
     return s_x * s_w / s_y * ((q_x - zero_x) @ q_w.T + q_b) + zero_y
 
 
+@wrong("layer_in_bytes", 0.0, "begins again at 0: clamp before")
+def a_byte_too_early(q_x, q_w, q_b, s_x, s_w, zero_x, s_y, zero_y):
+    total = (q_x.int() - zero_x) @ q_w.int().T + q_b
+    return ((s_x * s_w / s_y * total).round() + zero_y).clamp(min=zero_y).int().to(torch.uint8)
+
+
+@wrong("layer_in_bytes", 0.0, "clamped before the zero point was added")
+def relu_on_the_whole_numbers(q_x, q_w, q_b, s_x, s_w, zero_x, s_y, zero_y):
+    total = (q_x.int() - zero_x) @ q_w.int().T + q_b
+    return (s_x * s_w / s_y * total).round().clamp(0, 255).to(torch.uint8) + zero_y
+
+
 @right("layer_in_bytes")
 def in_real_numbers_first(q_x, q_w, q_b, s_x, s_w, zero_x, s_y, zero_y):
     x, w, b = s_x * (q_x.double() - zero_x), s_w[:, None].double() * q_w.double(), s_x * s_w.double() * q_b
@@ -147,6 +159,13 @@ def ranks_counted_from_0(a, b, warm):
     return r.quantile(0.5), r[k], r[len(r) - k + 1]
 
 
+@wrong("honest_ratio", 0.5, "of a normal distribution")
+def ranks_of_a_normal_distribution(a, b, warm):
+    r = (a / b)[warm:].sort().values
+    k = round(len(r) / 2 - 0.98 * len(r) ** 0.5)
+    return r.quantile(0.5), r[k - 1], r[-k]
+
+
 @right("honest_ratio")
 def through_logarithms(a, b, warm):
     """Ranks are the same for logarithms; the median of an even number is not, so it is taken of the ratios."""
@@ -195,6 +214,11 @@ def answered_by_the_last(z, y, costs, thresholds):
     return (z[-1].argmax(1) == y).double().mean(), cost
 
 
+@wrong("leave_by_margin", 0.0, "at least the threshold is asked")
+def surer_than_the_threshold(z, y, costs, thresholds):
+    return left(margins(z.softmax(2))[:-1] > thresholds[:, None], z, y, costs)
+
+
 @right("leave_by_margin")
 def image_by_image(z, y, costs, thresholds):
     right, paid = 0, 0.0
@@ -223,6 +247,17 @@ def twins_throw_each_other_out(accuracy, costs):
 def the_sum_of_the_costs(accuracy, costs):
     v = torch.stack([accuracy.double(), -costs.sum(1)], 1)
     return ~((v[:, None] >= v[None]).all(2) & (v[:, None] > v[None]).any(2)).any(0)
+
+
+@wrong("undominated", 0.0, "as dear and more accurate throws out as well")
+def cheaper_in_something(accuracy, costs):
+    better = (accuracy[:, None] >= accuracy) & (costs[:, None] <= costs).all(2) & (costs[:, None] < costs).any(2)
+    return ~better.any(0)
+
+
+@wrong("undominated", 0.0, "as accurate and cheaper throws out as well")
+def more_accurate(accuracy, costs):
+    return ~((accuracy[:, None] > accuracy) & (costs[:, None] <= costs).all(2)).any(0)
 
 
 @right("undominated")

@@ -42,13 +42,15 @@ def channels(seed: int) -> dict[str, Case]:
 
 
 def layers(seed: int) -> dict[str, Case]:
-    """Bytes of images and weights, and scales so that no output lies near the middle of two steps."""
+    """Bytes of images and weights, and scales so that no output lies near the middle of two steps; the first outputs
+    of two images lie beyond both ends."""
     def case(i: int, n: int) -> Case:
         draw = generator(seed, i, 1002)
         s_x, s_y = (0.005 + 0.01 * torch.rand((), generator=draw).item() for _ in range(2))
+        q_x, q_w = torch.randint(256, (n, 6), generator=draw), torch.randint(-127, 128, (4, 6), generator=draw)
+        q_x[:2], q_w[0] = torch.tensor([[250], [5]]), 120
         return Case(
-            q_x=torch.randint(256, (n, 6), generator=draw).to(torch.uint8),
-            q_w=torch.randint(-127, 128, (4, 6), generator=draw).to(torch.int8),
+            q_x=q_x.to(torch.uint8), q_w=q_w.to(torch.int8),
             q_b=torch.randint(-6000, 12000, (4,), generator=draw).int(),
             s_x=s_x, s_w=s_y / s_x / torch.tensor([151.0, 189.0, 213.0, 277.0]), zero_x=90 + 20 * i, s_y=s_y,
             zero_y=30 + 11 * i, probe=torch.rand(n, 4, generator=draw) + 0.5)
@@ -66,17 +68,20 @@ def timed(seed: int) -> dict[str, Case]:
         a[warm + 2] *= 6
         return Case(a=a, b=b, warm=warm, probe=torch.rand(3, generator=draw) + 0.5)
 
-    return {name: case(i, *size) for i, (name, size) in enumerate(zip(NAMES, ((12, 3), (20, 4), (32, 5)), strict=True))}
+    return {name: case(i, *size) for i, (name, size) in enumerate(zip(NAMES, ((12, 3), (20, 4), (44, 5)), strict=True))}
 
 
 def exits(seed: int) -> dict[str, Case]:
-    """Logits of three exits, what leaving at each costs, and a threshold for each exit but the last."""
+    """Logits of three exits, what leaving at each costs, and a threshold for each exit but the last: once it is 1, the
+    margin of some images to the last digit."""
     def case(i: int, n: int) -> Case:
         draw = generator(seed, i, 1004)
         y = torch.randint(4, (n,), generator=draw)
         told = torch.tensor([0.8, 1.5, 2.5])[:, None, None] * torch.eye(4)[y]
-        return Case(z=told + 1.3 * torch.randn(3, n, 4, generator=draw), y=y,
-                    costs=torch.tensor([10.0, 27.0, 75.0]) + i, thresholds=torch.tensor([0.55, 0.35]) + 0.03 * i,
+        z, thresholds = told + 1.3 * torch.randn(3, n, 4, generator=draw), torch.tensor([0.55, 0.35]) + 0.03 * i
+        if i == 2:
+            z[0, ::3], thresholds[0] = 300 * torch.eye(4)[(y[::3] + torch.arange(len(y[::3])) % 2) % 4], 1.0
+        return Case(z=z, y=y, costs=torch.tensor([10.0, 27.0, 75.0]) + i, thresholds=thresholds,
                     probe=torch.tensor([40.0, 1.0]) + torch.rand(2, generator=draw))
 
     return {name: case(i, n) for i, (name, n) in enumerate(zip(NAMES, (25, 32, 47), strict=True))}
@@ -88,8 +93,8 @@ def systems(seed: int) -> dict[str, Case]:
         draw = generator(seed, i, 1005)
         accuracy = torch.randint(70, 80, (n,), generator=draw) / 100
         costs = torch.randint(2, 7, (n, 3), generator=draw).double()
-        accuracy[1:5] = torch.tensor([0.81, 0.81, 0.81, 0.5])  # twins, one that they throw out, one that is cheap
-        costs[1:5] = torch.tensor([[3.0, 3, 5], [3, 4, 6], [3, 3, 5], [9, 9, 1]])
+        accuracy[1:6] = torch.tensor([0.81, 0.81, 0.81, 0.5, 0.8])  # twins (1, 3) that throw out 2 by the costs alone
+        costs[1:6] = torch.tensor([[3.0, 3, 5], [3, 4, 6], [3, 3, 5], [9, 9, 1], [3, 3, 5]])  # and 5 by the accuracy
         order = torch.randperm(n, generator=draw)
         return Case(accuracy=accuracy[order], costs=costs[order], probe=torch.rand(n, generator=draw) + 0.5)
 

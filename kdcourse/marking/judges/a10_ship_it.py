@@ -42,22 +42,29 @@ stored_by_channels = loss(Formula(_channels, ends={
     ends={"dead": (0.2, "a channel that was 0 whenever it was seen has the number 0 alone, and becomes 0")})
 
 
-def _bytes(c, centred, bias, number, low):
+def _bytes(c, centred, bias, number, ends):
     total = torch.einsum("ni,oi->no", centred(c), c.q_w.double())
     y = bias(total, c.s_x * c.s_w.double() / c.s_y, c)
-    return ((number(y) + c.zero_y).clamp(low(c), 255) * c.probe).sum()
+    return (ends(number(y), c.zero_y) * c.probe).sum()
 
 
 layer_in_bytes = loss(Formula(_bytes, centred={
     "": lambda c: c.q_x.double() - c.zero_x,
     "the zero point is subtracted in uint8, where numbers below 0 begin again at 255":
         lambda c: (c.q_x.double() - c.zero_x) % 256,
+    "the zero point of the inputs is not subtracted": lambda c: c.q_x.double(),
 }, bias={
     "": lambda total, unit, c: unit * (total + c.q_b),
     "the bias is added after the scaling: it counts in steps of s_x * s_w, as the sum does":
         lambda total, unit, c: unit * total + c.q_b,
-}, number={"": lambda y: y.round(), "the fraction is cut off: round to the nearest": lambda y: y.trunc()}, low={
-    "": lambda c: c.zero_y, "the ReLU is missing: numbers below the one that stands for 0 are left": lambda c: 0,
+}, number={"": lambda y: y.round(), "the fraction is cut off: round to the nearest": lambda y: y.trunc()}, ends={
+    "": lambda q, zero: (q + zero).clamp(zero, 255),
+    "the ReLU is missing: numbers below the one that stands for 0 are left": lambda q, zero: (q + zero).clamp(0, 255),
+    "what lies beyond 255 begins again at 0: clamp before a byte is made of it":
+        lambda q, zero: (q + zero).clamp(min=zero) % 256,
+    "clamped before the zero point was added: what is beyond 255 then begins again at 0":
+        lambda q, zero: (q.clamp(0, 255) + zero) % 256,
+    "the zero point of the outputs is not added": lambda q, zero: q.clamp(0, 255),
 }), *CASES, at="", where=EIGHT, marks=(1, 0), of=lambda c: f"{len(c.q_x)} images,")
 
 
@@ -65,6 +72,13 @@ def _ranked(r, more=0):
     """The ends for the largest k so that fewer than k of n coins show heads with a probability of at most 2.5 %."""
     n, r = len(r), r.sort().values
     k = max(k for k in range(n // 2) if sum(comb(n, i) for i in range(k)) / 2**n <= 0.025) + more
+    return r[k - 1], r[n - k]
+
+
+def _near_normal(r):
+    """The ends whose ranks a normal distribution in the place of the coins would give."""
+    n, r = len(r), r.sort().values
+    k = round(n / 2 - 0.98 * n**0.5)
     return r[k - 1], r[n - k]
 
 
@@ -85,6 +99,7 @@ honest_ratio = loss(Formula(_ratio, kept={
     "the ratio of the means: slow turns outweigh the others, and interruptions": lambda a, b: a.mean() / b.mean(),
 }, ends={
     "": _ranked, "the interval is one rank too narrow at each end": lambda r: _ranked(r, 1),
+    "the ranks are those of a normal distribution: count the coins": _near_normal,
     "each end is one rank too high: the k-th smallest stands at k - 1":
         lambda r: (_ranked(r, 1)[0], _ranked(r, -1)[1]),
     "these quantiles say where single turns lie, not how sure the median is":
@@ -114,7 +129,9 @@ leave_by_margin = loss(Formula(_left, measure={
     "": lambda z: _top(p(z, -1)),
     "the largest probability alone is compared, not its distance to the second": lambda z: p(z, -1).amax(-1),
     "the margin is one of logits: probabilities are asked": _top,
-}, limit={"": lambda v: v, "the first threshold is used for every exit": lambda v: v[:1].expand_as(v)}, place={
+}, limit={"": lambda v: v, "the first threshold is used for every exit": lambda v: v[:1].expand_as(v),
+    "a margin that is the threshold is not enough here: at least the threshold is asked": lambda v: v + 1e-12,
+}, place={
     "": _first, "an image of which no exit is sure leaves at the first: the last takes it":
         lambda sure: sure.int().argmax(0),
 }, answer={
@@ -131,13 +148,19 @@ def _kept(c, better, costs, beats, kind):
     return (kind(beats(v[:, None] - v[None]).any(0)).double() * c.probe).sum()
 
 
-undominated = loss(Formula(_kept, better={"": lambda a: a, "a lower accuracy counts as better": lambda a: -a}, costs={
+undominated = loss(Formula(_kept, better={
+    "": lambda a: a, "a lower accuracy counts as better": lambda a: -a, "the accuracy is not compared": lambda a: 0 * a,
+}, costs={
     "": lambda v: v, "only the first cost is compared": lambda v: v[:, :1],
     "the costs are added up: they have different units": lambda v: v.sum(1, keepdim=True),
 }, beats={
     "": lambda d: (d >= 0).all(-1) & (d > 0).any(-1),
     "only who is better in everything throws another out: as good in some, and better in one, is enough":
         lambda d: (d > 0).all(-1),
+    "who is as dear and more accurate throws out as well: better in the accuracy is enough": lambda d: (
+        (d >= 0).all(-1) & (d[..., 1:] > 0).any(-1)),
+    "who is as accurate and cheaper throws out as well: better in one cost is enough": lambda d: (
+        (d >= 0).all(-1) & (d[..., 0] > 0)),
     "two systems that are equal in everything throw each other out": lambda d: (
         (d >= 0).all(-1) & ~torch.eye(len(d), dtype=torch.bool)),
     "one lower cost is enough: the other costs have to be at most as high, too": lambda d: (
