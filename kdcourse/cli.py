@@ -92,13 +92,20 @@ def parser() -> argparse.ArgumentParser:
     grading.add_argument("assignment")
     grading.add_argument("submissions", type=Path, help="a folder with one file or one folder per student, or a zip")
     grading.add_argument("--student", metavar="ID", help="only this one, and again if it was graded before")
-    grading.add_argument("--jobs", type=int, metavar="N", help="how many at a time (by default one for each core)")
+    grading.add_argument("--jobs", type=_count, metavar="N", help="how many at a time (by default one for each core)")
     grading.add_argument("--unsafe", action="store_true",
                          help="run submissions as programs of yours: no sandbox, all your rights")
     grading.add_argument("--roster", type=Path, metavar="CSV", help="who is in the class, as your LMS exports it")
     grading.add_argument("--question", default="", metavar="CHECK", help="judge this one anew, and no other")
     grading.add_argument("--similar", action="store_true", help="list pairs of hand-ins that have much in common")
     return whole
+
+
+def _count(typed: str) -> int:
+    """How many; a number may be typed in the digits of any script, as everywhere here."""
+    if not typed.isdecimal() or not int(typed):
+        raise argparse.ArgumentTypeError(f"{typed!r} is no whole number of at least 1")
+    return int(typed)
 
 
 def _add_study(commands) -> None:
@@ -115,7 +122,8 @@ def _add_study(commands) -> None:
     studying.add_argument("--rehearse", action="store_true", help="small networks, noise, one epoch: does it run here?")
     studying.add_argument("--rate", type=float, metavar="N",
                           help="multiply-adds a second of the GPU that a plan counts for (1e13)")
-    studying.add_argument("--workers", type=int, metavar="N", help="train on N processes, each with a GPU of its own")
+    studying.add_argument("--workers", type=_count, metavar="N",
+                          help="train on N processes, each with a GPU of its own")
     studying.add_argument("--scheduler", metavar="ADDRESS", help="train on the Dask cluster of this address")
 
 

@@ -27,7 +27,7 @@ def start(lesson: str, course: Path) -> Path:
     when there is a worksheet already.
     """
     known = {path.stem: path for path in sorted((course / "notebooks").glob("*.ipynb"))}
-    wanted = lesson.zfill(2) if lesson.isdecimal() else lesson
+    wanted = f"{int(lesson):02}" if lesson.isdecimal() else lesson  # in the digits of any script
     matching = [name for name in known if name == wanted or (wanted and name.startswith(wanted))]
     if len(matching) != 1:
         raise ValueError(f"there is no lesson {lesson!r}; choose one of: {', '.join(known)}")

@@ -109,7 +109,7 @@ def test_an_exercise_is_meant_by_its_number_its_name_or_its_path(course, typed, 
     assert [path.name for path in (course / "work").iterdir()] == [NAME]
 
 
-@pytest.mark.parametrize("typed", ["", "0", "2", "100", "..", "1_x", "/", "٣"])
+@pytest.mark.parametrize("typed", ["", "0", "2", "100", "..", "1_x", "/", "²", "①", "٣"])
 def test_what_means_no_exercise_or_several_names_the_choices(course, typed, capsys):
     for other in (path for path in (course / "exercises").iterdir() if path.name != NAME):
         shutil.rmtree(other)
@@ -119,6 +119,22 @@ def test_what_means_no_exercise_or_several_names_the_choices(course, typed, caps
     assert cli.main(["start", typed]) == cli.main(["start", "a"]) == 2
     assert capsys.readouterr().err.count(f"choose one of: {NAME}, 10_a, 11_a") == 2
     assert not (course / "work").exists()
+
+
+@pytest.mark.parametrize("typed", ["3", "03", "٣", "٠٣", "۳", "३", "３"])  # Latin, Arabic, Persian, Hindi, full width
+def test_a_number_is_the_same_in_the_digits_of_every_script(course, typed, capsys):
+    assert cli.main(["start", typed]) == cli.main(["lesson", typed]) == 0
+    assert [path.name for path in (course / "work").glob("*_*")] == ["03_hints_and_relations"]
+    assert [path.name for path in (course / "work" / "lessons").glob("*.ipynb")] == ["03_hints_and_relations.ipynb"]
+    chosen = cli.parser().parse_args(["grade", NAME, "in", "--jobs", typed])
+    assert chosen.jobs == cli.parser().parse_args(["study", "run", "--workers", typed]).workers == 3
+
+
+@pytest.mark.parametrize("typed", ["0", "-1", "2.5", "1_0", "²", "", "many", "٠"])
+def test_what_is_no_count_is_told_so(typed, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["grade", NAME, "in", f"--jobs={typed}"])
+    assert end.value.code == 2 and f"{typed!r} is no whole number of at least 1" in capsys.readouterr().err
 
 
 def test_start_from_another_drive_shows_the_whole_path(course, monkeypatch, capsys):

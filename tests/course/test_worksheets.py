@@ -141,7 +141,7 @@ def course(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["1", "01", "01_first", "01_f"])
+@pytest.mark.parametrize("name", ["1", "01", "001", "١", "01_first", "01_f"])
 def test_a_worksheet_is_written_once_and_never_over_another(tmp_path, name):
     sheet = worksheets.start(name, course(tmp_path))
     assert sheet == tmp_path / "work" / "lessons" / "01_first.ipynb"
@@ -156,7 +156,7 @@ def test_a_worksheet_is_written_once_and_never_over_another(tmp_path, name):
     assert (sheet.parent / "predictions.json").read_text() == '{"Q": 1}'
 
 
-@pytest.mark.parametrize("name", ["", "3", "02", "first", "../notebooks/01_first"])
+@pytest.mark.parametrize("name", ["", "3", "٣", "²", "02", "first", "../notebooks/01_first"])
 def test_an_unknown_lesson_is_an_error_that_names_those_there_are(tmp_path, name):
     with pytest.raises(ValueError, match="choose one of: 01_first, 02_second, 02_third"):
         worksheets.start(name, course(tmp_path))
