@@ -1,12 +1,15 @@
 """Results of benchmarks: none without what it takes to judge and repeat them."""
 
+import importlib.util
 import json
 import re
+import sqlite3
 from pathlib import Path
 
 import pytest
 
 from kdcourse import distillers, metrics
+from kdcourse.marking import checks
 
 RESULTS = sorted((Path(__file__).parents[2] / "benchmarks" / "results").glob("*.json"))
 
@@ -252,3 +255,37 @@ def test_the_tables_of_the_methods_are_what_was_measured_and_what_is_missing_is_
         for arm, entry in cell["table"].items():
             assert entry["n"] + len(lacking.get((title, arm), ())) == len(content["seeds"]), (title, arm)
     assert all(row["test_accuracy"] is None for row in results["trials"] if row["stage"] == "chosen")
+
+
+@pytest.fixture(scope="module")
+def grading():
+    """The benchmark of grading, as a module."""
+    about = importlib.util.spec_from_file_location("grading_benchmark", RESULTS[0].parents[1] / "grading.py")
+    about.loader.exec_module(module := importlib.util.module_from_spec(about))
+    return module
+
+
+@pytest.mark.parametrize("name", sorted(checks.ASSIGNMENTS))
+def test_hand_ins_that_are_graded_to_measure_it_are_mixed_and_no_two_are_the_same(name, grading):
+    assert sorted(checks.ASSIGNMENTS) == grading.NAMES
+    made = [grading.hand_in(name, number) for number in range(10)]
+    assert len({json.dumps(notebook) for notebook, _ in made}) == 10
+    total = max(most for _, (_, most) in made)
+    kinds = [(least == total, least == most == 0, 0 < least == most < total, least < most < total)
+             for _, (least, most) in made]
+    assert [sum(kind) for kind in zip(*kinds, strict=True)] == [6, 1, 1, 2]  # solved, untouched, half, with a mistake
+    checked = {cell["id"]: cell["source"] for cell in made[0][0]["cells"] if grading.points(cell)}
+    for notebook, _ in made[1:]:
+        assert checked == {cell["id"]: cell["source"] for cell in notebook["cells"] if grading.points(cell)}
+
+
+@pytest.mark.parametrize("marks, rows, said", [
+    ((9, 5), 2, []), ((9, 6), 2, ["b.ipynb: 6 marks, and 4 to 5 are deserved"]),
+    ((9, 0), 1, ["rows and hand-ins differ: b.ipynb"]),
+])
+def test_what_grading_made_wrong_is_told_by_its_benchmark(marks, rows, said, grading, tmp_path):
+    (tmp_path / "grading").mkdir()
+    sqlite3.connect(tmp_path / "grading" / "gradebook.db").close()
+    lines = ["handed in as,automatic", f"a.ipynb,{marks[0]}", f"b.ipynb,{marks[1]}"][:rows + 1]
+    (tmp_path / "grading" / "x.csv").write_text("\n".join(lines), encoding="utf-8-sig")
+    assert grading.wrong("x", tmp_path, {"a.ipynb": (9, 9), "b.ipynb": (4, 5)}) == said
