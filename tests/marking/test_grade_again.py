@@ -416,8 +416,10 @@ def test_what_a_submission_did_is_told_apart_by_all_that_matters(course):
     notebook["cells"].append(own("1"))
     place.notebook("submitted", "anna").write_text(json.dumps(notebook))
     others.append(one.kept("anna"))
-    assert len({kept.folder, *(other.folder for other in others)}) == 6
-    assert len({kept.seed, *(other.seed for other in others)}) == 6
+    (course / "grading" / "secret").write_bytes(b"another")  # what was drawn from one is not judged by the other
+    others.append(one.kept("anna"))
+    assert len({kept.folder, *(other.folder for other in others)}) == 7
+    assert len({kept.seed, *(other.seed for other in others)}) == 7
 
 
 # -- who is there, and when

@@ -7,6 +7,9 @@ import json
 import os
 import random
 import string
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -363,6 +366,20 @@ def score(auto, *, manual=None, needs=False) -> dict:
 def test_a_digest_tells_apart_what_is_cut_differently():
     assert len({base.digest("ab", "c"), base.digest("a", "bc"), base.digest("abc"), base.digest("ab", b"c", "")}) == 4
     assert base.digest("a") == base.digest(b"a")
+
+
+def test_all_threads_of_the_first_call_draw_from_one_secret(tmp_path, monkeypatch):
+    place, together, made = base.Place(tmp_path, "tiny"), threading.Barrier(4), []
+
+    def slowly(n):
+        made.append(n)
+        time.sleep(0.05)
+        return os.urandom(n)
+
+    monkeypatch.setattr(base.secrets, "token_bytes", slowly)
+    with ThreadPoolExecutor(4) as pool:
+        drawn = {*pool.map(lambda _: (together.wait(), place.secret())[1], range(4))}
+    assert drawn == {(tmp_path / "grading" / "secret").read_bytes()} and made == [32]
 
 
 # -- who wrote alike

@@ -10,6 +10,7 @@ import re
 import secrets
 import stat
 import tarfile
+import threading
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from kdcourse.files import write
 
+MAKING = threading.Lock()  # one thread makes what all of them need
 # a spreadsheet would take it for a formula: at the beginning, or behind what separates cells where it is opened
 RISKY = re.compile(r"(^|[;\t|])([\s\"']*)([=+\-@\uff1d\uff0b\uff0d\uff20])")
 
@@ -142,11 +144,13 @@ class Place:
         return self.grading / "seen" / self.assignment / f"{student}.json"
 
     def secret(self) -> bytes:
-        """What nobody else knows: inputs of checks and variants are drawn from it. Made when it is needed first."""
+        """What nobody else knows: inputs of checks and variants are drawn from it. Made when it is needed first, by one
+        of the threads that need it then: what one of them has run is not to be judged by the secret of another."""
         path = self.grading / "secret"
-        if not path.exists():
-            write(path, secrets.token_bytes(32))  # readable by its owner only, as every new temporary file
-        return path.read_bytes()
+        with MAKING:
+            if not path.exists():
+                write(path, secrets.token_bytes(32))  # readable by its owner only, as every new temporary file
+            return path.read_bytes()
 
     def variant(self, student: str) -> Path:
         """The exercise as one student got it, where each has settings of their own."""

@@ -118,7 +118,7 @@ class Grading:
         run = digest(*programs, repr(self.limits), str(self.unsafe), *modules)
         key = digest(json.dumps(code), run, *beside)
         seed = int(digest(self.place.secret(), key)[:8], 16) % 2**31
-        return Kept(self.place.cache / "executions" / key[:32], seed)
+        return Kept(self.place.cache / "executions" / digest(key, str(seed))[:32], seed)  # of another seed: another one
 
     def execution(self, student: str) -> Execution:
         """What a student's submission does: as kept, or by running it now."""
