@@ -153,15 +153,16 @@ def handed(name: str, course: Path, number: int) -> dict[str, tuple[float, float
 def wrong(name: str, course: Path, deserved: dict[str, tuple[float, float]]) -> list[str]:
     """What is not as it should be: marks, rows, the gradebook."""
     with (course / "grading" / f"{name}.csv").open(newline="", encoding="utf-8-sig") as file:
-        marks = {row["handed in as"]: float(row["automatic"]) for row in csv.DictReader(file) if row["handed in as"]}
+        rows = {row["handed in as"]: row for row in csv.DictReader(file) if row["handed in as"]}
     with sqlite3.connect(course / "grading" / "gradebook.db") as database:
         [whole] = database.execute("pragma integrity_check").fetchone()
     found = [] if whole == "ok" else [f"the gradebook is damaged: {whole}"]
-    if marks.keys() != deserved.keys():
-        found.append(f"rows and hand-ins differ: {', '.join(sorted(marks.keys() ^ deserved.keys()))}")
-    return found + [f"{file}: {marks[file]:g} marks, and {least:g} to {most:g} are deserved"
+    if rows.keys() != deserved.keys():
+        found.append(f"rows and hand-ins differ: {', '.join(sorted(rows.keys() ^ deserved.keys()))}")
+    return found + [f"{file}: {rows[file]['automatic']} marks, and {least:g} to {most:g} are deserved "
+                    f"({rows[file]['notes'] or 'no note'})"
                     for file, (least, most) in deserved.items()
-                    if file in marks and not least - 1e-9 <= marks[file] <= most + 1e-9]
+                    if file in rows and not least - 1e-9 <= float(rows[file]["automatic"]) <= most + 1e-9]
 
 
 def measure(name: str, course: Path, chosen: argparse.Namespace, seen: dict[int, float]) -> list[str]:

@@ -280,12 +280,12 @@ def test_hand_ins_that_are_graded_to_measure_it_are_mixed_and_no_two_are_the_sam
 
 
 @pytest.mark.parametrize("marks, rows, said", [
-    ((9, 5), 2, []), ((9, 6), 2, ["b.ipynb: 6 marks, and 4 to 5 are deserved"]),
+    ((9, 5), 2, []), ((9, 6), 2, ["b.ipynb: 6 marks, and 4 to 5 are deserved (late)"]),
     ((9, 0), 1, ["rows and hand-ins differ: b.ipynb"]),
 ])
 def test_what_grading_made_wrong_is_told_by_its_benchmark(marks, rows, said, grading, tmp_path):
     (tmp_path / "grading").mkdir()
     sqlite3.connect(tmp_path / "grading" / "gradebook.db").close()
-    lines = ["handed in as,automatic", f"a.ipynb,{marks[0]}", f"b.ipynb,{marks[1]}"][:rows + 1]
+    lines = ["handed in as,automatic,notes", f"a.ipynb,{marks[0]},", f"b.ipynb,{marks[1]},late"][:rows + 1]
     (tmp_path / "grading" / "x.csv").write_text("\n".join(lines), encoding="utf-8-sig")
     assert grading.wrong("x", tmp_path, {"a.ipynb": (9, 9), "b.ipynb": (4, 5)}) == said
