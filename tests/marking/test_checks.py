@@ -10,7 +10,7 @@ from collections import Counter
 import pytest
 import safetensors.torch
 import torch
-from wrong_answers import Answer, experiments, loops, losses
+from wrong_answers import Answer, experiments, further, loops, losses
 from wrong_answers.catalogue import RIGHT, WRONG
 
 from kdcourse import data
@@ -57,6 +57,37 @@ def both_ways(once, monkeypatch, tmp_path, capsys):
     return ask
 
 
+NUMBERS_ALONE = re.compile(  # what a judge says that has found no reason
+    r".*( is| are) right(: the same value for every input|: there are \d+ weights and biases, \d+ of the expected "
+    r"sizes are missing)?\.|.*you return -?[\d.]+\.|.*not those of Adam on the loss that is asked for, of each batch.*"
+    r"|.*the answers are not those of this network: compare .*")
+
+
+def reasons(message: str) -> list[str]:
+    """The parts of a message that tell more than numbers."""
+    parts = re.sub(r" Read (notebook|the text)[^.]*\.$", "", message).split(" Also: ")
+    return [part for part in parts if not NUMBERS_ALONE.fullmatch(part)]
+
+
+@pytest.mark.parametrize("assignment", checks.ASSIGNMENTS)
+def test_nine_in_ten_filed_answers_are_told_their_misconception(assignment):
+    filed = [answer for answer in WRONG if answer.check in checks.ASSIGNMENTS[assignment]]
+    for some in (filed, WRONG, further.WRONG):
+        assert sum(answer.told for answer in some) >= 0.9 * len(some), [one.name for one in some if not one.told]
+
+
+@pytest.mark.parametrize("message, told", [
+    ("the value is 1.2, and 0.5 is right. Read notebook 01, section 3.", False),
+    ("the value is 1.2, and 0.5 is right. That is what one gets if: the root is missing. Read notebook 01.", True),
+    ("the mean is 0.1, and you return 0.2. Also: the width is 1.0, and you return 2.0. Read notebook 01.", False),
+    ("the mean is 0.1, and you return 0.2. Also: the width is 1.0, and you return 2.0: it is whole. Read it.", True),
+    ("it has 5, and 7 are right: there are 4 weights and biases, 2 of the expected sizes are missing.", False),
+    ("it has 5 parameters, and 7 are right: biases are missing.", True),
+])  # fmt: skip
+def test_a_message_of_numbers_alone_tells_no_reason(message, told):
+    assert bool(reasons(message)) == told
+
+
 @pytest.mark.parametrize("answer", WRONG, ids=lambda answer: answer.name)
 def test_a_wrong_answer_loses_its_points_and_is_told_why(answer, both_ways, seeds):
     assert answer.keeps < 1
@@ -66,6 +97,7 @@ def test_a_wrong_answer_loses_its_points_and_is_told_why(answer, both_ways, seed
             assert said == f"{answer.check}: {verdict.message}"
         assert answer.says in said and answer.says in verdict.message, (seed, verdict)
         assert verdict.share == pytest.approx(answer.keeps), (seed, verdict)
+        assert bool(reasons(verdict.message)) == answer.told, (seed, verdict)
 
 
 @pytest.mark.parametrize("answer", RIGHT, ids=lambda answer: answer.name)

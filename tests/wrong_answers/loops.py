@@ -142,7 +142,7 @@ def alpha_turned_round_in_the_loop(student, teacher, split, **settings):
     loop(student, teacher, split, loss=lambda s, t, y, T, alpha: combined(s, t, y, T, 1 - alpha), **settings)
 
 
-@wrong("train", 0.7, "learning rate")
+@wrong("train", 0.7, "the learning rate is Adam's default")
 def own_learning_rate(student, teacher, split, *, lr, **settings):
     loop(student, teacher, split, lr=1e-3, **settings)
 
@@ -354,7 +354,7 @@ def counts_never_reset(network, split, batch_size):
     return TALLY["right"] / TALLY["seen"]
 
 
-@wrong("train", 0.7, "not those of Adam on the loss that is asked for")
+@wrong("train", 0.7, "labels are smoothed by 0.01")
 def labels_smoothed_a_little(student, teacher, split, **settings):
     def loss(z_s, z_t, y, T, alpha):
         return (1 - alpha) * F.cross_entropy(z_s, y, label_smoothing=0.01) + alpha * T**2 * kl(z_s, z_t, T)
@@ -367,7 +367,7 @@ def adam_that_never_forgets(student, teacher, split, **settings):
     loop(student, teacher, split, rule=partial(torch.optim.Adam, amsgrad=True), **settings)
 
 
-@wrong("train", 0.7, "not those of Adam on the loss that is asked for")
+@wrong("train", 0.7, "Adam's second beta is 0.99: torch's own")
 def adam_with_a_shorter_memory(student, teacher, split, **settings):
     loop(student, teacher, split, rule=partial(torch.optim.Adam, betas=(0.9, 0.99)), **settings)
 

@@ -85,7 +85,7 @@ def student_with_dropout():
     return nn.Sequential(*student()[:5], nn.Dropout(0.5), student()[5])
 
 
-@wrong("student_network", 0.0, "1,238,730 are right")
+@wrong("student_network", 0.0, "there are 2 layers with weights, and 3 are asked for")
 def student_with_one_hidden_layer():
     return nn.Sequential(nn.Flatten(), nn.Linear(784, 784), nn.ReLU(), nn.Linear(784, 10))
 

@@ -66,14 +66,15 @@ def training(draw: Callable, call: Callable) -> Check:
             student.eval()  # whoever had it before has evaluated it
             with record.trying(name), seeded(case.key):
                 call(answer, student, teacher, case)
-            _keep(record, name, student, teacher)
+            _keep(record, name, student, teacher, case)
         return record
 
     return Check(draw, ask)
 
 
-def _keep(record: Record, name: str, student: Toy, teacher: Toy) -> None:
-    """The steps (passes through which a gradient came back, up to the next change of weights), the modes, the ends."""
+def _keep(record: Record, name: str, student: Toy, teacher: Toy, case: Case) -> None:
+    """The steps (passes through which a gradient came back, up to the next change of weights), the modes, the ends, and
+    whether the first step began with the weights that were given."""
     log, asked, steps = Toy.logs.pop(student.number), Toy.logs.pop(teacher.number), []
     for seen, mode, weights, reached in log:
         if reached and steps and torch.equal(steps[-1][2], weights):  # nothing was updated in between: the same step
@@ -85,6 +86,8 @@ def _keep(record: Record, name: str, student: Toy, teacher: Toy) -> None:
     record.keep(f"{name} modes", torch.tensor([float(mode) for _, mode, _ in steps]))
     record.keep(f"{name} weights", flat(student))
     record.keep(f"{name} moved", len(steps) > 1)
+    given = torch.cat([part.flatten() for part in case.student])
+    record.keep(f"{name} begun", not steps or torch.equal(steps[0][2], given))
     record.keep(f"{name} teacher modes", torch.tensor([float(mode) for _, mode, *_ in asked]))
     record.keep(f"{name} teacher weights", flat(teacher))
     gradients = [parameter.grad for parameter in teacher.parameters() if parameter.grad is not None]

@@ -29,7 +29,7 @@ from kdcourse.marking.judges.logits import COMBINED, CROSS_ENTROPY, ONE_STEP, SO
 from kdcourse.marking.judges.loss import loss
 from kdcourse.marking.judges.mistakes import Formula
 from kdcourse.marking.judges.network import INPUT, OUTPUT, Dropout, network, none, other_activations
-from kdcourse.marking.judges.training import Marking, replay, training
+from kdcourse.marking.judges.training import SETTINGS, Marking, Setting, replay, training
 from kdcourse.marking.judges.weights import Network, images, retrained, weights
 from kdcourse.marking.record import Wrong
 
@@ -44,9 +44,33 @@ def teacher_forward(c, relus, pool, output, start):
     return output(F.linear(c.tap(6, f), c.w[6], c.w[7]))
 
 
-def student_forward(c, relus, output, start):
-    f = relus[1](F.linear(relus[0](F.linear(start(c.x).flatten(1), c.w[0], c.w[1])), c.w[2], c.w[3]))
+def student_forward(c, relus, output, start, shortcuts):
+    f = start(c.x).flatten(1)
+    for i in range(2):
+        f = shortcuts[i](relus[i], F.linear(f, c.w[2 * i], c.w[2 * i + 1]), f)
     return output(F.linear(f, c.w[4], c.w[5]))
+
+
+def straight(relu, f, before):
+    return relu(f)
+
+
+def behind(relu, f, before):
+    """A shortcut that ends behind the activation."""
+    return relu(f) + before
+
+
+def inside(relu, f, before):
+    """A shortcut that ends before the activation."""
+    return relu(f + before)
+
+
+AROUND = "there is a shortcut around the {}, as in a residual network: none is asked for"
+SHORTCUTS = {"": (straight, straight), AROUND.format("second dense layer and its ReLU"): (straight, behind),
+             AROUND.format("second dense layer"): (straight, inside),
+             AROUND.format("first dense layer and its ReLU"): (behind, straight),
+             AROUND.format("first dense layer"): (inside, straight), AROUND.format("dense layers"): (inside, inside),
+             AROUND.format("dense layers and their ReLUs"): (behind, behind)}
 
 
 def before_the_last_pooling(c):
@@ -83,7 +107,7 @@ student_network = network(
         "": (F.relu, F.relu), "there is no ReLU at all: three dense layers without one are a single one": (none, none),
         "the ReLU after the first dense layer is missing": (none, F.relu),
         "the ReLU after the second dense layer is missing": (F.relu, none), **other_activations(2),
-    }, output=OUTPUT, start=INPUT),
+    }, output=OUTPUT, start=INPUT, shortcuts=SHORTCUTS),
     ((784, 784), (784,), (784, 784), (784,), (10, 784), (10,)), where=NETWORKS, marks=(0.8, 0.1, 0.1))
 
 teacher_loss = loss(CROSS_ENTROPY, "cold", "warm", where=LOSSES,
@@ -169,6 +193,14 @@ def plan(alpha, **changes):
     return lambda run: {"alpha": lambda epoch: run.settings["alpha"] * alpha(epoch, until(run)), **changes}
 
 
+def guesses(after: bool):
+    """The right plan, with the teacher's guesses for labels after the stop, or before it."""
+    return lambda run: STOP[""](run) | {
+        "labels": lambda y, z_t, epoch: z_t.argmax(1) if (epoch >= until(run)) == after else y}
+
+
+LEFT = Setting("{value:.2g} of alpha is left after the stop: nothing of it should be", "plan",
+               lambda v: plan(lambda epoch, stop: 1 if epoch < stop else v), (0.2,))
 STOP = {
     "": plan(lambda epoch, stop: epoch < stop),
     "hard labels come first and the teacher after them: it is the other way round":
@@ -186,6 +218,16 @@ STOP = {
         lambda run: {"T": lambda epoch: run.settings["T"] if epoch < until(run) else 1.0},
     "half of alpha is left after the stop: nothing of it should be":
         plan(lambda epoch, stop: 1 if epoch < stop else 0.5),
+    "alpha is turned round after the stop, to 1 - alpha: it should become 0":
+        lambda run: {"alpha": lambda epoch: abs(run.settings["alpha"] - (epoch >= until(run)))},
+    "before the stop the teacher alone is heard: alpha keeps its value": lambda run: {"alpha": lambda epoch:
+                                                                                     float(epoch < until(run))},
+    "the teacher's best guesses take the labels' place after the stop: the labels should be left": guesses(True),
+    "the teacher's best guesses take the labels' place before the stop: both terms keep their own": guesses(False),
+    "stop was taken for a number of epochs: it is a share of them":
+        lambda run: {"alpha": lambda epoch: run.settings["alpha"] * (epoch < run.stop)},
+    "the teacher leaves within an epoch: an epoch that began with it ends with it": lambda run: {
+        "within": lambda epochs: run.settings["alpha"] * (epochs / run.settings["epochs"] < run.stop)},
     "a new optimiser takes over: the same one goes on, with what it remembers":
         lambda run: STOP[""](run) | {"anew": lambda epoch: epoch == until(run)},
 }
@@ -204,4 +246,5 @@ def goes_on(replays, name):
 stopped_distillation = training(
     ONE_STEP, where=EARLY, repair="combined_loss, question 3", weights={"main": 0.3, "within": 0.1, "never": 0.2},
     marks=Marking(visits=0.1, student_mode=0.1, teacher_mode=0.1, frozen=0.05), plans={"plan": STOP}, before=goes_on,
+    settings=(*SETTINGS, LEFT),
     said=lambda run: f"with stop = {run.stop} of {run.settings['epochs']} epochs, ")

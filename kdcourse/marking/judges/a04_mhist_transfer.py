@@ -144,6 +144,14 @@ def _run(c, best, patience, kept, buffers):
     return (torch.tensor([found, epoch, buffers(found, epoch)]).double() * c.probe).sum()
 
 
+def _falls(c, epoch):
+    """How many epochs in a row, up to this one, were not better than the one before."""
+    last = epoch
+    while last > 1 and c.curve[last] <= c.curve[last - 1]:
+        last -= 1
+    return epoch - last
+
+
 early_stopped = loss(Formula(_run, best={
     "": lambda new, old: new > old,
     "the best score begins at 0, and scores may be negative": lambda new, old: new > max(old, 0),
@@ -153,6 +161,8 @@ early_stopped = loss(Formula(_run, best={
     "it stops one epoch too late": lambda c, epoch, since: since > c.patience,
     "it stops one epoch too early": lambda c, epoch, since: since >= max(1, c.patience - 1),
     "it never stops before the last epoch": lambda c, epoch, since: False,
+    "epochs count that are not better than the one before: those that are not better than the best are asked for":
+        lambda c, epoch, since: _falls(c, epoch) >= c.patience,
     "it stops at the first epoch that is not better: patience is not used": lambda c, epoch, since: since >= 1,
 }, kept={
     "": lambda c, top, epoch: top or epoch,

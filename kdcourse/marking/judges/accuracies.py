@@ -27,6 +27,10 @@ GUESS = {
         lambda z, c: (z.topk(2, dim=1).indices == c.split.y[:, None]).any(dim=1),
     "of the right answers only those with a probability above one half count":
         lambda z, c: (z.argmax(dim=1) == c.split.y) & (z.softmax(dim=1).amax(dim=1) > 0.5),
+    "this is the mean confidence, the largest probability: right answers are to be counted":
+        lambda z, c: z.softmax(dim=1).amax(dim=1),
+    "this is the mean loss: right answers are to be counted":
+        lambda z, c: -z.log_softmax(dim=1).gather(1, c.split.y[:, None])[:, 0],
     "this is the mean probability of the labels: right answers are to be counted":
         lambda z, c: z.softmax(dim=1).gather(1, c.split.y[:, None])[:, 0],
 }
@@ -48,6 +52,8 @@ COUNT = {  # right answers (N,) and the size of a batch
         lambda right, size: right.sum() / (len(right) // size * size),
     "this is the accuracy of the last batch": lambda right, size: right.split(size)[-1].double().mean(),
     "this is the accuracy of the first batch": lambda right, size: right[:size].double().mean(),
+    "divided by the size of one batch": lambda right, size: right.sum() / size,
+    "it was rounded to one place: return it as it is": lambda right, size: round(right.double().mean().item(), 1),
     "divided by the number of batches": lambda right, size: right.sum() / len(right.split(size)),
 }
 ACCURACY = Formula(lambda c, mode, guess, count: count(guess(mode(c), c), c.batch_size),

@@ -86,6 +86,10 @@ DIFFERENCE = Formula(lambda c, of, mean, turn: turn(mean(of(c))), of={
     "the sign of each pair's difference is lost": lambda c: c.values.abs(),
     "this is the accuracy of the distilled students: that of the students alone is to be taken from it":
         lambda c: c.groups[:1],
+    "this is the accuracy of the students alone: it is to be taken from that of the distilled ones":
+        lambda c: c.groups[1:],
+    "this is the ratio of both: their difference is asked for": lambda c: c.groups[:1] / c.groups[1:],
+    "this is the mean of both kinds: their difference is asked for": lambda c: c.groups.mean(0, keepdim=True),
 }, **MEAN.places, turn={"": lambda m: m, "it is distilled minus alone": lambda m: -m})
 PAIRED = Formula(HALF.whole, **HALF.places | {"spread": HALF.places["spread"] | {
     "this is the interval of two unpaired groups: take the differences seed by seed first":
@@ -94,6 +98,10 @@ PAIRED = Formula(HALF.whole, **HALF.places | {"spread": HALF.places["spread"] | 
         lambda c, width: (t(2 * c.groups.shape[1] - 1) * (c.groups.var(1).sum() / c.groups.shape[1]).sqrt())[None],
     "this is the interval of the distilled students alone: take the differences seed by seed first":
         lambda c, width: _apart(c)[:1],
+    "this is the interval of the students alone: take the differences seed by seed first":
+        lambda c, width: _apart(c)[1:],
+    "this is the interval of the mean of both kinds: take the differences seed by seed first":
+        lambda c, width: HALF.right(c.with_(values=c.groups.mean(0, keepdim=True))),
     OF_ALONE: lambda c, width: HALF.right(c.with_(values=c.values / c.groups[1])),
     "the sign of each pair's difference is lost": lambda c, width: HALF.right(c.with_(values=c.values.abs())),
     "two half-widths were added: take the differences seed by seed first": lambda c, width: _apart(c).sum()[None]}})

@@ -70,6 +70,11 @@ PARAMETERS = Formula(lambda c, count: count(c), count={
     "the biases are missing": weights,
     "these are the parameter tensors, not the numbers in them": lambda c: len([*c.network.parameters()]),
     "these are bytes: four for each number": lambda c: 4 * both(c),
+    "these are bits: 32 for each number": lambda c: 32 * both(c),
+    "these are millions": lambda c: both(c) / 1e6,
+    "each number was counted twice": lambda c: 2 * both(c),
+    "the weights are missing, and only the biases are there": biases,
+    "the last layer is missing": lambda c: both(c) - sum(p.numel() for p in c.network[-1].parameters()),
     "the convolutions are missing": lambda c: both(c, nn.Linear),
     "the dense layers are missing": lambda c: both(c, nn.Conv2d),
     "these are the layers with weights, not the numbers in them": lambda c: len([*layers(c)]),
@@ -92,6 +97,14 @@ MULTIPLY_ADDS = Formula(lambda c, count: count(c), count={
         lambda c: of_each(c, lambda w, h, v: w[:, 0].numel() * h * v),
     "the output channels of the convolutions are missing":
         lambda c: of_each(c, lambda w, h, v: w[0].numel() * h * v),
+    "both the input and the output channels of the convolutions are missing":
+        lambda c: of_each(c, lambda w, h, v: w[0, 0].numel() * h * v),
+    "the size of the kernels is missing": lambda c: of_each(c, lambda w, h, v: w[:, :, 0, 0].numel() * h * v),
+    "only one side of the kernels was counted": lambda c: of_each(c, lambda w, h, v: w[:, :, 0].numel() * h * v),
+    "the numbers that come into each layer were multiplied by those that leave it": lambda c: sum(
+        pixels * layer.weight.shape[1] * len(layer.weight) * h * w
+        for (layer, pixels), (_, (h, w)) in zip(places(c), layers(c), strict=True)),
+    "these are millions": lambda c: adds(c) / 1e6,
     "only one side of the convolutions' outputs was counted": lambda c: of_each(c, lambda w, h, v: w.numel() * h),
     "the numbers in the layers' outputs were counted":
         lambda c: sum(len(layer.weight) * h * w for layer, (h, w) in layers(c)),

@@ -58,8 +58,10 @@ def experiment(*columns: Column, where: str, marks: dict[Callable, float], value
             return found.verdict()
         returned = {name: record.tensor(f"{name} value", len(case.values), len(columns))
                     for name, case in cases.items()}
+        turned = _turned(columns, cases, returned)
         for i, column in enumerate(columns):
-            found.give(column.marks, *_column(column, cases, {name: r[:, i] for name, r in returned.items()}))
+            share, said = _column(column, cases, {name: r[:, i] for name, r in returned.items()})
+            found.give(column.marks, share, turned or said)
         if _stays(inputs, record):
             found.take(0.2, "with the same arguments a second call returns something else, so something stays from one "
                        "call to the next: a global, or a default value that is changed.")
@@ -103,6 +105,16 @@ def _column(column: Column, cases: dict[str, Case], returned: dict[str, Tensor])
     return False, f"{said}."
 
 
+def _turned(columns: tuple[Column, ...], cases: dict[str, Case], returned: dict[str, Tensor]) -> str:
+    """What to say of two numbers that stand in each other's place; empty where they do not."""
+    if len(columns) != 2:
+        return ""
+    turned = {name: found.flip(1) for name, found in returned.items()}
+    right = all(_column(column, cases, {name: r[:, i] for name, r in turned.items()})[0]
+                for i, column in enumerate(columns))
+    return f"{columns[0].name} and {columns[1].name} have changed places." if right else ""
+
+
 def _stays(inputs: dict[str, Case], record: Record) -> bool:
     """Whether the first case gave something else when it was asked once more, or more was returned than asked for."""
     first, again = (record.tensors.get(f"{name} value") for name in (next(iter(inputs)), AGAIN))
@@ -142,6 +154,8 @@ def _moments(record: Record, name: str, case: Case, where: str) -> dict[int, int
     for stop in case.stops:
         lessons = record.tensor(f"{name} after {stop}", case.lessons)
         found[stop] = int((~lessons.isnan()).sum())
+        if not found[stop]:
+            raise Wrong(f"for stop {stop} a network came back that was never taught. Read {where}.")
         if lessons[: found[stop]].tolist() == list(range(1, found[stop] + 1)):
             raise Wrong(f"epochs count from 0, and the first call was learn(network, 1). Read {where}.")
         if (lessons[: found[stop]] == 0).sum() > 1:

@@ -93,6 +93,12 @@ KIND = {  # one number per image
         lambda c: surprise(c.z_s / c.T, c.z_t.argmax(1)),
     "this is the mean of both divergences, KL(p_t || p_s) and KL(p_s || p_t): the first alone is asked for":
         lambda c: (divergence(c.z_s, c.z_t, c.T) + divergence(c.z_t, c.z_s, c.T)) / 2,
+    "both divergences are added, KL(p_t || p_s) and KL(p_s || p_t): the first alone is asked for":
+        lambda c: divergence(c.z_s, c.z_t, c.T) + divergence(c.z_t, c.z_s, c.T),
+    "this is the sum of p_t log p_s, without the minus sign of a cross-entropy, and without log p_t":
+        lambda c: (p(c.z_t / c.T) * log_p(c.z_s / c.T)).sum(1),
+    "F.kl_div was given the teacher's probabilities with log_target=True, which expects their logarithm":
+        lambda c: (p(c.z_t / c.T).exp() * (p(c.z_t / c.T) - log_p(c.z_s / c.T))).sum(1),
     "this is the Jensen-Shannon divergence, not KL(p_t || p_s)": lambda c: halfway(c.z_s / c.T, c.z_t / c.T),
     "this is the distance of probabilities without its square or logarithm, not a divergence":
         lambda c: (p(c.z_s / c.T) - p(c.z_t / c.T)).abs().sum(1),
@@ -103,12 +109,15 @@ KIND = {  # one number per image
 POWER = {
     "": lambda c: c.T**2, "T² is missing": lambda c: 1, "multiplied by T, not by T²": lambda c: c.T,
     "T² is there twice": lambda c: c.T**4, "divided by T²": lambda c: c.T**-2,
+    "T² is halved": lambda c: c.T**2 / 2,
 }
 MEAN = {
     "": lambda each, c: each.mean(),
     "mean over images and classes instead of a sum over classes: K times too small (F.kl_div's default)":
         lambda each, c: each.mean() / c.z_s.shape[1],
     "sum over the images, not their mean: it grows with the batch": lambda each, c: each.sum(),
+    "sum over the images and mean over the classes: it is the other way round":
+        lambda each, c: each.sum() / c.z_s.shape[1],
 }
 SHARE = {  # how both terms are shared out
     "": lambda c, h, s: (1 - c.alpha) * h + c.alpha * s,
@@ -127,6 +136,12 @@ SHARE = {  # how both terms are shared out
     "alpha is squared away: (1 - alpha) stands on both terms": lambda c, h, s: (1 - c.alpha) * (h + s),
     "both terms are halved: alpha is not used": lambda c, h, s: (h + s) / 2,
     "alpha is there twice in the soft term": lambda c, h, s: (1 - c.alpha) * h + c.alpha**2 * s,
+    "T and alpha are exchanged: T was taken for the weight, and alpha for the temperature":
+        lambda c, h, s: (1 - c.T) * h + c.T * c.alpha**2 * divergence(c.z_s, c.z_t, c.alpha).mean(),
+    "the whole is halved: both terms are added with their weights, which sum to 1":
+        lambda c, h, s: ((1 - c.alpha) * h + c.alpha * s) / 2,
+    "the whole is divided by T²: T² multiplies the soft term":
+        lambda c, h, s: ((1 - c.alpha) * h + c.alpha * s) / c.T**2,
     "labels and the teacher's answer are mixed into one target, so the student is not softened and T² is missing":
         lambda c, h, s: (1 - c.alpha) * h - c.alpha * (p(c.z_t / c.T) * log_p(c.z_s)).sum(1).mean(),
 }
@@ -154,6 +169,13 @@ SURPRISE = {  # the label's, of each image
     "this is a binary cross-entropy of every class, with sigmoids: softmax is meant": lambda c: sigmoids(c.z_s, c.y),
     "this is the squared distance of probabilities from the label's, not a cross-entropy":
         lambda c: (p(c.z_s) - F.one_hot(c.y, c.z_s.shape[1])).square().mean(1),
+    "cross_entropy was given sigmoids: it takes the softmax itself":
+        lambda c: surprise(torch.sigmoid(c.z_s.double()), c.y),
+    "logarithms are to base 2: natural ones are asked for": lambda c: surprise(c.z_s, c.y) / math.log(2),
+    "this is the squared distance of the logits from the label's one, not a cross-entropy":
+        lambda c: (c.z_s.double() - F.one_hot(c.y, c.z_s.shape[1])).square().mean(1),
+    "this is 1 minus the probability of the label: its logarithm is asked for":
+        lambda c: 1 - _label(p(c.z_s), c.y),
     "this is the hinge loss, a margin between logits, not a cross-entropy":
         lambda c: F.multi_margin_loss(c.z_s.double(), c.y, reduction="none"),
 }
@@ -176,11 +198,13 @@ def _without(place: dict, *texts: str) -> dict:
 
 # The loss of a step in a training by Adam. Only its gradient shows there, and not its scale: what cannot be told from
 # what is right, or from another mistake, is left out.
-_SOFT_STEP = Formula(SOFT.whole, kind=_without(KIND, "this is the cross-entropy with the teacher's answer"),
+_SOFT_STEP = Formula(SOFT.whole, kind=_without(KIND, "this is the cross-entropy with the teacher's answer",
+                                                      "this is the sum of p_t log p_s"),
                      power=POWER, mean=MEAN)
 ONE_STEP = Formula(
     COMBINED.whole, soft=_SOFT_STEP.place("in the soft term, ", 1, keep=False), share=_without(
-        SHARE, "T² multiplies the hard term", "only the", "alpha is squared away", "both terms are halved"),
+        SHARE, "T² multiplies the hard term", "only the", "alpha is squared away", "both terms are halved",
+        "the whole is"),
     hard=_without(HARD, "the hard term is asked of the teacher"))
 
 

@@ -114,7 +114,8 @@ def _value(question: Question, inputs: dict, record: Record, shares: dict[str, f
     if hasattr(case, "probe") and (found.ndim or f"{wrong} single" in record.notes):
         return 0.0, f"on {of} {_other_shape(found, case.probe.shape)}."
     if found.ndim:
-        each = question.at and found.shape == getattr(case, question.at).shape[:1]
+        images = len(getattr(case, question.at)) if question.at else len(getattr(case, "split", ()))
+        each = found.shape == (images,)
         return 0.0, (f"on {of} a tensor of shape {tuple(found.shape)} was returned, not a single number"
                      f"{': one number per image, so the mean over the images is missing' if each else ''}.")
     said = f"on {of} the value is {unlike(found, question.formula.right(case))} is right"
@@ -122,10 +123,11 @@ def _value(question: Question, inputs: dict, record: Record, shares: dict[str, f
         return 0.0, f"{said}: the logarithm of something that is 0 or negative was taken."
     if stays := _stays(question, record):
         return 0.0, f"{said}: {stays}."
-    if mistake := question.mistake(inputs, record):
+    mistake, same = question.mistake(inputs, record), _same(record, question.cases)
+    if mistake and not (same and mistake.size > 1):  # many mistakes together give 0
         lost = min(1.0, sum(shares.get(place, 1.0) for place in mistake.places))
         return 1 - lost, f"{said}. That is what one gets if: {mistake.text}{'' if mistake.text.endswith('?') else '.'}"
-    return 0.0, f"{said}: the same value for every input." if _same(record, question.cases) else f"{said}."
+    return 0.0, f"{said}: the same value for every input." if same else f"{said}."
 
 
 def _other_shape(found: Tensor, wanted: torch.Size) -> str:
@@ -133,7 +135,10 @@ def _other_shape(found: Tensor, wanted: torch.Size) -> str:
     if not found.ndim:
         each = ": one for each of them, so leave out the mean or the sum over them" if len(wanted) == 1 else ""
         return f"a single number was returned, not {math.prod(wanted)} of shape {tuple(wanted)}{each}"
-    kept = ": `keepdim=True` has kept a dimension" if found.shape == (*wanted, 1) else ""
+    kept = (": `keepdim=True` has kept a dimension" if found.shape == (*wanted, 1)
+            else ": what belongs to one image was summed or averaged over all" if found.shape == wanted[1:]
+            else ": what comes after is to be summed, or averaged" if found.shape[:len(wanted)] == wanted
+            else ": these are images compared with images" if found.shape == (wanted[0], wanted[0]) else "")
     return f"a tensor of shape {tuple(found.shape)} was returned, not {tuple(wanted)}{kept}"
 
 

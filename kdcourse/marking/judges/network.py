@@ -32,8 +32,10 @@ INPUT = {
     "images are shifted and scaled by MNIST's mean and deviation inside: they are to be taken as they come":
         lambda x: (x - 0.1307) / 0.3081,
     "images are brought into [-1, 1] inside: they are to be taken as they come": lambda x: 2 * x - 1,
+    "images are divided by 255 inside: they lie in [0, 1] as they come": lambda x: x / 255,
 }
-OTHER = {"tanh": torch.tanh, "leaky ReLUs": F.leaky_relu, "GELUs": F.gelu, "sigmoids": torch.sigmoid}
+OTHER = {"tanh": torch.tanh, "leaky ReLUs": F.leaky_relu, "GELUs": F.gelu, "sigmoids": torch.sigmoid, "ELUs": F.elu,
+         "SiLUs": F.silu}
 
 
 def other_activations(n: int) -> dict[str, tuple[Callable, ...]]:
@@ -117,9 +119,23 @@ def _sizes(seen: list[Shape], expected: tuple[Shape, ...], hint: Callable) -> st
     elif missing and not more and set(missing) <= {prod(shape) for shape in expected if len(shape) == 1}:
         why = "biases are missing"
     else:
-        why = hint(seen) or (f"there are {len(seen)} weights and biases, {missing.total()} of the expected sizes are "
-                             "missing")
+        why = hint(seen) or _layers(seen, expected) or (f"there are {len(seen)} weights and biases, {missing.total()} "
+                                                        "of the expected sizes are missing")
     return f"{said}: {why}."
+
+
+def _layers(seen: list[Shape], expected: tuple[Shape, ...]) -> str:
+    """In what the layers with weights differ: in their number, or in how many outputs one has; empty if in neither."""
+    found, right = ([shape[0] for shape in shapes if len(shape) > 1] for shapes in (seen, expected))
+    if len(found) != len(right):
+        return f"there are {len(found)} layers with weights, and {len(right)} are asked for"
+    for kind in (4, 2):
+        other, wanted = ({shape[0] for shape in shapes if len(shape) == kind} for shapes in (seen, expected))
+        if more := sorted(other - wanted):
+            channels = "channels" if kind == 4 else "outputs"
+            return (f"a layer has {more[0]} {channels}, and layers with {' and '.join(map(str, sorted(wanted)))} are "
+                    "asked for")
+    return ""
 
 
 def _roles(case: Case, seen: list[Shape], expected: tuple[Shape, ...]) -> Iterator[list[Role]]:
@@ -154,8 +170,8 @@ def _answers(case: Case, record: Record, formula: Formula, seen, expected) -> tu
         if close(found, formula.right(one), atol=1e-4):
             alone = close(record.tensor("one image", 1, found.shape[1]), found[:1], atol=1e-4)
             return "" if alone else "a single image gets another answer than in a batch.", roles
-    for mistake in formula.mistakes(most=2):
-        for roles, one in zip(ways, cases, strict=True):
+    for mistake in formula.mistakes(most=2):  # two of them in the usual layout alone, for every way costs its forwards
+        for roles, one in list(zip(ways, cases, strict=True))[: None if mistake.size == 1 else 1]:
             if close(found, mistake.value(one), atol=1e-4):
                 return f"the weights have the right shapes, but {mistake.text}.", roles
     return ("the weights have the right shapes, but the answers are not those of this network: compare the order of "

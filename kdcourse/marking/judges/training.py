@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from kdcourse.marking.judges.base import Marks, ran
-from kdcourse.marking.judges.mistakes import Formula
+from kdcourse.marking.judges.logits import log_p, surprise
+from kdcourse.marking.judges.mistakes import Formula, Mistake
 from kdcourse.marking.record import Case, Record, Verdict, Wrong
 
 CARRIED = 0.75  # of the marks for the weights, where only the loss is wrong: it was paid for elsewhere
@@ -37,12 +38,13 @@ class Marking(NamedTuple):
 MARKING = Marking()
 
 
-def adam(w: Tensor, gradient: Tensor, memory: dict, lr: float) -> None:
+def adam(w: Tensor, gradient: Tensor, memory: dict, lr: float, a: float = 0.9, b: float = 0.999,
+         little: float = 1e-8) -> None:
     """One step of Adam, Kingma and Ba 2015, arXiv:1412.6980, algorithm 1, with its default settings."""
     t = memory["t"] = memory.get("t", 0) + 1
-    m = memory["m"] = 0.9 * memory.get("m", 0) + 0.1 * gradient
-    v = memory["v"] = 0.999 * memory.get("v", 0) + 0.001 * gradient**2
-    w -= lr * (m / (1 - 0.9**t)) / ((v / (1 - 0.999**t)).sqrt() + 1e-8)
+    m = memory["m"] = a * memory.get("m", 0) + (1 - a) * gradient
+    v = memory["v"] = b * memory.get("v", 0) + (1 - b) * gradient**2
+    w -= lr * (m / (1 - a**t)) / ((v / (1 - b**t)).sqrt() + little)
 
 
 def amsgrad(w: Tensor, gradient: Tensor, memory: dict, lr: float) -> None:
@@ -54,10 +56,51 @@ def amsgrad(w: Tensor, gradient: Tensor, memory: dict, lr: float) -> None:
     w -= lr * (m / (1 - 0.9**t)) / ((largest / (1 - 0.999**t)).sqrt() + 1e-8)
 
 
-def descent(w: Tensor, gradient: Tensor, memory: dict, lr: float, momentum: float = 0.0) -> None:
-    """One step of stochastic gradient descent."""
+def nadam(w: Tensor, gradient: Tensor, memory: dict, lr: float) -> None:
+    """One step of NAdam as torch has it, Dozat 2016: the momentum is taken one step ahead."""
+    t = memory["t"] = memory.get("t", 0) + 1
+    m = memory["m"] = 0.9 * memory.get("m", 0) + 0.1 * gradient
+    v = memory["v"] = 0.999 * memory.get("v", 0) + 0.001 * gradient**2
+    now, ahead = (0.9 * (1 - 0.5 * 0.96 ** (0.004 * moment)) for moment in (t, t + 1))
+    whole = memory["whole"] = memory.get("whole", 1) * now
+    step = (1 - now) / (1 - whole) * gradient + ahead / (1 - whole * ahead) * m
+    w -= lr * step / ((v / (1 - 0.999**t)).sqrt() + 1e-8)
+
+
+def adamax(w: Tensor, gradient: Tensor, memory: dict, lr: float) -> None:
+    """One step of AdaMax as torch has it, Kingma and Ba 2015, algorithm 2: the largest gradient for the root of v."""
+    t = memory["t"] = memory.get("t", 0) + 1
+    m = memory["m"] = 0.9 * memory.get("m", 0) + 0.1 * gradient
+    most = memory["most"] = torch.maximum(0.999 * memory.get("most", torch.zeros_like(w)), gradient.abs() + 1e-8)
+    w -= lr / (1 - 0.9**t) * m / most
+
+
+def radam(w: Tensor, gradient: Tensor, memory: dict, lr: float) -> None:
+    """One step of RAdam as torch has it, Liu et al. 2020, arXiv:1908.03265: v counts once it can be trusted."""
+    t = memory["t"] = memory.get("t", 0) + 1
+    m = memory["m"] = 0.9 * memory.get("m", 0) + 0.1 * gradient
+    v = memory["v"] = 0.999 * memory.get("v", 0) + 0.001 * gradient**2
+    end = 2 / 0.001 - 1
+    now = end - 2 * t * 0.999**t / (1 - 0.999**t)
+    step = m / (1 - 0.9**t)
+    if now > 5:
+        trust = math.sqrt((now - 4) * (now - 2) * end / ((end - 4) * (end - 2) * now))
+        step = step * trust * math.sqrt(1 - 0.999**t) / (v.sqrt() + 1e-8)
+    w -= lr * step
+
+
+def adadelta(w: Tensor, gradient: Tensor, memory: dict, lr: float) -> None:
+    """One step of Adadelta as torch has it, Zeiler 2012, arXiv:1212.5701."""
+    v = memory["v"] = 0.9 * memory.get("v", 0) + 0.1 * gradient**2
+    step = (memory.get("steps", 0) + 1e-6 * torch.ones_like(w)).sqrt() / (v + 1e-6).sqrt() * gradient
+    memory["steps"] = 0.9 * memory.get("steps", 0) + 0.1 * step**2
+    w -= lr * step
+
+
+def descent(w: Tensor, gradient: Tensor, memory: dict, lr: float, momentum: float = 0.0, ahead: bool = False) -> None:
+    """One step of stochastic gradient descent, or of Nesterov's, which looks `ahead`."""
     memory["m"] = momentum * memory.get("m", 0) + gradient
-    w -= lr * memory["m"]
+    w -= lr * (gradient + momentum * memory["m"] if ahead else memory["m"])
 
 
 def rmsprop(w: Tensor, gradient: Tensor, memory: dict, lr: float) -> None:
@@ -72,9 +115,28 @@ def adagrad(w: Tensor, gradient: Tensor, memory: dict, lr: float) -> None:
     w -= lr * gradient / (v.sqrt() + 1e-10)
 
 
-def clipped(w: Tensor, gradient: Tensor, memory: dict, lr: float) -> None:
-    """One step of Adam on a gradient that is no longer than 1."""
-    adam(w, gradient / gradient.norm().clamp(min=1), memory, lr)
+def clipped(w: Tensor, gradient: Tensor, memory: dict, lr: float, longest: float = 1.0) -> None:
+    """One step of Adam on a gradient that is no longer than that."""
+    adam(w, gradient * (longest / gradient.norm()).clamp(max=1), memory, lr)
+
+
+def cut(w: Tensor, gradient: Tensor, memory: dict, lr: float, most: float = 1.0) -> None:
+    """One step of Adam on a gradient of which no number is larger than that."""
+    adam(w, gradient.clamp(-most, most), memory, lr)
+
+
+class Asked(NamedTuple):
+    """What the teacher said of all images (N, K); the rows that a step sees and where it begins in its epoch; and the
+    rows of the first epoch in their order."""
+
+    z_t: Tensor
+    rows: Tensor
+    place: int
+    first: Tensor
+
+    def of(self, rows: Tensor, place: int) -> Tensor:
+        """What it said of as many of these rows as the step has, from a place on."""
+        return self.z_t[rows[(place + torch.arange(len(self.rows))) % len(rows)]]
 
 
 LOOP = {  # what may be wrong with a loop, as changes of `replay`
@@ -82,10 +144,16 @@ LOOP = {  # what may be wrong with a loop, as changes of `replay`
     "combined_loss was given the teacher's logits first and the student's second: its arguments are exchanged":
         {"exchanged": True},
     "gradients add up from step to step: zero_grad is missing": {"clear": False},
+    "gradients add up within an epoch: zero_grad belongs into every step, before backward": {"clear": "epoch"},
     "the optimiser is not Adam but SGD": {"rule": descent},
     "the optimiser is not Adam but SGD with momentum": {"rule": partial(descent, momentum=0.9)},
     "the optimiser is Adam with amsgrad=True, and its other arguments are to stay as torch has them":
         {"rule": amsgrad},
+    "the optimiser is not Adam but SGD with Nesterov's momentum": {"rule": partial(descent, momentum=0.9, ahead=True)},
+    "the optimiser is not Adam but NAdam": {"rule": nadam},
+    "the optimiser is not Adam but AdaMax": {"rule": adamax},
+    "the optimiser is not Adam but RAdam": {"rule": radam},
+    "the optimiser is not Adam but Adadelta": {"rule": adadelta},
     "the optimiser is not Adam but RMSprop": {"rule": rmsprop},
     "the optimiser is not Adam but Adagrad": {"rule": adagrad},
     "gradients are clipped to a length of 1, and nothing of the kind is asked for": {"rule": clipped},
@@ -94,7 +162,27 @@ LOOP = {  # what may be wrong with a loop, as changes of `replay`
         {"pace": lambda share: (1 + math.cos(math.pi * share)) / 2},
     "the learning rate is multiplied by 0.9 after every epoch: it stays as it was given":
         {"fade": 0.9},
+    "the learning rate falls in a straight line: it stays as it was given": {"pace": lambda share: 1 - share},
+    "the learning rate is a tenth from the middle on: it stays as it was given":
+        {"pace": lambda share: 1.0 if share < 0.5 else 0.1},
+    "every step is made twice: optimiser.step() is called once for each batch": {"times": 2},
+    "alpha grows from epoch to epoch: it stays as it was given": {"weigh": lambda epoch, n: (epoch + 1) / n},
+    "alpha falls from epoch to epoch: it stays as it was given": {"weigh": lambda epoch, n: 1 - epoch / n},
+    "the first epoch is taught by labels alone: the teacher is asked from the beginning":
+        {"weigh": lambda epoch, n: float(epoch > 0)},
+    "T falls to 1 from epoch to epoch: it stays as it was given":
+        {"cool": lambda T, epoch, n: T * (1 - epoch / n) + epoch / n},
     "the teacher's probabilities were taken for its logits": {"heard": lambda z: z.softmax(dim=1)},
+    "the teacher's answers are about other images: they are taken by the place in the epoch, and batch.index says "
+    "whose they are": {"answers": lambda asked: asked.of(torch.arange(len(asked.z_t)), asked.place)},
+    "the teacher's answers are about other images after the first epoch: they are kept in its order, and batch.index "
+    "says whose they are": {"answers": lambda asked: asked.of(asked.first, asked.place)},
+    "the teacher's answers are about other images: they are always those of the first batch":
+        {"answers": lambda asked: asked.of(asked.first, 0)},
+    "the teacher's answers are about other images: they are always those of the first images of the split":
+        {"answers": lambda asked: asked.z_t[: len(asked.rows)]},
+    "the teacher's answers are about other images: within a batch they are moved by one":
+        {"answers": lambda asked: asked.z_t[asked.rows].roll(1, 0)},
     "the optimiser is made anew in every epoch and forgets": {"anew": lambda epoch: True},
     "the optimiser is made anew in every step and forgets": {"forget": True},
     "the learning rate is Adam's default, 0.001, not the one given": {"lr": 0.001},
@@ -104,32 +192,78 @@ LOOP = {  # what may be wrong with a loop, as changes of `replay`
 
 def replay(run: Case, loss: Callable, *, clear=True, rule=adam, anew=lambda epoch: False, forget=False,
            exchanged=False, lr=None, alpha=None, T=None, sign=1, pace=lambda share: 1, fade=1.0,
-           heard=lambda z: z) -> Tensor:
+           heard=lambda z: z, answers=lambda asked: asked.z_t[asked.rows], labels=lambda y, z_t, epoch: y,
+           weigh=lambda epoch, n: 1, cool=lambda T, epoch, n: T, within=None, times=1) -> Tensor:
     """The student's weights after these steps, as a vector. `loss(case)` is that of one step; `alpha(epoch)` its alpha,
-    and `T(epoch)` its temperature, where they are not those given; `anew(epoch)` whether the optimiser starts anew with
-    that epoch. The learning rate is multiplied by `pace(share of the epochs that are over)` and, after each, by `fade`.
-    `heard(z)` is what is taken for the teacher's logits."""
+    and `T(epoch)` its temperature, where they are not those given, and `within(epochs)` that alpha, where it changes
+    within an epoch; `weigh` and `cool` change both by the epoch and the number of epochs; `anew(epoch)` whether the
+    optimiser starts anew with that epoch. The learning rate is multiplied by `pace(share of the epochs that are over)`
+    and, after each, by `fade`. `heard(z)` is what is taken for the teacher's logits, `answers` says of which images,
+    `labels` what is taken for the labels. Gradients are cleared in every step, never, or with each "epoch"; a step is
+    made so many `times`."""
     x, n, K = run.split.x.double().flatten(1) / 255, len(run.split), len(run.student[1])
     w = _start(run).requires_grad_()
     W_t, b_t = (part.double() for part in run.teacher)
     z_t = (x @ W_t.T + b_t) * (run.factors[1] if run.teacher_mode else 1)
-    memory, seen, total = {}, 0, torch.zeros_like(w)
+    memory, seen, total, epochs = {}, 0, torch.zeros_like(w), run.settings["epochs"]
+    order = torch.cat([*run.steps, torch.zeros(0, dtype=torch.long)])[:n]
     for rows, training_mode in zip(run.steps, run.student_modes, strict=True):
         epoch = seen // n
         if forget or (seen % n == 0 and seen and anew(epoch)):
             memory = {}
-        seen += len(rows)
         z_s = (x[rows] @ w[:-K].reshape(K, -1).T + w[-K:]) * (run.factors[0] if training_mode else 1)
-        first, second = (z_t[rows], z_s) if exchanged else (z_s, heard(z_t[rows]))
-        value = sign * loss(Case(z_s=first, z_t=second, y=run.split.y[rows],
-                                 T=T(epoch) if T else run.settings["T"],
-                                 alpha=alpha(epoch) if alpha else run.settings["alpha"]))
+        said = answers(Asked(z_t, rows, seen % n, order))
+        first, second = (said, z_s) if exchanged else (z_s, heard(said))
+        share = within(seen / n) if within else alpha(epoch) if alpha else run.settings["alpha"]
+        value = sign * loss(Case(z_s=first, z_t=second, y=labels(run.split.y[rows], said, epoch),
+                                 T=cool(T(epoch) if T else run.settings["T"], epoch, epochs),
+                                 alpha=share * weigh(epoch, epochs)))
         gradient = torch.autograd.grad(value, w, allow_unused=True)[0]
-        total = (0 if clear else total) + (torch.zeros_like(w) if gradient is None else gradient)
+        kept = not clear or (clear == "epoch" and seen % n)
+        total = (total if kept else 0) + (torch.zeros_like(w) if gradient is None else gradient)
+        seen += len(rows)
+        rate = fade**epoch * pace(epoch / epochs) * (run.settings["lr"] if lr is None else lr)
         with torch.no_grad():
-            rate = fade**epoch * pace(epoch / run.settings["epochs"])
-            rule(w, total, memory, rate * (run.settings["lr"] if lr is None else lr))
+            for _ in range(times):
+                rule(w, total, memory, rate)
     return w.detach()
+
+
+class Setting(NamedTuple):
+    """A number that may be another than the one asked for: in words (with `value`, and `rate`, which is `value` times
+    the `lr` that was given), in which place of a formula, its form there, and with which values the search begins."""
+
+    text: str
+    place: str
+    form: Callable
+    first: tuple[float, ...]
+
+
+def smoothed(share: float) -> Callable:
+    """The cross-entropy with labels of which a share is spread over all classes."""
+    return lambda c: ((1 - share) * surprise(c.z_s, c.y) - share * log_p(c.z_s).mean(1)).mean()
+
+
+SETTINGS = (
+    Setting("the learning rate is {rate:.3g}, and lr = {lr:.3g} was given", "loop",
+            lambda v: {"pace": lambda share: v}, (0.1, 10.0)),
+    Setting("the learning rate is multiplied by {value:.3g} after every epoch: it stays as it was given", "loop",
+            lambda v: {"fade": v}, (0.7,)),
+    Setting("Adam's second beta is {value:.3g}: torch's own, 0.999, is asked for", "loop",
+            lambda v: {"rule": partial(adam, b=v)}, (0.97,)),
+    Setting("Adam's first beta is {value:.3g}: torch's own, 0.9, is asked for", "loop",
+            lambda v: {"rule": partial(adam, a=v)}, (0.6,)),
+    Setting("Adam's eps is {value:.2g}: torch's own, 1e-8, is asked for", "loop",
+            lambda v: {"rule": partial(adam, little=v)}, (1e-3,)),
+    Setting("labels are smoothed by {value:.3g}: they count as they are", "hard", smoothed, (0.05,)),
+    Setting("the optimiser is not Adam but SGD with a momentum of {value:.3g}", "loop",
+            lambda v: {"rule": partial(descent, momentum=v)}, (0.5,)),
+    Setting("gradients are clipped to a length of {value:.3g}, and nothing of the kind is asked for", "loop",
+            lambda v: {"rule": partial(clipped, longest=v)}, (0.5,)),
+    Setting("every number of a gradient is clipped at {value:.3g}, and nothing of the kind is asked for", "loop",
+            lambda v: {"rule": partial(cut, most=v)}, (0.1, 0.5)),
+)
+MOST_FITS = 8  # steps of the search for a number
 
 
 class Replays:
@@ -160,20 +294,60 @@ class Replays:
         return weights(run)
 
     def mistake(self, formula: Formula, names: tuple[str, ...]):
-        """The first single mistake that gives the weights of every run."""
-        return next((one for one in formula.mistakes(most=1)
-                     if all(self.reaches(name, one.value) for name in names)), None)
+        """The first single mistake that gives the weights of every run, where it changes them at all."""
+        return next((one for one in formula.mistakes(most=1) if all(self.reaches(name, one.value) for name in names)
+                     and not self._equal(formula, one, names[0])), None)
+
+    def _equal(self, formula: Formula, one: Mistake, name: str) -> bool:
+        """Whether nothing of a mistake shows in this run."""
+        run = self.run(name)
+        self.left -= 2 * len(run.steps)
+        right, wrong = (self.end(run, weights) for weights in (formula.right, one.value))
+        return bool((right - wrong).norm() <= SAME / 2 * (right - _start(run)).norm())
+
+    def setting(self, formula: Formula, one: Setting, names: tuple[str, ...]) -> str:
+        """In words, the setting of which some value gives the weights of every run; empty if none does."""
+        right = {name: place[""] for name, place in formula.places.items()}
+
+        def weights(value: float) -> Callable:
+            return lambda run: formula.whole(run, **right | {one.place: one.form(value)})
+
+        for value in one.first:
+            value = self._fitted(names[0], weights, value)
+            if value is not None and all(self.reaches(name, weights(value)) for name in names):
+                lr = self.run(names[0]).settings["lr"]
+                return one.text.format(value=value, rate=value * lr, lr=lr)
+        return ""
+
+    def _fitted(self, name: str, weights: Callable, value: float) -> float | None:
+        """The value near this one of which a training comes nearest to the recorded weights, by Gauss and Newton."""
+        run, gap = self.run(name), math.inf
+        found = self.record.tensor(f"{name} weights", len(_start(run)))
+        for _ in range(MOST_FITS):
+            if self.left < 2 * len(run.steps):
+                return None
+            self.left -= 2 * len(run.steps)
+            end, beside = (self.end(run, weights(one)) for one in (value, value * (1 + 1e-4)))
+            slope, before, gap = (beside - end) / (1e-4 * value), gap, (found - end).norm()
+            if gap <= ALIKE / 4 * (end - _start(run)).norm():
+                return value
+            step = ((found - end) @ slope / slope.square().sum()).item()
+            if not gap < 0.9 * before or not math.isfinite(step) or not value + step > 0:
+                return None
+            value += step
+        return None
 
 
 def training(loss: Formula, *, where: str, repair: str, weights: dict[str, float], marks: Marking = MARKING,
              arguments: dict[str, str] | None = None, other_order: str = "", plans: dict | None = None,
+             settings: tuple[Setting, ...] = SETTINGS,
              said: Callable = lambda run: "", before: Callable = lambda replays, name: "") -> Callable:
     """A judge of trainings; the run `main` is looked at first. `weights` {run: marks for the weights at its end}.
 
     `arguments` {run that differs from main in one: its name}; `other_order` names the run with another seed; `repair`
     says where the loss was asked for. `plans` {place: {words: run -> changes of a replay}} are further places where a
-    loop may be wrong; `said(run)` begins what is said of a run's weights; `before(replays, name)` may say why they are
-    not looked at, or raise `Wrong`.
+    loop may be wrong, `settings` numbers that may be others than those asked for; `said(run)` begins what is said of a
+    run's weights; `before(replays, name)` may say why they are not looked at, or raise `Wrong`.
     """
     formula = replayed(loss, **plans or {})
 
@@ -192,7 +366,7 @@ def training(loss: Formula, *, where: str, repair: str, weights: dict[str, float
             share, problem = 0.0, before(replays, name)
             if not problem:
                 others = arguments or {} if name == "main" else {}
-                share, problem = reached(replays, formula, loss, name, repair, others, not failed)
+                share, problem = reached(replays, formula, loss, name, repair, others, settings if not failed else None)
             found.give(weight, share, f"{said(inputs[name])}{problem}" if problem and not failed else "")
             failed = failed or problem
         return found.verdict()
@@ -215,8 +389,7 @@ def trained(record: Record, inputs: dict[str, Case]) -> None:
     """Raise `Wrong` where a run ended in an error or trained nothing."""
     ran(record, inputs)
     if not len(record.tensor("main rows", None)):
-        weight, bias = inputs["main"].teacher
-        kept = torch.equal(record.tensor("main teacher weights", None), torch.cat([weight.flatten(), bias]).double())
+        kept = _kept(record, "main", inputs["main"])
         raise Wrong("the student was not trained: no gradient came back from what it answered."
                     + ("" if kept else " The teacher was trained: are student and teacher exchanged?"))
 
@@ -226,19 +399,20 @@ def steps(record: Record, name: str) -> list[Tensor]:
     sizes, rows = (record.tensor(f"{name} {what}", None).long() for what in ("sizes", "rows"))
     if len(rows) > 100_000 or sizes.sum() != len(rows) or (sizes < 1).any():
         raise Wrong("what was recorded is no training.")
-    return [step.unique() for step in rows.split(sizes.tolist())]
+    return [torch.tensor([*dict.fromkeys(step.tolist())], dtype=torch.long) for step in rows.split(sizes.tolist())]
 
 
 def reached(replays: Replays, formula: Formula, loss: Formula, name: str, repair: str, arguments: dict[str, str],
-            explain: bool) -> tuple[float, str]:
-    """The share of the marks for the weights at the end of a run, and what explains them, where that is asked."""
+            settings: tuple[Setting, ...] | None) -> tuple[float, str]:
+    """The share of the marks for the weights at the end of a run, and what explains them; nothing is explained without
+    `settings`, nor where a teacher that learns too explains it already."""
     record, run = replays.record, replays.run(name)
-    if problem := (unmoved(record, name, run) or too_many(run) or decayed(record, name, run)
+    if problem := (unmoved(record, name, run) or begun(record, name) or too_many(run) or decayed(record, name, run)
                    or halved(record, name, run)):
-        return 0.0, problem if explain else ""
+        return 0.0, problem if settings is not None else ""
     if replays.reaches(name, formula.right, SAME):
         return 1.0, ""
-    if not explain:
+    if settings is None or not _kept(record, name, run):
         return 0.0, ""
     mistake = replays.mistake(formula, (name, *arguments))
     of_loss = mistake and mistake.places[0] in loss.places
@@ -252,6 +426,9 @@ def reached(replays: Replays, formula: Formula, loss: Formula, name: str, repair
         return CARRIED, f"the loss of this training is wrong: repair {repair}, first: {mistake.text}."
     if mistake:
         return 0.0, f"the weights tell that {mistake.text}."
+    known = (one for one in settings if one.place in formula.places)
+    if number := next(filter(None, (replays.setting(formula, one, (name, *arguments)) for one in known)), ""):
+        return 0.0, f"the weights are not those of this loss with Adam: {number}."
     return 0.0, ("the weights at the end are not those of Adam on the loss that is asked for, of each batch, with the "
                  "settings that were given.")
 
@@ -265,6 +442,12 @@ def unmoved(record: Record, name: str, run: Case) -> str:
                 "be trained in place.")
     return ("the student's weights did not change: does the optimiser hold its parameters, and are gradients cleared "
             "before backward, not between backward and step?")
+
+
+def begun(record: Record, name: str) -> str:
+    """What to say where the student had other weights at its first step than those that it came with."""
+    return "" if record.tensors.get(f"{name} begun", torch.ones(())) else (
+        "the student began with other weights than those that it came with: it is to be trained as it is.")
 
 
 def too_many(run: Case) -> str:
@@ -306,8 +489,7 @@ def diary(found: Marks, run: Case, record: Record, name: str, marks: Marking) ->
                "before.")
     found.give(marks.teacher_mode, asked and not teacher.any(), "the teacher is never asked." if not asked else
                "the teacher is in training mode, so its dropout is on: it answers like another network.")
-    weight, bias = run.teacher
-    kept = torch.equal(record.tensor(f"{name} teacher weights", None), torch.cat([weight.flatten(), bias]).double())
+    kept = _kept(record, name, run)
     free = record.number(f"{name} teacher gradient") == 0
     found.give(marks.frozen, asked and kept and free, "" if not asked else
                "the teacher's weights were changed." if not kept else
@@ -319,8 +501,8 @@ def _visits(found: Marks, run: Case, record: Record, name: str, marks: Marking) 
     unmoved = len(of_steps) == 1  # nothing tells where a step ends
     seen = record.tensor(f"{name} rows", None).long() if unmoved else torch.cat(of_steps)
     if not ((seen >= 0) & (seen < n)).all():
-        raise Wrong("the student is shown other images than those of the split: bytes must be divided by 255. "
-                    f"Read {found.where}.")
+        raise Wrong("the student is shown other images than those of the split: bytes are to be divided by 255, and "
+                    f"nothing else is to be done to them. Read {found.where}.")
     whole = len(seen) == epochs * n and all(len(part.unique()) == n for part in seen.split(n))
     said = f"{n} images, {epochs} epochs: {len(seen)} visits instead of {epochs * n}"
     if len(seen) == epochs * (n - n % size):
@@ -346,3 +528,9 @@ def near(record: Record, name: str, run: Case, end: Tensor, within: float = SAME
 
 def _start(run: Case) -> Tensor:
     return torch.cat([part.flatten() for part in run.student]).double()
+
+
+def _kept(record: Record, name: str, run: Case) -> bool:
+    """Whether the teacher's weights are those that it came with."""
+    weight, bias = run.teacher
+    return torch.equal(record.tensor(f"{name} teacher weights", None), torch.cat([weight.flatten(), bias]).double())
