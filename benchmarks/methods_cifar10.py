@@ -36,17 +36,15 @@ from kdcourse import data, metrics, models, teachers
 NAME = "methods_cifar10"
 TRAIN, VALID, TEST = 4_000, 1_000, 5_000
 TEACHERS = {"resnet20": 20, "resnet56": 56}
-KINDS = ("unseen images", "seen images")
+UNSEEN, SEEN = KINDS = ("unseen images", "seen images")
 TRAINING = {"lightnn": {"epochs": 8, "lr": 4e-3, "batch_size": 128, "schedule": "cosine"},
             "resnet8": {"epochs": 8, "lr": 3e-3, "batch_size": 64, "schedule": "cosine"}}
 CHOOSING, MEASURING = range(101, 103), range(5)
-FIRST = {  # grids, in the order in which they are measured
+OF_LOGITS = {
     "kd": [{"T": [2.0, 4.0], "alpha": [0.5, 0.9]}],
     "dist": [{"T": [2.0, 4.0], "beta": [2.0], "gamma": [2.0]}],
     "dkd": [{"T": [4.0], "beta": [1.0, 2.0]}],
     "lskd": [{"T": [2.0], "beta": [1.0, 9.0]}],
-}
-OTHERS = {
     "nkd": [{"T": [1.0], "gamma": [0.5, 1.5]}],
     "ttm": [{"T": [4.0], "beta": [1.0, 4.0]}],
     "wttm": [{"T": [4.0], "beta": [1.0, 4.0]}],
@@ -57,10 +55,10 @@ OTHERS = {
 }
 OF_FEATURES = {
     "fitnet": [{"beta": [0.1, 1.0, 10.0]}],
-    "ofd": [{"beta": [1e-4, 1e-3, 1e-2]}],
     "simkd": [{}],
-    "at": [{"beta": [10.0, 100.0, 1000.0]}],
     "sp": [{"beta": [30.0, 300.0, 3000.0]}],
+    "ofd": [{"beta": [1e-4, 1e-3, 1e-2]}],
+    "at": [{"beta": [10.0, 100.0, 1000.0]}],
     "rkd": [{"distance": [w], "angle": [2 * w]} for w in (0.25, 2.5, 25.0)],
     "crd": [{"beta": [0.2, 0.8]}],
     "cosine": [{"alpha": [0.25, 0.5, 0.9]}],
@@ -70,12 +68,20 @@ STAGES = {"lightnn": {  # its first two stages have the size of the teacher's la
     "fitnet": [1, 2], "cosine": [1, 2], "mgd": [1, 2],
     "ofd": [[0, 1], [1, 2]], "at": [[0, 1], [1, 2]],
 }}
-STEPS = [("lightnn", "resnet20", FIRST), ("lightnn", "resnet20", OTHERS), ("lightnn", "resnet20", OF_FEATURES),
-         ("resnet8", "resnet20", FIRST), ("lightnn", "resnet56", FIRST), ("resnet8", "resnet20", OF_FEATURES)]
+GRIDS = OF_LOGITS | OF_FEATURES
+REFINED, OTHERS, FEATURES = ("dist", "dkd", "lskd"), tuple(OF_LOGITS)[4:], tuple(OF_FEATURES)
+STEPS = [  # the most telling first
+    ("lightnn", UNSEEN, "resnet20", ("kd", *REFINED)), ("lightnn", SEEN, "resnet20", ("kd",)),
+    ("lightnn", UNSEEN, "resnet20", FEATURES), ("lightnn", SEEN, "resnet20", REFINED),
+    ("lightnn", UNSEEN, "resnet20", OTHERS), ("lightnn", SEEN, "resnet20", (*OTHERS, *FEATURES)),
+    ("lightnn", UNSEEN, "resnet56", ("kd", *REFINED)), ("lightnn", SEEN, "resnet56", ("kd", *REFINED)),
+    ("resnet8", UNSEEN, "resnet20", ("kd", *REFINED)), ("resnet8", SEEN, "resnet20", ("kd", *REFINED)),
+    ("resnet8", UNSEEN, "resnet20", FEATURES), ("resnet8", SEEN, "resnet20", FEATURES),
+]
 LEFT_OUT = {"pro_kd, multi_teacher, dgkd": "need checkpoints or several teachers",
             "slkd, dml": "train other networks beside the student",
             "review_kd": "its fusions take ten times as long as the student",
-            "from the ResNet-56, all but the first methods": "the time",
+            "from the ResNet-56, all but kd, dist, dkd, lskd": "the time",
             "with the ResNet-8, the other methods of logits": "the time"}
 
 
@@ -84,7 +90,7 @@ def main() -> None:
     parser.add_argument("--journal", type=Path, default=RESULTS / f"trial_{NAME}.jsonl")
     parser.add_argument("--until", default="", metavar="HH:MM", help="start no training after this time of the day")
     parser.add_argument("--only", nargs="+", choices=list(cells()), metavar="CELL")
-    parser.add_argument("--methods", nargs="+", choices=[*FIRST, *OTHERS, *OF_FEATURES], metavar="METHOD")
+    parser.add_argument("--methods", nargs="+", choices=list(GRIDS), metavar="METHOD")
     parser.add_argument("--report", action="store_true", help="train nothing, write the result file")
     chosen, path = parser.parse_args(), RESULTS / f"{NAME}.json"
     before = json.loads(path.read_text())["results"] if path.exists() else {"trials": [], "teachers": {}}
@@ -92,11 +98,10 @@ def main() -> None:
     torch.set_num_threads(1)
     answers = Answers(sources(), chosen.journal.parent, before["teachers"])
     try:
-        for student, teacher, grids in [] if chosen.report else STEPS:
-            for kind in KINDS:
-                if not chosen.only or title(student, kind) in chosen.only:
-                    wanted = {name: grids[name] for name in grids if name in (chosen.methods or grids)}
-                    measure(journal, student, kind, teacher, wanted, answers, stop)
+        for student, kind, teacher, methods in [] if chosen.report else STEPS:
+            if not chosen.only or title(student, kind) in chosen.only:
+                wanted = [method for method in methods if method in (chosen.methods or GRIDS)]
+                measure(journal, student, kind, teacher, wanted, answers, stop)
     except OutOfTime:
         print("out of time", flush=True)
     print(f"written: {report(journal, answers)}")
@@ -153,14 +158,14 @@ class Answers:
             network = trained(TEACHERS[name])
             self.known[name] = {"weights": teachers.base.key_of(network)}
             splits = {kind: source.train for kind, source in self.sources.items()}
-            for words, split in {**splits, "test": self.sources[KINDS[0]].test}.items():
+            for words, split in {**splits, "test": self.sources[UNSEEN].test}.items():
                 z = metrics.predict(network, split)
                 self.known[name][words] = {"images": len(split), "accuracy": metrics.accuracy(z, split.y),
                                            "confidence": z.softmax(dim=1).max(dim=1).values.mean().item()}
         return {name: self.known[name] for name in TEACHERS}
 
 
-def measure(journal, student: str, kind: str, teacher: str, grids: dict, answers: Answers, stop: float) -> None:
+def measure(journal, student: str, kind: str, teacher: str, methods: list, answers: Answers, stop: float) -> None:
     """Hard labels, and every method from one teacher: the best settings on validation images, then the test."""
     source = answers.sources[kind]
     lesson = partial(train_missing, journal, source=source, together=False, stop=stop, **TRAINING[student],
@@ -171,21 +176,22 @@ def measure(journal, student: str, kind: str, teacher: str, grids: dict, answers
                 "method": method}
 
     lesson(head(HARD, "measured"), [{}], MEASURING, teacher=None)
-    for method, grid in grids.items():
+    for method in methods:
         bank = answers.bank(teacher, kind, maps=method in OF_FEATURES)
-        at = best(lesson(head(method, "chosen"), of_student(student, method, grid), CHOOSING, teacher=bank))
+        at = best(lesson(head(method, "chosen"), grids_of(method, student), CHOOSING, teacher=bank))
         lesson(head(method, "measured"), [{key: [value] for key, value in at.items()}], MEASURING, teacher=bank)
 
 
-def of_student(student: str, method: str, grids: list[dict]) -> list[dict]:
+def grids_of(method: str, student: str) -> list[dict]:
     """The grids of a method, with the stages that it compares where that student needs others than the method's own."""
     stages = STAGES.get(student, {}).get(method)
-    return grids if stages is None else [grid | {"stages": [stages]} for grid in grids]
+    return GRIDS[method] if stages is None else [grid | {"stages": [stages]} for grid in GRIDS[method]]
 
 
 def planned(cell: str) -> list[tuple[str, str]]:
     """The teacher and the method of every arm of a cell, in the order in which they are measured."""
-    return [(teacher, method) for student, teacher, grids in STEPS if student == cells()[cell][0] for method in grids]
+    return [(teacher, method) for student, kind, teacher, methods in STEPS if title(student, kind) == cell
+            for method in methods]
 
 
 def report(journal: Journal, answers: Answers) -> Path:
@@ -207,7 +213,7 @@ def report(journal: Journal, answers: Answers) -> Path:
                          "table": table({name: rows for name, rows in arms.items() if rows}, hard, images=TEST)}
     settings = {"train": TRAIN, "valid": VALID, "test": TEST, "teachers": list(TEACHERS), "students": TRAINING,
                 "optimizer": "Adam", "augment": None, "choosing seeds": list(CHOOSING),
-                "grids": FIRST | OTHERS | OF_FEATURES, "stages": STAGES, "left out": LEFT_OUT}
+                "grids": GRIDS, "stages": STAGES, "left out": LEFT_OUT}
     results = {"teachers": answers.sureness(), "cells": found, "missing": missing,
                "trials": list(journal.rows.values())}
     return write(NAME, settings=settings, seeds=list(MEASURING), results=results)
