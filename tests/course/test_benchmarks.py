@@ -289,3 +289,21 @@ def test_what_grading_made_wrong_is_told_by_its_benchmark(marks, rows, said, gra
     lines = ["handed in as,automatic,notes", f"a.ipynb,{marks[0]},", f"b.ipynb,{marks[1]},late"][:rows + 1]
     (tmp_path / "grading" / "x.csv").write_text("\n".join(lines), encoding="utf-8-sig")
     assert grading.wrong("x", tmp_path, {"a.ipynb": (9, 9), "b.ipynb": (4, 5)}) == said
+
+
+def test_with_1000_images_every_method_of_logits_helps_and_none_is_shown_to_be_better_than_kd():
+    results = json.loads((RESULTS[0].parent / "methods_fashion.json").read_text())["results"]
+    at = "1000 images, perceptron"
+    table = results["cells"][at]["table"]
+    methods = [arm for arm in table if arm != "hard labels"]
+    assert len(methods) == 11 and all(table[arm]["above hard labels"]["low"] > 0 for arm in methods)
+    assert all(table[arm]["above hard labels"]["holm"] for arm in methods)
+    runs = {}
+    for row in results["trials"]:
+        if (row["cell"], row["stage"]) == (at, "measured"):
+            runs.setdefault(row["method"], {})[row["seed"]] = row["test_accuracy"]
+    pairs = {arm: [[each[seed] for seed in range(10)] for each in (runs[arm], runs["kd"])]
+             for arm in methods if arm != "kd"}
+    verdicts = {arm: found.verdict for arm, found in metrics.family(pairs, images=10_000).items()}
+    assert "better" not in verdicts.values()
+    assert {arm for arm, verdict in verdicts.items() if verdict == "worse"} == {"nkd", "dkd", "eskd", "ctkd"}

@@ -3,6 +3,7 @@
 import importlib
 import json
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 import torch
 
 from kdcourse import data, metrics, models, train
-from kdcourse.distillers import KD, Supervised
+from kdcourse.core import Batch
+from kdcourse.distillers import KD, METHODS, Supervised
 from kdcourse.teachers import LogitBank
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -152,3 +154,69 @@ def test_the_epochs_are_enough_when_hard_labels_gain_no_more():
     rising = [min(1.0, 0.5 + epoch / 50) for epoch in range(60)]  # reaches 1 at epoch 25
     assert enough([{"curve": rising}]) == 30 and enough([{"curve": [0.5] * 60}]) == 10
     assert enough([{"curve": [epoch / 60 for epoch in range(60)]}]) == 60
+
+
+# the plan of the methods on CIFAR-10
+
+def plan():
+    return importlib.import_module("methods_cifar10")
+
+
+@pytest.mark.parametrize("student", ["lightnn", "resnet8"])
+def test_every_method_that_is_planned_can_be_built_for_its_student_with_the_settings_of_its_grid(student):
+    methods = {method for name, _, _, found in plan().STEPS if name == student for method in found}
+    teacher = models.build("resnet20", (3, 32, 32), 10, seed=0)
+    batch = Batch(torch.rand(3, 3, 32, 32), torch.arange(3), torch.arange(3))
+    points = importlib.import_module("students").points
+    for method in sorted(methods):
+        settings = points(plan().grids_of(method, student))[-1]
+        terms = METHODS[method](models.build(student, (3, 32, 32), 10, seed=0), teacher, **settings)(batch)
+        assert all(term.value.isfinite() for term in terms.values()), (method, settings)
+
+
+def test_no_arm_of_a_cell_is_planned_twice_and_every_method_of_the_grids_is_planned():
+    for cell in plan().cells():
+        arms = plan().planned(cell)
+        assert arms and len(set(arms)) == len(arms)
+    assert {method for _, _, _, found in plan().STEPS for method in found} == set(plan().GRIDS)
+
+
+def test_students_on_cifar10_are_judged_and_validated_by_images_that_nobody_learns(monkeypatch):
+    def images(split, n):
+        sign = 0 if split == "train" else 128  # each image is of one brightness, its row, and its split
+        x = (torch.arange(n) % 128 + sign).byte()[:, None, None, None].expand(n, 3, 2, 2).contiguous()
+        x[:, 0, 0, 0], x[:, 0, 0, 1] = (torch.arange(n) // 256).byte(), (torch.arange(n) % 256).byte()
+        return x, torch.arange(n) % 10, tuple("abcdefghij")
+
+    monkeypatch.setattr(plan(), "images", images)
+    unseen, seen = (plan().sources()[kind] for kind in plan().KINDS)
+    rows_of = {name: {tuple(image.flatten().tolist()) for image in split.x} for name, split in
+               {"unseen": unseen.train, "seen": seen.train, "valid": unseen.valid, "test": unseen.test}.items()}
+    assert sum(map(len, rows_of.values())) == len(set().union(*rows_of.values())) == 14_000
+    assert torch.equal(unseen.test.x, seen.test.x) and torch.equal(unseen.valid.x, seen.valid.x)
+    assert (seen.train.x[:, 1] < 128).all() and (unseen.train.x[:, 1] >= 128).all()
+
+
+def test_a_time_of_the_day_that_is_over_is_that_of_tomorrow(monkeypatch):
+    monkeypatch.setattr(time, "localtime", lambda: time.struct_time((2026, 1, 2, 15, 30, 0, 4, 2, 0)))
+    monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
+    assert plan().end("") == float("inf")
+    assert plan().end("16:00") == 1000 + 30 * 60 and plan().end("15:00") == 1000 + 23.5 * 3600
+
+
+# the tables
+
+def test_tables_of_the_readme_are_those_of_the_result_files():
+    tables = importlib.import_module("tables")
+    blocks = tables.BLOCK.findall(tables.README.read_text(encoding="utf-8"))
+    assert blocks
+    for start, name, end in blocks:
+        text = tables.README.read_text(encoding="utf-8")
+        assert start + tables.block(name) + "\n" + end in text, name
+
+
+def test_what_a_table_lacks_is_said_cell_by_cell():
+    missing = importlib.import_module("tables").missing
+    entries = [{"cell": "a", "method": "kd"}, {"cell": "a", "method": "dkd"}, {"cell": "b", "method": "kd"}]
+    assert missing(entries, ["a"]) == "\nNot yet measured, in whole or with all seeds: a (kd, dkd); b (all)."
+    assert missing([], ["a"]) == "\nNothing is missing."

@@ -161,6 +161,15 @@ def test_the_verdicts_of_the_ledger_are_those_after_holms_correction():
         assert said.endswith(f", {verdict if verdict in ('better', 'worse') else 'not shown'}"), (ours, said)
 
 
+def test_with_settings_of_their_own_the_losses_of_section_7_do_as_the_text_says():
+    [said] = [cell.source for cell in LESSON.cells if cell.id == "since-seen"]
+    [printed] = [cell.outputs[0].text for cell in LESSON.cells if cell.id == "since-file"]
+    lines = dict(re.findall(r"each with chosen settings, (\w+), against kd: .*: (\w+)$", printed, re.MULTILINE))
+    assert set(lines) == {"lskd", "nkd", "dkd", "ttm", "wttm", "ats"} and "better" not in lines.values()
+    assert {name for name, verdict in lines.items() if verdict == "worse"} == {"nkd", "dkd"}
+    assert "None is better than KD; NKD and DKD are worse" in said
+
+
 def test_every_cell_runs_in_the_full_profile_and_trains_every_arm_for_every_seed(monkeypatch, capsys):
     small = {"images": 100, "epochs": 1, "seeds": 2, "teacher_epochs": 1}
     found = run("05_mind_the_gap", until="ipwd", monkeypatch=monkeypatch, **small)
