@@ -53,8 +53,9 @@ def of_tutorial(name: str) -> list[str]:
                             list(results["cases"]))]
 
 
-def of_hints(*names: str) -> list[str]:
-    """The methods of several sets of seeds, each set one family of comparisons with hard labels."""
+def of_hints(first: str) -> list[str]:
+    """The methods of every set of seeds, each set one family of comparisons with hard labels."""
+    names = [first, *sorted(path.stem for path in RESULTS.glob(f"{first}_*.json"))]
     lines = ["| set | lesson | test accuracy | above hard labels |", "|---|---|---|---|"]
     for name in names:
         kept = content(name)
@@ -102,7 +103,7 @@ TABLES = {
     "methods_fashion": of_methods,
     "methods_cifar10": of_methods,
     "tutorial": of_tutorial,
-    "hints": lambda name: of_hints(name, "hints_again", "hints_other"),
+    "hints": of_hints,
 }
 
 if __name__ == "__main__":
