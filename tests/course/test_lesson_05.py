@@ -163,7 +163,7 @@ def test_the_verdicts_of_the_ledger_are_those_after_holms_correction():
 
 def test_with_settings_of_their_own_the_losses_of_section_7_do_as_the_text_says():
     [said] = [cell.source for cell in LESSON.cells if cell.id == "since-seen"]
-    [printed] = [cell.outputs[0].text for cell in LESSON.cells if cell.id == "since-file"]
+    [printed] = ["".join(out.text for out in cell.outputs) for cell in LESSON.cells if cell.id == "since-file"]
     lines = dict(re.findall(r"each with chosen settings, (\w+), against kd: .*: (\w+)$", printed, re.MULTILINE))
     assert set(lines) == {"lskd", "nkd", "dkd", "ttm", "wttm", "ats"} and "better" not in lines.values()
     assert {name for name, verdict in lines.items() if verdict == "worse"} == {"nkd", "dkd"}
