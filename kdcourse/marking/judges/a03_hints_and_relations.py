@@ -5,9 +5,8 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 
-from kdcourse.marking.judges.base import close
 from kdcourse.marking.judges.logits import surprise
-from kdcourse.marking.judges.loss import loss
+from kdcourse.marking.judges.loss import loss, slope
 from kdcourse.marking.judges.mistakes import Formula
 from kdcourse.marking.judges.training import adam, descent
 
@@ -62,18 +61,6 @@ DISTANCE = Formula(lambda c, power, size, length, gap: gap(*(as_rows(q, length) 
     "absolute differences are added: take the root of the sum of squares": lambda a, b: (a - b).abs().sum(1).mean(),
     "the distances are summed over the images: take their mean": lambda a, b: (a - b).norm(dim=1).sum(),
 })
-
-
-def slope(formula, name, said):
-    """Words where the gradient of that case is no number, or not the formula's."""
-    def problem(inputs, record):
-        case, found = inputs[name], record.tensors.get(f"{name} gradient")
-        f_s = case.f_s.double().requires_grad_()
-        right = torch.autograd.grad(formula.right(case.with_(f_s=f_s)), f_s)[0]
-        return "" if found is not None and close(found, right, atol=1e-4) else said
-
-    return problem
-
 
 attention_distance = loss(
     DISTANCE, "same", "larger", "smaller", at="f_s", where=ATTENTION, marks=(0.5, 0.2), large=0,

@@ -6,10 +6,9 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 
-from kdcourse.marking.judges.base import close
 from kdcourse.marking.judges.intervals import t
 from kdcourse.marking.judges.logits import of, p, surprise
-from kdcourse.marking.judges.loss import loss
+from kdcourse.marking.judges.loss import loss, slope
 from kdcourse.marking.judges.mistakes import Formula
 
 DIST, GAINS, TABLES, BREAKS = (f"notebook 06, section {n}, and the text of the task" for n in (2, 5, 6, 7))
@@ -87,18 +86,12 @@ COLUMNS = Formula(lambda c, kind: (kind(c.f_s.double().T, c.f_t.double().T) * c.
 })
 
 
-def slope_of_flat(inputs, record):
-    case, found = inputs["flat"], record.tensors.get("flat gradient")
-    f_s = case.f_s.double().requires_grad_()
-    right = torch.autograd.grad(COLUMNS.right(case.with_(f_s=f_s)), f_s)[0]
-    return "" if found is not None and close(found, right, atol=1e-4) else (
-        "where a column does not vary the gradient is no number, or a wrong one: nothing comes from that column.")
-
-
 column_correlation = loss(
     COLUMNS, "plain", "small", at="f_s", where=BREAKS, marks=(0.4, 0.2), large=0,
     of=lambda c: f"{c.f_s.shape[1]} columns of {len(c.f_s)} numbers, summed with random factors,",
-    ends={"flat": (0.2, "a column that does not vary has the correlation 0")}, also=((0.2, slope_of_flat),))
+    ends={"flat": (0.2, "a column that does not vary has the correlation 0")}, also=((0.2, slope(
+        COLUMNS, "flat", "where a column does not vary the gradient is no number, or a wrong one: nothing comes from "
+        "that column.")),))
 
 
 def absent(c, chance):

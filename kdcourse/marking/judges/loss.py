@@ -86,6 +86,12 @@ def loss(formula: Formula, *cases: str, where: str, at: str = "z_s", of: Callabl
     return judge
 
 
+def slope(formula: Formula, name: str, said: str, at: str = "f_s") -> Callable:
+    """For `also`: says so where the gradient of the case of that name is no number, or not that of the formula."""
+    question = Question(formula, (name,), at, lambda case: "", None)
+    return lambda inputs, record: "" if question.slopes(record, name, inputs[name]) else said
+
+
 def _asked(question: Question, inputs: dict, record: Record, depends_on: dict[str, tuple], where: str) -> None:
     """Raise `Wrong` where a call ended in an error, or an argument changes nothing."""
     for name in question.cases:
