@@ -1,0 +1,99 @@
+"""Exercise 11, your comparison, asking half: the names are those of the checks in the notebook."""
+
+import torch
+
+from kdcourse.core import generator
+from kdcourse.marking.checks.a10_ship_it import numbers
+from kdcourse.marking.checks.hand_in import hand_in
+from kdcourse.marking.checks.lesson_11 import NAMES
+from kdcourse.marking.checks.loss import loss
+from kdcourse.marking.record import Case
+
+VERDICTS = ("better", "worse", "equal", "inconclusive")
+SPREADS = {"A": (9.0, 0.004), "B": (3.4, 0.005), "C": (3.0, 0.006), "D": (0.5, 0.003), "E": (1.0, 0.012)}  # t, one SD
+TOLD = (  # of these comparisons the report speaks; "clear" is the direction in which the mean lies
+    {"A": "clear", "C": "clear", "D": "equal"}, {"B": "clear", "A": "clear", "C": "clear", "E": "equal"},
+    {"B": "inconclusive", "C": "inconclusive", "D": "inconclusive", "E": "inconclusive"})
+
+
+def families(seed: int) -> dict[str, Case]:
+    """Runs of six arms by seed, five comparisons, and what a report says of some. The baseline has a seed more, and the
+    seeds of most arms stand in an order of their own."""
+    def case(i: int, told: dict[str, str]) -> Case:
+        draw = generator(seed, i, 1101)
+        shared, signs = 0.75 + 0.012 * torch.randn(9, generator=draw).double(), {}
+        runs = {"baseline": dict(enumerate(shared.tolist()))}
+        for name, (t, spread) in SPREADS.items():
+            x = torch.randn(8, generator=draw).double()
+            signs[name] = 1 if torch.rand((), generator=draw) < 0.5 else -1
+            d = signs[name] * spread * ((x - x.mean()) / x.std() + t / 8**0.5)
+            order = range(8) if name == "D" else torch.randperm(8, generator=draw).tolist()
+            runs[name] = {at: (shared[at] + d[at]).item() for at in order}
+        said = {name: VERDICTS[signs[name] < 0] if word == "clear" else word for name, word in told.items()}
+        return Case(runs=runs, comparisons={f"{name} helps": (name, "baseline") for name in SPREADS}, margin=0.005,
+                    said={f"{name} helps": word for name, word in said.items()},
+                    probe=torch.rand(5, generator=draw) + 0.5)
+
+    return {name: case(i, told) for i, (name, told) in enumerate(zip(NAMES, TOLD, strict=True))}
+
+
+def coded(value, case: Case):
+    """A dict of verdicts as numbers, in the order of the comparisons: 0 where there is none."""
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise TypeError(f"a dict is expected, {{comparison: verdict}}, not a {type(value).__name__}")
+    found = [VERDICTS.index(value[name]) + 1 if value.get(name) in VERDICTS else 9 * (name in value)
+             for name in case.comparisons]
+    return torch.tensor(found).double() + 20 * len(value.keys() - case.comparisons.keys())
+
+
+def searched(seed: int) -> dict[str, Case]:
+    """Accuracy on validation and on test images (settings, 2, seeds): more settings of ours than of the baseline, and
+    the best one on validation images is not the best on test images, nor that of the best single seed."""
+    def tried(draw: torch.Generator, n: int) -> torch.Tensor:
+        means, noise = 0.7 + 0.06 * torch.rand(n, 2, generator=draw), 0.02 * torch.randn(n, 2, 4, generator=draw)
+        best = means[:, 0].argmax()
+        means[best, 1] = means[torch.arange(n) != best, 1].max() - 0.004 - 0.01 * torch.rand((), generator=draw)
+        noise[means[:, 1].argmin(), 1, 2] += 0.2
+        return (means[..., None] + noise - noise.mean(2, keepdim=True)).double()
+
+    def case(i: int, n: int, m: int) -> Case:
+        draw = generator(seed, i, 1103)
+        return Case(ours=tried(draw, n), baseline=tried(draw, m), probe=torch.rand(4, generator=draw).double() + 0.5)
+
+    return {name: case(i, *size) for i, (name, size) in enumerate(zip(NAMES, ((6, 2), (7, 3), (9, 4)), strict=True))}
+
+
+def sequences(seed: int) -> dict[str, Case]:
+    """Paired differences in the order in which they were measured, and how many there are when somebody first looks:
+    so many have nearly the same size, and the later ones are larger."""
+    def case(i: int, n: int, first: int) -> Case:
+        draw = generator(seed, i, 1104)
+        early, x = torch.arange(n) < first, torch.rand(n, generator=draw)
+        size = 0.004 * torch.where(early, 1 + 0.1 * x, 1.5 + 1.5 * x)
+        return Case(d=(size * torch.where(torch.rand(n, generator=draw) < 0.7, 1, -1)).double(), first=first)
+
+    return {name: case(i, *size) for i, (name, size) in enumerate(zip(NAMES, ((8, 3), (9, 4), (10, 3)), strict=True))}
+
+
+def pilots(seed: int) -> dict[str, Case]:
+    """Differences of a pilot in each of several comparisons, and the smallest difference that is to be seen."""
+    def case(i: int, k: int, m: int) -> Case:
+        draw = generator(seed, i, 1105)
+        x = torch.randn(m, k, generator=draw).double()
+        spread = 0.004 * (1 + torch.arange(m) + torch.rand(m, generator=draw))[torch.randperm(m, generator=draw), None]
+        return Case(pilot=0.003 + spread * (x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True),
+                    effect=spread.max().item() * (0.75 + 0.25 * torch.rand((), generator=draw).item()))
+
+    return {name: case(i, *size) for i, (name, size) in enumerate(zip(NAMES, ((5, 3), (6, 4), (8, 2)), strict=True))}
+
+
+wrong_verdicts = loss(families, lambda f, c: coded(f(c.runs, c.comparisons, c.said, c.margin), c), *NAMES, at="")
+what_is_left = loss(searched, lambda f, c: numbers(f(*(
+    {f"setting {i}": tuple(one) for i, one in enumerate(tried.tolist())} for tried in (c.ours, c.baseline)))), *NAMES,
+    at="")
+false_alarms = loss(sequences, lambda f, c: f(c.d.tolist(), c.first), *NAMES, at="")
+seeds_for_all = loss(pilots, lambda f, c: f({f"comparison {i}": one.tolist() for i, one in enumerate(c.pilot)},
+                                            c.effect), *NAMES, at="")
+my_comparison = hand_in("fashion_small")
