@@ -214,7 +214,16 @@ def uncounted(release: dict) -> dict[str, Case]:
     sockets = "import socket, time\nkept = [socket.socketpair() for _ in range(400)]\ntime.sleep(3)"
     empty = "import itertools, os\nfor n in itertools.count():\n    os.close(os.open(f'/tmp/home/work/{n}', 64))"
     loop = "import asyncio, os\nasyncio.get_event_loop().call_soon(os._exit, 0)"
+    searching = ("import os\nfor place, _, names in [*os.walk('.'), *os.walk('/etc')]:\n    for name in names:\n"
+                 "        try:\n            open(os.path.join(place, name), 'rb').read()\n"
+                 "        except OSError:\n            pass")
+    forgetful = answered(release)
+    behind = forgetful["cells"].index(cell(forgetful, "double")) + 1
+    forgetful["cells"].insert(behind, own("%reset -f\nimport numpy as np\nfrom pocket import checks"))
+    forgetful["cells"].append(own("%reset -f"))
     return {
+        "forgets": Case(forgetful),
+        "searches": Case(first(searching)),
         "exits-politely": Case(first("exit()"), 0, 0, ("stopped in the cell that begins with 'exit()'", "did not run")),
         "exits-later": Case(first(loop), 0, 0, ("stopped in the cell that begins with 'import asyncio, os'",)),
         "raises-exit": Case(first("raise SystemExit")),
