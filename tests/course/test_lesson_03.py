@@ -14,6 +14,7 @@ from kdcourse.marking import checks
 
 ROOT = Path(__file__).parents[2]
 LESSON = ROOT / "notebooks" / "03_hints_and_relations.ipynb"
+SETS = ["hints", *sorted(path.stem for path in (ROOT / "benchmarks" / "results").glob("hints_*.json"))]
 
 
 def cells() -> list:
@@ -85,20 +86,29 @@ def accuracies(name: str) -> dict[str, list[float]]:
     return {arm: [row["accuracy"] for row in runs] for arm, runs in study.recorded(name)["results"]["cells"].items()}
 
 
-def test_the_verdicts_of_the_ledger_are_those_after_the_correction_for_its_family():
+@pytest.mark.parametrize("name", SETS)
+def test_the_verdicts_of_the_ledger_are_those_after_the_correction_for_its_family(name):
     [ledger] = [cell.source for cell in cells() if cell.id == "ledger"]
-    arms = accuracies("hints")
+    arms, checked = accuracies(name), []
     for baseline in ("hard labels", "KD"):
-        others = [name for name in study.recorded("hints")["settings"]["points"] if name != baseline]
-        family = metrics.family({name: (arms[name], arms[baseline]) for name in others}, images=2_000)
-        where = rf"`hints`: `cells / ([^`]+)` against `cells / {baseline}`, `accuracy`"
+        others = [arm for arm in study.recorded(name)["settings"]["points"] if arm != baseline]
+        family = metrics.family({arm: (arms[arm], arms[baseline]) for arm in others}, images=2_000)
+        where = rf"`{name}`: `cells / ([^`]+)` against `cells / {baseline}`, `accuracy`"
         cited = re.findall(rf"{where} \| [^|]*\| ([^|]+) \|", ledger)
-        checked = [name for name, _ in cited if name in family]
-        assert checked
-        for name, said in cited:
-            if name in family:
-                expected = {"better": "better", "worse": "worse"}.get(family[name].verdict, "not shown")
-                assert said.endswith(f", {expected}"), (name, said, family[name])
+        checked += [arm for arm, _ in cited if arm in family]
+        for arm, said in cited:
+            if arm in family:
+                expected = {"better": "better", "worse": "worse"}.get(family[arm].verdict, "not shown")
+                assert said.endswith(f", {expected}"), (arm, said, family[arm])
+    assert checked
+
+
+@pytest.mark.parametrize("name", SETS[1:])
+def test_a_second_set_of_hints_has_other_seeds_or_another_teacher_and_the_same_settings(name):
+    first, other = study.recorded("hints"), study.recorded(name)
+    same_teacher = other["settings"]["teacher"] == first["settings"]["teacher"]
+    assert len(other["seeds"]) == 10 and not (same_teacher and set(first["seeds"]) & set(other["seeds"]))
+    assert all(other["settings"][key] == first["settings"][key] for key in ("points", "lr", "images", "epochs"))
 
 
 def test_every_arm_of_the_headline_has_ten_seeds_and_each_is_paired_with_hard_labels():
