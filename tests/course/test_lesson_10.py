@@ -1,5 +1,6 @@
 """Lesson 10: its checks name the misconception, what is written by hand is the package's, and its studies are whole."""
 
+import re
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -7,7 +8,7 @@ import nbformat
 import pytest
 import torch
 
-from kdcourse import study, viz
+from kdcourse import metrics, study, viz
 from kdcourse.marking import checks
 from kdcourse.ship import int8
 from kdcourse.ship.exits import curve
@@ -129,14 +130,87 @@ def test_a_wrong_answer_hears_which_misconception_it_is(name, answer, message):
         checks.CHECKS[name](answer)
 
 
-def test_the_study_of_few_bits_has_every_arm_with_every_seed():
-    content = study.recorded("low_bits")
+WIDTHS = ("float32", "8 bits", "4 bits", "3 bits", "2 bits")
+LESSONS = ("hard labels", "KD")
+
+
+@pytest.mark.parametrize(("name", "first", "teacher"), [("low_bits", 0, "fashion_resnet"),
+                                                        ("low_bits_again", 10, "fashion_cnn")])
+def test_the_study_of_few_bits_has_every_arm_with_every_seed(name, first, teacher):
+    content = study.recorded(name)
     students = content["results"]["students"]["perceptron 64"]
-    widths = ("float32", "8 bits", "4 bits", "3 bits", "2 bits")
-    arms = {f"{lesson}, {at}" for lesson in ("hard labels", "KD") for at in widths} | {
-        f"{lesson}, rounded to {at}" for lesson in ("hard labels", "KD") for at in widths[1:]}
-    assert students.keys() == arms and len(content["seeds"]) == 10
+    arms = {f"{lesson}, {at}" for lesson in LESSONS for at in WIDTHS} | {
+        f"{lesson}, rounded to {at}" for lesson in LESSONS for at in WIDTHS[1:]}
+    assert students.keys() == arms and content["seeds"] == list(range(first, first + 10))
     assert all([run["seed"] for run in runs] == content["seeds"] for runs in students.values())
+    assert content["results"]["teacher"]["name"] == teacher
+    assert content["results"]["chosen"] == study.recorded("low_bits")["results"]["chosen"]
+
+
+def test_the_levers_have_every_arm_and_their_settings_are_the_best_on_validation_images():
+    content = study.recorded("levers")
+    fashion, seeds = content["results"]["fashion"], content["seeds"]
+    assert not set(seeds) & set(content["settings"]["choosing seeds"]) and len(seeds) >= 5
+    assert set(fashion["students"]) == {"hard labels", "KD", "KD, half the width"}
+    assert all([run["seed"] for run in runs] == seeds for runs in fashion["students"].values())
+    for arm in ("hard labels", "KD"):
+        point = fashion["chosen"][arm]
+        best = max(point["scores"], key=lambda score: score["valid_accuracy"])
+        assert (point["lr"], point["T"]) == (best["lr"], best["T"])
+    for run in content["results"]["exits"]["students"]["BYOT"]:
+        assert sum(run["shares"]) == pytest.approx(1) and run["multiply_adds"] <= run["costs"][-1]
+    for runs in content["results"].get("cifar10", {"students": {}})["students"].values():
+        assert all(run["accuracy"] > 0.9 and run["int8_bytes"] < run["bytes"] / 2 for run in runs)
+
+
+def table_of_few_bits() -> list[str]:
+    """The rows of the table of few bits in benchmarks/README.md."""
+    rows = []
+    for name in ("low_bits", "low_bits_again"):
+        content = study.recorded(name)
+        found = {arm: [run["accuracy"] for run in runs]
+                 for arm, runs in content["results"]["students"]["perceptron 64"].items()}
+        gains = metrics.family({at: (found[f"KD, {at}"], found[f"hard labels, {at}"]) for at in WIDTHS}, images=2_000)
+        for at, gain in gains.items():
+            after = found.get(f"KD, rounded to {at}")
+            points = f"{100 * gain.mean:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
+            cells = [content["results"]["teacher"]["name"], at, mean(found[f"hard labels, {at}"]),
+                     mean(found[f"KD, {at}"]), points, gain.verdict, mean(after) if after else ""]
+            rows.append(f"| {' | '.join(cells)} |")
+    return rows
+
+
+def table_of_eight_bits() -> list[str]:
+    """The rows of the table of networks in eight bits in benchmarks/README.md."""
+    results, rows = study.recorded("levers")["results"], []
+    networks = {"Fashion-MNIST, CNN of width 32 (the teacher)": [results["fashion"]["teacher"]],
+                "Fashion-MNIST, CNN of width 8, by KD": results["fashion"]["students"]["KD"]}
+    others = {"mnist": "MNIST, assignment's student", "cifar10": "CIFAR-10"}
+    networks |= {f"{others[part]}, {arm}": runs for part in others if part in results
+                 for arm, runs in results[part]["students"].items()}
+    for name, runs in networks.items():
+        shares = [mean([run[key] for run in runs]) for key in ("accuracy", "int8_accuracy", "wide_accuracy")]
+        sizes = [f"{sum(run[key] for run in runs) / len(runs) / 1000:.0f}" for key in ("bytes", "int8_bytes")]
+        rows.append(f"| {name} | {len(runs)} | {' | '.join(shares + sizes)} |")
+    return rows
+
+
+def mean(shares: list[float]) -> str:
+    return f"{100 * sum(shares) / len(shares):.1f}"
+
+
+@pytest.mark.parametrize("table", [table_of_few_bits, table_of_eight_bits])
+def test_a_table_of_what_is_shipped_is_what_was_measured(table):
+    text = (Path(__file__).parents[2] / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    assert [row for row in table() if row not in text] == []
+
+
+def test_the_minutes_of_the_core_and_of_the_optional_section_are_those_of_the_title():
+    text = "\n".join(cell.source for cell in nbformat.read(LESSON, 4).cells if cell.cell_type == "markdown")
+    headings = re.findall(r"^## \d+ · (.+) · (\d+) min$", text, re.MULTILINE)
+    core = sum(int(minutes) for title, minutes in headings if not title.startswith("Optional"))
+    optional = sum(int(minutes) for title, minutes in headings if title.startswith("Optional"))
+    assert core <= 60 and f"{core} minutes to read" in text and f"Optional section: {optional} minutes" in text
 
 
 def test_every_network_is_timed_in_every_round_on_a_machine_that_is_named():
