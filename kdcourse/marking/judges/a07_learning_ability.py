@@ -55,7 +55,7 @@ whole_step = loss(Formula(with_slopes, parts={
     "the learners follow each other, not the teacher": lambda c, s, a, b, t, guide: student(c, s, guide, t) + bracket(
         a, b.detach(), c) + bracket(b, a.detach(), c),
     "the learners follow the student, not the teacher":
-        lambda c, s, a, b, t, guide: student(c, s, guide, t) + learners(c, a, b, s),
+        lambda c, s, a, b, t, guide: student(c, s, guide, t) + learners(c, a, b, s.detach()),
     "the student's two brackets are averaged: they are added":
         lambda c, s, a, b, t, guide: student(c, s, guide, t) / 2 + learners(c, a, b, t),
 }, form={
