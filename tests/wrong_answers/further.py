@@ -1,7 +1,7 @@
 """Exercise 01, every question: answers that nobody had in mind when the judges learnt to name mistakes.
 
-They were written together, as many as came to mind, and judged before anything was mended. So what is told of these is
-a fairer count than what is told of the others. Those of which no reason is found are marked `told=False`.
+They were written together, as many as came to mind, and judged before anything was mended: a reason was found for fewer
+than half of them. The likelier ones are filed here; those of which no reason is found still are marked `told=False`.
 """
 
 import copy
