@@ -28,8 +28,8 @@ from kdcourse.marking.judges.intervals import HALF, MEAN
 from kdcourse.marking.judges.logits import COMBINED, CROSS_ENTROPY, ONE_STEP, SOFT, of
 from kdcourse.marking.judges.loss import loss
 from kdcourse.marking.judges.mistakes import Formula
-from kdcourse.marking.judges.network import INPUT, OUTPUT, Dropout, network, none, other_activations
-from kdcourse.marking.judges.training import SETTINGS, Marking, Setting, replay, training
+from kdcourse.marking.judges.network import INPUT, OUTPUT, SHORTCUTS, Dropout, network, none, other_activations
+from kdcourse.marking.judges.training import LEFT, SETTINGS, STOP, Marking, replay, training, until
 from kdcourse.marking.judges.weights import Network, images, retrained, weights
 from kdcourse.marking.record import Wrong
 
@@ -49,28 +49,6 @@ def student_forward(c, relus, output, start, shortcuts):
     for i in range(2):
         f = shortcuts[i](relus[i], F.linear(f, c.w[2 * i], c.w[2 * i + 1]), f)
     return output(F.linear(f, c.w[4], c.w[5]))
-
-
-def straight(relu, f, before):
-    return relu(f)
-
-
-def behind(relu, f, before):
-    """A shortcut that ends behind the activation."""
-    return relu(f) + before
-
-
-def inside(relu, f, before):
-    """A shortcut that ends before the activation."""
-    return relu(f + before)
-
-
-AROUND = "there is a shortcut around the {}, as in a residual network: none is asked for"
-SHORTCUTS = {"": (straight, straight), AROUND.format("second dense layer and its ReLU"): (straight, behind),
-             AROUND.format("second dense layer"): (straight, inside),
-             AROUND.format("first dense layer and its ReLU"): (behind, straight),
-             AROUND.format("first dense layer"): (inside, straight), AROUND.format("dense layers"): (inside, inside),
-             AROUND.format("dense layers and their ReLUs"): (behind, behind)}
 
 
 def before_the_last_pooling(c):
@@ -182,55 +160,6 @@ student_alone = experiment(
     Column(0.2, "the half-width of the 95 % interval", PAIRED, 2e-3), where=COMPARED, values=differences,
     marks={both_kinds: 0.3, paired: 0.2, as_given: 0.1}, expected="a pair (mean difference, half-width)")
 stopped_teachers = moments(where=EARLY, marks=(0.3, 0.6, 0.1))
-
-
-def until(run) -> int:
-    """The number of epochs that distil."""
-    return sum(epoch / run.settings["epochs"] < run.stop for epoch in range(run.settings["epochs"]))
-
-
-def plan(alpha, **changes):
-    return lambda run: {"alpha": lambda epoch: run.settings["alpha"] * alpha(epoch, until(run)), **changes}
-
-
-def guesses(after: bool):
-    """The right plan, with the teacher's guesses for labels after the stop, or before it."""
-    return lambda run: STOP[""](run) | {
-        "labels": lambda y, z_t, epoch: z_t.argmax(1) if (epoch >= until(run)) == after else y}
-
-
-LEFT = Setting("{value:.2g} of alpha is left after the stop: nothing of it should be", "plan",
-               lambda v: plan(lambda epoch, stop: 1 if epoch < stop else v), (0.2,))
-STOP = {
-    "": plan(lambda epoch, stop: epoch < stop),
-    "hard labels come first and the teacher after them: it is the other way round":
-        plan(lambda epoch, stop: epoch >= stop),
-    "the teacher is asked in one epoch too many: counted from 0, epochs with epoch / epochs < stop distil":
-        plan(lambda epoch, stop: epoch <= stop),
-    "the teacher is asked in one epoch too few: epochs with epoch / epochs < stop distil, counted from 0, and nothing "
-    "is rounded": plan(lambda epoch, stop: epoch < stop - 1),
-    "alpha shrinks little by little: it keeps its value until the stop and is 0 after it":
-        plan(lambda epoch, stop: max(0.0, 1 - epoch / stop) if stop else 0.0),
-    "nothing is distilled": plan(lambda epoch, stop: 0),
-    "after the stop the teacher alone is left: the labels should be":
-        lambda run: {"alpha": lambda epoch: run.settings["alpha"] if epoch < until(run) else 1.0},
-    "T becomes 1 at the stop: alpha should become 0":
-        lambda run: {"T": lambda epoch: run.settings["T"] if epoch < until(run) else 1.0},
-    "half of alpha is left after the stop: nothing of it should be":
-        plan(lambda epoch, stop: 1 if epoch < stop else 0.5),
-    "alpha is turned round after the stop, to 1 - alpha: it should become 0":
-        lambda run: {"alpha": lambda epoch: abs(run.settings["alpha"] - (epoch >= until(run)))},
-    "before the stop the teacher alone is heard: alpha keeps its value": lambda run: {"alpha": lambda epoch:
-                                                                                     float(epoch < until(run))},
-    "the teacher's best guesses take the labels' place after the stop: the labels should be left": guesses(True),
-    "the teacher's best guesses take the labels' place before the stop: both terms keep their own": guesses(False),
-    "stop was taken for a number of epochs: it is a share of them":
-        lambda run: {"alpha": lambda epoch: run.settings["alpha"] * (epoch < run.stop)},
-    "the teacher leaves within an epoch: an epoch that began with it ends with it": lambda run: {
-        "within": lambda epochs: run.settings["alpha"] * (epochs / run.settings["epochs"] < run.stop)},
-    "a new optimiser takes over: the same one goes on, with what it remembers":
-        lambda run: STOP[""](run) | {"anew": lambda epoch: epoch == until(run)},
-}
 
 
 def goes_on(replays, name):

@@ -38,6 +38,28 @@ OTHER = {"tanh": torch.tanh, "leaky ReLUs": F.leaky_relu, "GELUs": F.gelu, "sigm
          "SiLUs": F.silu}
 
 
+def straight(relu, f, before):
+    return relu(f)
+
+
+def behind(relu, f, before):
+    """A shortcut that ends behind the activation."""
+    return relu(f) + before
+
+
+def inside(relu, f, before):
+    """A shortcut that ends before the activation."""
+    return relu(f + before)
+
+
+AROUND = "there is a shortcut around the {}, as in a residual network: none is asked for"
+SHORTCUTS = {"": (straight, straight), AROUND.format("second dense layer and its ReLU"): (straight, behind),
+             AROUND.format("second dense layer"): (straight, inside),
+             AROUND.format("first dense layer and its ReLU"): (behind, straight),
+             AROUND.format("first dense layer"): (inside, straight), AROUND.format("dense layers"): (inside, inside),
+             AROUND.format("dense layers and their ReLUs"): (behind, behind)}
+
+
 def other_activations(n: int) -> dict[str, tuple[Callable, ...]]:
     """Networks in which another function stands in the place of all n ReLUs."""
     return {f"its activations are {words}: ReLUs are asked for": (one,) * n for words, one in OTHER.items()}

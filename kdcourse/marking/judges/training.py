@@ -266,6 +266,55 @@ SETTINGS = (
 MOST_FITS = 8  # steps of the search for a number
 
 
+def until(run) -> int:
+    """The number of epochs that distil."""
+    return sum(epoch / run.settings["epochs"] < run.stop for epoch in range(run.settings["epochs"]))
+
+
+def plan(alpha, **changes):
+    return lambda run: {"alpha": lambda epoch: run.settings["alpha"] * alpha(epoch, until(run)), **changes}
+
+
+def guesses(after: bool):
+    """The right plan, with the teacher's guesses for labels after the stop, or before it."""
+    return lambda run: STOP[""](run) | {
+        "labels": lambda y, z_t, epoch: z_t.argmax(1) if (epoch >= until(run)) == after else y}
+
+
+LEFT = Setting("{value:.2g} of alpha is left after the stop: nothing of it should be", "plan",
+               lambda v: plan(lambda epoch, stop: 1 if epoch < stop else v), (0.2,))
+STOP = {
+    "": plan(lambda epoch, stop: epoch < stop),
+    "hard labels come first and the teacher after them: it is the other way round":
+        plan(lambda epoch, stop: epoch >= stop),
+    "the teacher is asked in one epoch too many: counted from 0, epochs with epoch / epochs < stop distil":
+        plan(lambda epoch, stop: epoch <= stop),
+    "the teacher is asked in one epoch too few: epochs with epoch / epochs < stop distil, counted from 0, and nothing "
+    "is rounded": plan(lambda epoch, stop: epoch < stop - 1),
+    "alpha shrinks little by little: it keeps its value until the stop and is 0 after it":
+        plan(lambda epoch, stop: max(0.0, 1 - epoch / stop) if stop else 0.0),
+    "nothing is distilled": plan(lambda epoch, stop: 0),
+    "after the stop the teacher alone is left: the labels should be":
+        lambda run: {"alpha": lambda epoch: run.settings["alpha"] if epoch < until(run) else 1.0},
+    "T becomes 1 at the stop: alpha should become 0":
+        lambda run: {"T": lambda epoch: run.settings["T"] if epoch < until(run) else 1.0},
+    "half of alpha is left after the stop: nothing of it should be":
+        plan(lambda epoch, stop: 1 if epoch < stop else 0.5),
+    "alpha is turned round after the stop, to 1 - alpha: it should become 0":
+        lambda run: {"alpha": lambda epoch: abs(run.settings["alpha"] - (epoch >= until(run)))},
+    "before the stop the teacher alone is heard: alpha keeps its value": lambda run: {"alpha": lambda epoch:
+                                                                                     float(epoch < until(run))},
+    "the teacher's best guesses take the labels' place after the stop: the labels should be left": guesses(True),
+    "the teacher's best guesses take the labels' place before the stop: both terms keep their own": guesses(False),
+    "stop was taken for a number of epochs: it is a share of them":
+        lambda run: {"alpha": lambda epoch: run.settings["alpha"] * (epoch < run.stop)},
+    "the teacher leaves within an epoch: an epoch that began with it ends with it": lambda run: {
+        "within": lambda epochs: run.settings["alpha"] * (epochs / run.settings["epochs"] < run.stop)},
+    "a new optimiser takes over: the same one goes on, with what it remembers":
+        lambda run: STOP[""](run) | {"anew": lambda epoch: epoch == until(run)},
+}
+
+
 class Replays:
     """Replays a formula's training with a budget, and says which mistake gives the recorded weights."""
 
