@@ -175,5 +175,5 @@ def goes_on(replays, name):
 stopped_distillation = training(
     ONE_STEP, where=EARLY, repair="combined_loss, question 3", weights={"main": 0.3, "within": 0.1, "never": 0.2},
     marks=Marking(visits=0.1, student_mode=0.1, teacher_mode=0.1, frozen=0.05), plans={"plan": STOP}, before=goes_on,
-    settings=(*SETTINGS, LEFT),
+    settings=(LEFT, *SETTINGS),
     said=lambda run: f"with stop = {run.stop} of {run.settings['epochs']} epochs, ")
