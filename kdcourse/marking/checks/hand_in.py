@@ -21,7 +21,7 @@ def hand_in(images: str) -> Check:
             record.keep("hand-in text", torch.tensor([*text.encode()]))
         with record.trying("again"):
             source = data.load(images)
-            for i, (arm, point, seed, name, _) in enumerate(again(*json.loads(text), inputs["lot"].at)):
+            for i, (arm, point, seed, name) in enumerate(again(*json.loads(text), inputs["lot"].at)):
                 split = getattr(source, name)
                 network = learn(arm, point, seed)
                 with torch.no_grad():
@@ -38,15 +38,14 @@ def lots(seed: int) -> dict[str, Case]:
 
 
 def again(study: dict, results: dict, at: list[int]) -> list[tuple]:
-    """(arm, point, seed, split, the accuracy handed in) of three students: both sides of one comparison from one seed
-    on test images, and one that was trained to choose, on validation images, if any was."""
-    pair, place = _at([*study["comparisons"].values()], at[0]), at[1] % len(study["seeds"])
-    found = [(arm, results["points"].get(arm, {}), study["seeds"][place], "test",
-              results["rows"][arm][place]["accuracy"]) for arm in pair]
+    """(arm, point, seed, split) of three students: both sides of one comparison from one seed, for the test images, and
+    one that was trained to choose, for validation images, if any was."""
+    seed = _at(study["seeds"], at[1])
+    found = [(arm, results["points"].get(arm, {}), seed, "test")
+             for arm in _at([*study["comparisons"].values()], at[0])]
     if tried := results["tried"]:
-        arm, place = _at([*tried], at[2]), at[4] % len(study["choose"]["seeds"])
-        entry = _at(tried[arm], at[3])
-        found.append((arm, entry["point"], study["choose"]["seeds"][place], "valid", entry["valid_accuracy"][place]))
+        arm = _at([*tried], at[2])
+        found.append((arm, _at(tried[arm], at[3])["point"], _at(study["choose"]["seeds"], at[4]), "valid"))
     return found
 
 

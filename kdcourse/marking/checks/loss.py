@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -49,6 +50,13 @@ def loss(draw, call, *cases: str, at: str = "z_s", keep: Callable | None = None,
         return record
 
     return Check(draw, ask)
+
+
+def numbers(value):
+    """A list or tuple of numbers as a tensor, for its sum of products; anything else as it is."""
+    if isinstance(value, list | tuple) and all(isinstance(one, Tensor | Real) for one in value):
+        return torch.tensor([float(one) for one in value], dtype=torch.double)
+    return value
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from itertools import product
 import torch
 from scipy import special
 
-from kdcourse.marking.checks.hand_in import again
 from kdcourse.marking.judges.base import Marks, ran
 from kdcourse.marking.judges.intervals import t
 from kdcourse.marking.record import Case, Record, Verdict, Wrong, clean
@@ -188,10 +187,23 @@ def _said(problem: Callable[[], str], name: str) -> str:
         return f"{name} cannot be read ({clean(type(error).__name__)}: {clean(error)})"
 
 
+def _drawn(study: dict, results: dict, at: list[int]) -> list[tuple]:
+    """(arm, point, seed, split, the accuracy handed in) of the students that were trained again: two of one comparison,
+    and one of a choice."""
+    pairs, place = [*study["comparisons"].values()], at[1] % len(study["seeds"])
+    found = [(arm, results["points"].get(arm, {}), study["seeds"][place], "test",
+              results["rows"][arm][place]["accuracy"]) for arm in pairs[at[0] % len(pairs)]]
+    if tried := results["tried"]:
+        arm, place = [*tried][at[2] % len(tried)], at[4] % len(study["choose"]["seeds"])
+        one = tried[arm][at[3] % len(tried[arm])]
+        found.append((arm, one["point"], study["choose"]["seeds"][place], "valid", one["valid_accuracy"][place]))
+    return found
+
+
 def _differs(record: Record, study: dict, results: dict, at: list[int], images: int, classes: int) -> str:
     """What shows that nothing was learned, or that a student who is trained again is another one."""
     ran(record, ["again"])
-    for i, (arm, point, seed, name, told) in enumerate(again(study, results, at)):
+    for i, (arm, point, seed, name, told) in enumerate(_drawn(study, results, at)):
         if (found := record.number(f"again {i}")) < 2 / classes:
             return f"{arm!r} with {point} and seed {seed} is right about {found:.0%} of the images: it learned nothing"
         if not abs(found - told) < 3.5 / images:
