@@ -70,7 +70,6 @@ MEAN = Formula(lambda c, mean: mean(c.values), mean={
     "": lambda v: v.mean(1), "this is the best of the seeds": lambda v: v.amax(1),
     "this is the median": lambda v: v.quantile(0.5, dim=1), "this is the last seed": lambda v: v[:, -1],
     "this is the first seed": lambda v: v[:, 0], "this is the sum": lambda v: v.sum(1),
-    "this is the worst of the seeds": lambda v: v.amin(1),
     "this is the lower end of the interval: its middle is asked for":
         lambda v: v.mean(1) - t(v.shape[1]) * deviation(v) / math.sqrt(v.shape[1]),
     "this is 1 minus the mean": lambda v: 1 - v.mean(1), ROUNDED: lambda v: v.mean(1).round(decimals=2),

@@ -510,10 +510,13 @@ def too_many(run: Case) -> str:
 
 
 def decayed(record: Record, name: str, run: Case) -> str:
-    """What to say where weights moved that no gradient reaches: those of the last pixel, which is always 0."""
+    """What to say where weights moved that no gradient reaches: those of the last pixel, which is always 0; or where
+    they are no numbers any more."""
     unseen = (run.split.x.flatten(1) == 0).all(dim=0)
     ends, starts = (w[: -len(run.student[1])].reshape(len(run.student[1]), -1)[:, unseen]
                     for w in (record.tensor(f"{name} weights", len(_start(run))), _start(run)))
+    if not record.tensor(f"{name} weights", len(_start(run))).isfinite().all():
+        return "weights are infinite or not a number: the loss has no bound below, or its logarithm is of 0."
     return "" if torch.equal(ends, starts) else (
         "weights that no image touches have moved: there is weight decay (an argument, or AdamW), and none is asked "
         "for.")
