@@ -128,7 +128,7 @@ file("train", 0.7, {
 file("train", 0.925, {"T_for_alpha": (with_loss(lambda z_s, z_t, y, T, alpha: combined(z_s, z_t, y, alpha, T)),
                                       "T and alpha are exchanged")})
 file("train", 0.7, {"a_logarithm_of_zero": (with_loss(
-    lambda z_s, z_t, y, T, alpha: combined(z_s, z_t, y, T, alpha) + (0 * z_s).sum().log()), "infinite or not a number")})
+    lambda z_s, *others: combined(z_s, *others) + (0 * z_s).sum().log()), "infinite or not a number")})
 file("train", 0.0, {"standardised_images": (by_hand(look=lambda x: (x - 0.1307) / 0.3081),
                                             "nothing else is to be done to them")})
 file("train", 0.7, {
