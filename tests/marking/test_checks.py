@@ -58,7 +58,7 @@ def both_ways(once, monkeypatch, tmp_path, capsys):
 
 
 NUMBERS_ALONE = re.compile(  # what a judge says that has found no reason
-    r".*( is| are) right(: the same value for every input|: there are \d+ weights and biases, \d+ of the expected "
+    r"(?!.*That is what one gets if: ).*( is| are) right(: the same value for every input|: there are \d+ weights and biases, \d+ of the expected "
     r"sizes are missing)?\.|.*you return -?[\d.]+\.|.*not those of Adam on the loss that is asked for, of each batch.*"
     r"|.*the answers are not those of this network: compare .*")
 
@@ -79,6 +79,7 @@ def test_nine_in_ten_filed_answers_are_told_their_misconception(assignment):
 @pytest.mark.parametrize("message, told", [
     ("the value is 1.2, and 0.5 is right. Read notebook 01, section 3.", False),
     ("the value is 1.2, and 0.5 is right. That is what one gets if: the root is missing. Read notebook 01.", True),
+    ("the value is 1.2, and 0.5 is right. That is what one gets if: ties are lost: a half is right. Read it.", True),
     ("the mean is 0.1, and you return 0.2. Also: the width is 1.0, and you return 2.0. Read notebook 01.", False),
     ("the mean is 0.1, and you return 0.2. Also: the width is 1.0, and you return 2.0: it is whole. Read it.", True),
     ("it has 5, and 7 are right: there are 4 weights and biases, 2 of the expected sizes are missing.", False),

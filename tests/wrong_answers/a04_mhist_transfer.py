@@ -131,7 +131,7 @@ WRONG += [Answer("preactivation_block", (function,), name, 0.0, says) for name, 
     ("plain", lambda *size: Preactivated(*size, shortcut=False), "there is no shortcut"),
     ("stride_in_the_second", lambda *size: Preactivated(*size, first="none"), "the stride belongs to the first"),
     ("version_one", First, "V1"),
-    ("no_stride_at_all", lambda channels, out, stride: Preactivated(channels, out, 1), "maps (4, "),
+    ("no_stride_at_all", lambda channels, out, stride: Preactivated(channels, out, 1), "the stride is missing"),
 )]
 
 
