@@ -42,6 +42,7 @@ def block(build, case: Case) -> torch.Tensor:
         f = made.train(mode)(case.x)
         if f.shape != probe.shape:
             why = ": the stride is missing" if case.stride > 1 and f.shape[2:] == case.x.shape[2:] else ""
-            raise ValueError(f"maps {tuple(case.x.shape)} became {tuple(f.shape)}, and {tuple(probe.shape)} is right{why}")
+            raise ValueError(f"maps {tuple(case.x.shape)} became {tuple(f.shape)}, and {tuple(probe.shape)} is right"
+                             f"{why}")
         total = total + (f * probe).sum()
     return total
