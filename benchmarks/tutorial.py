@@ -42,10 +42,10 @@ GRID = [{"T": T, "alpha": alpha} for T in (2.0, 4.0) for alpha in (0.5, 0.9)]
 ARMS = {  # name: method, its settings, and whose answers
     HARD: (None, {}, None),
     "KD": ("kd", {"T": 2.0, "alpha": 0.25}, "own"),
-    "cosine": ("cosine", {"alpha": 0.25, "stages": (1, 1)}, "own"),
+    "cosine": ("cosine", {"alpha": 0.25, "stages": [1, 1]}, "own"),
     "regressor": ("fitnet", {"beta": 1 / 3, "relative": False}, "own"),
     "KD, chosen": ("kd", None, "own"),
-    "cosine, other images": ("cosine", {"alpha": 0.25, "stages": (1, 1)}, "dealt"),
+    "cosine, other images": ("cosine", {"alpha": 0.25, "stages": [1, 1]}, "dealt"),
     "regressor, other images": ("fitnet", {"beta": 1 / 3, "relative": False}, "dealt"),
 }
 PRINTED = {"teacher": 0.7478, HARD: 0.7040, "KD": 0.7069, "cosine": 0.7131, "regressor": 0.7049}

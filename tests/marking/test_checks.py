@@ -60,7 +60,8 @@ def both_ways(once, monkeypatch, tmp_path, capsys):
 NUMBERS_ALONE = re.compile(  # what a judge says that has found no reason
     r"(?!.*That is what one gets if: ).*( is| are) right(: the same value for every input|: there are \d+ weights and "
     r"biases, \d+ of the expected sizes are missing)?\.|.*you return -?[\d.]+\."
-    r"|.*not those of Adam on the loss that is asked for, of each batch.*|.*the answers are not those of this network: compare .*")
+    r"|.*not those of Adam on the loss that is asked for, of each batch.*"
+    r"|.*the answers are not those of this network: compare .*")
 
 
 def reasons(message: str) -> list[str]:
