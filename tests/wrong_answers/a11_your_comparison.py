@@ -285,9 +285,10 @@ def told(study, rows, digits=9):
 
 
 @cache
-def made(n=None, pick=max, digits=9, effect=0.04):
+def made(n=None, pick=max, digits=9, effect=0.04, first=20, keep=(1, 0.8)):
     """A study that is planned, chosen, measured and told."""
     study, results = deepcopy(STUDY) | {"effect": effect}, {"tried": {}, "points": {arm: {} for arm in STUDY["arms"]}}
+    study["choose"]["grids"]["hard labels"]["keep"] = [*keep]
     for arm, grid in study["choose"]["grids"].items():
         points = [{key: value} for key, values in grid.items() for value in values]
         tried = [{"point": point, "valid_accuracy": [score(arm, point, seed, "valid") for seed in (100, 101)]}
@@ -299,7 +300,7 @@ def made(n=None, pick=max, digits=9, effect=0.04):
     pilot = {name: [a - b for a, b in zip(found[ours], found[baseline], strict=True)]
              for name, (ours, baseline) in study["comparisons"].items()}
     study["spread"] = round(statistics.stdev(pilot["the teacher helps"]), 4)
-    study["seeds"] = list(range(n or enough(pilot, effect)))
+    study["seeds"] = list(range(first, first + (n or enough(pilot, effect))))
     rows = {arm: [{"seed": seed, "accuracy": score(arm, results["points"][arm], seed, "test")}
                   for seed in study["seeds"]] for arm in study["arms"]}
     return study, results | {"pilot": {"seeds": seeds, "differences": pilot}, "rows": rows,
@@ -320,6 +321,83 @@ def without_a_single_step():
 @right("my_comparison")
 def rounded_and_more_seeds_than_needed():
     return [*made(n=25, digits=4), learn]
+
+
+@right("my_comparison")
+def a_loss_is_predicted():
+    return changed(lambda study, results: study["prediction"].update(points=[-6.0, -0.5]))
+
+
+@wrong("my_comparison", 0.85, "the submission has shown it")
+def seeds_that_were_shown():
+    return changed(lambda study, results: None, first=5)
+
+
+@wrong("my_comparison", 0.85, "holds none that is so large")
+def an_effect_for_which_three_seeds_are_enough():
+    return changed(lambda study, results: None, n=3, effect=0.5)
+
+
+@wrong("my_comparison", 0.85, "is trained for more epochs than")
+def more_epochs_among_the_settings_of_an_arm():
+    return changed(lambda study, results: study["arms"]["KD"].update(epochs=2))
+
+
+@wrong("my_comparison", 0.85, "is trained for more epochs than")
+def more_epochs_in_a_grid():
+    def change(study, results):
+        study["choose"]["grids"]["mixed"] = {"epochs": [1, 3]}
+        tried = [{"point": {"epochs": n}, "valid_accuracy": [score("mixed", {"T": 4 * n}, seed, "valid")
+                                                             for seed in (100, 101)]} for n in (1, 3)]
+        results["tried"]["mixed"] = tried
+        results["points"]["mixed"] = max(tried, key=lambda one: sum(one["valid_accuracy"]))["point"]
+        for i, seed in enumerate(study["seeds"]):
+            results["rows"]["mixed"][i]["accuracy"] = score("mixed", temperature(results["points"]["mixed"]), seed,
+                                                            "test")
+        results["comparisons"] = told(study, results["rows"])
+        results["pilot"]["differences"]["the mixture helps"] = [
+            score("mixed", temperature(results["points"]["mixed"]), seed, "valid")
+            - score("KD", results["points"]["KD"], seed, "valid") for seed in results["pilot"]["seeds"]]
+
+    def temperature(point):
+        return {"T": 4 * point["epochs"]} if "epochs" in point else point
+
+    return changed(change, lambda arm, point, seed: learn(arm, temperature(point), seed))
+
+
+@wrong("my_comparison", 0.85, "has a value of keep twice")
+def the_same_setting_twice_for_the_baseline():
+    return changed(lambda study, results: None, keep=(1, 1))
+
+
+@wrong("my_comparison", 0.3, "the pilot's difference in")
+def a_pilot_that_nobody_ran():
+    def change(study, results):
+        for name in study["comparisons"]:
+            results["pilot"]["differences"][name] = [0.4, 0.401, 0.399, 0.4, 0.4]
+        study["spread"] = statistics.stdev([0.4, 0.401, 0.399, 0.4, 0.4])
+
+    return changed(change, n=3)
+
+
+@wrong("my_comparison", 0.3, "does learn use its point?")
+def a_search_among_settings_that_do_nothing():
+    def change(study, results):
+        for arm, tried in results["tried"].items():
+            for one in tried:
+                one["valid_accuracy"] = [score(arm, results["points"][arm], seed, "valid") for seed in (100, 101)]
+
+    return changed(change, lambda arm, point, seed: learn(arm, made()[1]["points"][arm], seed))
+
+
+@wrong("my_comparison", 0.3, "does learn do what the arm says")
+def a_control_that_is_the_baseline_itself():
+    def change(study, results):
+        results["rows"]["mixed"] = results["rows"]["KD"]
+        results["pilot"]["differences"]["the mixture helps"] = [0.0] * 5
+
+    return changed(change, lambda arm, point, seed: learn("KD", made()[1]["points"]["KD"], seed) if arm == "mixed"
+                   else learn(arm, point, seed))
 
 
 @wrong("my_comparison", 0.85, "choose['on'] is 'valid'")
@@ -396,7 +474,7 @@ def networks_that_nobody_trains():
     return changed(lambda study, results: None, lambda arm, point, seed: classify(torch.zeros(10, 784)))
 
 
-@wrong("my_comparison", 0.3, "does learn do what the arm says")
+@wrong("my_comparison", 0.3, "does learn use its point?")
 def one_student_for_all_arms():
     study, results, _ = changed(lambda study, results: None)
     same = [{"seed": seed, "accuracy": score("KD", {"T": 9}, seed, "test")} for seed in study["seeds"]]

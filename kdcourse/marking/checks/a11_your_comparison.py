@@ -66,14 +66,17 @@ def searched(seed: int) -> dict[str, Case]:
 
 def sequences(seed: int) -> dict[str, Case]:
     """Paired differences in the order in which they were measured, and how many there are when somebody first looks:
-    so many have nearly the same size, and the later ones are larger."""
-    def case(i: int, n: int, first: int) -> Case:
+    all of one sign, these have a t in a given interval, so that it depends on the quantile whether they are clear. In
+    the second case they are, by any quantile. The later ones are larger."""
+    def case(i: int, n: int, first: int, low: float, high: float) -> Case:
         draw = generator(seed, i, 1104)
-        early, x = torch.arange(n) < first, torch.rand(n, generator=draw)
-        size = 0.004 * torch.where(early, 1 + 0.1 * x, 1.5 + 1.5 * x)
+        x, t = torch.rand(n, generator=draw), low + (high - low) * torch.rand((), generator=draw)
+        head = x[:first] - x[:first].mean()
+        size = 0.004 * torch.cat([1 + head / head.std() * first**0.5 / t, 1.5 + 1.5 * x[first:]])
         return Case(d=(size * torch.where(torch.rand(n, generator=draw) < 0.7, 1, -1)).double(), first=first)
 
-    return {name: case(i, *size) for i, (name, size) in enumerate(zip(NAMES, ((8, 3), (9, 4), (10, 3)), strict=True))}
+    sizes = ((8, 3, 3.25, 3.45), (9, 4, 30.0, 90.0), (10, 3, 2.1, 2.8))
+    return {name: case(i, *size) for i, (name, size) in enumerate(zip(NAMES, sizes, strict=True))}
 
 
 def pilots(seed: int) -> dict[str, Case]:

@@ -1,5 +1,5 @@
 """Asks for a comparison that was planned and made: the study file and the results as data, and a function that trains
-any of its students again. Three of them are, drawn by lot, and measured here."""
+any of its students again. Six of them are, drawn by lot, and measured here."""
 
 import json
 
@@ -21,32 +21,44 @@ def hand_in(images: str) -> Check:
             record.keep("hand-in text", torch.tensor([*text.encode()]))
         with record.trying("again"):
             source = data.load(images)
-            for i, (arm, point, seed, name) in enumerate(again(*json.loads(text), inputs["lot"].at)):
+            study, results = json.loads(text)
+            students, other = again(study, results, inputs["lot"].at)
+            for i, (arm, point, seed, name) in enumerate(students):
                 split = getattr(source, name)
-                network = learn(arm, point, seed)
-                with torch.no_grad():
-                    right = network(split.x.float() / 255).argmax(dim=1) == split.y
-                record.keep(f"again {i}", right.double().mean())
+                logits = _logits(learn(arm, point, seed), split)
+                record.keep(f"again {i}", (logits.argmax(dim=1) == split.y).double().mean())
+            if other:  # than the last one
+                record.keep("other", (_logits(learn(arm, other, seed), split) - logits).abs().max())
         return record
 
     return Check(lots, ask)
 
 
 def lots(seed: int) -> dict[str, Case]:
-    """Five large numbers: which comparison, which of its seeds, whose choice, which setting, and which of its seeds."""
-    return {"lot": Case(at=torch.randint(10**6, (5,), generator=generator(seed, 1106)).tolist())}
+    """Six large numbers: which comparison, which of its seeds, whose choice, which setting, which of its seeds, and
+    which seed of the pilot."""
+    return {"lot": Case(at=torch.randint(10**6, (6,), generator=generator(seed, 1106)).tolist())}
 
 
-def again(study: dict, results: dict, at: list[int]) -> list[tuple]:
-    """(arm, point, seed, split) of three students: both sides of one comparison from one seed, for the test images, and
-    one that was trained to choose, for validation images, if any was."""
-    seed = _at(study["seeds"], at[1])
-    found = [(arm, results["points"].get(arm, {}), seed, "test")
+def again(study: dict, results: dict, at: list[int]) -> tuple[list[tuple], dict | None]:
+    """(arm, point, seed, split) of the students that are trained again: both sides of one comparison from one seed, for
+    the test images; both from one seed of the pilot, for validation images; and one that was trained to choose, if any
+    was. Then a point which differs from the last one's in every setting, if one was tried."""
+    found = [(arm, results["points"].get(arm, {}), seed, name)
+             for seed, name in ((_at(study["seeds"], at[1]), "test"), (_at(results["pilot"]["seeds"], at[5]), "valid"))
              for arm in _at([*study["comparisons"].values()], at[0])]
-    if tried := results["tried"]:
-        arm = _at([*tried], at[2])
-        found.append((arm, _at(tried[arm], at[3])["point"], _at(study["choose"]["seeds"], at[4]), "valid"))
-    return found
+    if not (tried := results["tried"]):
+        return found, None
+    arm = _at([*tried], at[2])
+    point = _at(tried[arm], at[3])["point"]
+    found.append((arm, point, _at(study["choose"]["seeds"], at[4]), "valid"))
+    return found, next((one["point"] for one in tried[arm] if all(one["point"][key] != point[key] for key in point)),
+                       None)
+
+
+def _logits(network, split) -> torch.Tensor:
+    with torch.no_grad():
+        return network(split.x.float() / 255)
 
 
 def _at(things: list, number: int):
