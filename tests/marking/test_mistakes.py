@@ -5,6 +5,7 @@ Two mistakes that cannot be told apart by what they do are one, and one of them 
 
 import random
 from functools import cache
+from itertools import combinations
 
 import pytest
 import torch
@@ -115,6 +116,17 @@ def test_a_mistake_that_is_handed_in_is_told_in_its_own_words(name, repeated_onc
         if mistake.text not in verdict.message and "infinite or not a number" not in verdict.message:  # it diverged
             other[mistake.text] = verdict.message
     assert other == {}
+
+
+@pytest.mark.parametrize("name, near", [("wrong_verdicts", 1e-3), ("what_is_left", 2e-6), ("false_alarms", 1e-5),
+                                        ("seeds_for_all", 1e-3)])
+def test_on_each_draw_of_exercise_11_no_mistake_gives_the_numbers_of_another_or_of_what_is_right(name, near):
+    forms = {"": FORMULAS[name].right} | {mistake.text: mistake.value for mistake in singles(FORMULAS[name])}
+    for seed in range(40):
+        inputs = checks.CHECKS[name].draw(seed).values()
+        values = {text: torch.tensor([float(value(case)) for case in inputs]) for text, value in forms.items()}
+        same = [(a, b) for a, b in combinations(values, 2) if ((values[a] - values[b]).abs() <= near).all()]
+        assert not same, f"draw {seed}"
 
 
 @pytest.mark.parametrize("name", FORMULAS)

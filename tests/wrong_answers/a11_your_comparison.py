@@ -182,6 +182,16 @@ def normal(differences, first):
     return alarms(differences, first, lambda some: away(some, 1.96))
 
 
+@wrong("false_alarms", 0.0, "take it at 97.5 %")
+def five_percent_at_each_end(differences, first):
+    return alarms(differences, first, lambda some: away(some, stats.t.ppf(0.95, len(some) - 1)))
+
+
+@wrong("false_alarms", 0.0, "t was taken for n degrees of freedom")
+def a_degree_of_freedom_too_many(differences, first):
+    return alarms(differences, first, lambda some: away(some, stats.t.ppf(0.975, len(some))))
+
+
 @wrong("false_alarms", 0.0, "the standard deviation divides by n")
 def numpys_deviation(differences, first):
     return alarms(differences, first, lambda some: away(some, correction=0))
@@ -229,6 +239,12 @@ def one_end(pilots, effect):
 @wrong("seeds_for_all", 0.0, "the mean of the spreads is taken")
 def for_the_usual_comparison(pilots, effect):
     return enough(pilots, effect, spread=lambda all: statistics.fmean(list(all)))
+
+
+@wrong("seeds_for_all", 0.0, "all differences are thrown together")
+def one_spread_for_all(pilots, effect):
+    together = [one for of_one in pilots.values() for one in of_one]
+    return enough(dict.fromkeys(pilots, together), effect)
 
 
 @right("seeds_for_all")

@@ -80,12 +80,14 @@ def sequences(seed: int) -> dict[str, Case]:
 
 
 def pilots(seed: int) -> dict[str, Case]:
-    """Differences of a pilot in each of several comparisons, and the smallest difference that is to be seen."""
+    """Differences of a pilot in each of several comparisons, and the smallest difference that is to be seen. The means
+    lie far apart, so that all differences together spread more than any comparison."""
     def case(i: int, k: int, m: int) -> Case:
         draw = generator(seed, i, 1105)
         x = torch.randn(m, k, generator=draw).double()
         spread = 0.004 * (1 + torch.arange(m) + torch.rand(m, generator=draw))[torch.randperm(m, generator=draw), None]
-        return Case(pilot=0.003 + spread * (x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True),
+        mean = 3 * spread.max() * torch.arange(m)[:, None]
+        return Case(pilot=mean + spread * (x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True),
                     effect=spread.max().item() * (0.75 + 0.25 * torch.rand((), generator=draw).item()))
 
     return {name: case(i, *size) for i, (name, size) in enumerate(zip(NAMES, ((5, 3), (6, 4), (8, 2)), strict=True))}
