@@ -63,6 +63,11 @@ def names_alone(runs, comparisons, said, margin):
     return list(owed(runs, comparisons, said, margin))
 
 
+@wrong("wrong_verdicts", 0.0, "is no verdict: better, worse, equal or inconclusive is one")
+def none_where_it_is_told_rightly(runs, comparisons, said, margin):
+    return dict.fromkeys(comparisons) | owed(runs, comparisons, said, margin)
+
+
 @right("wrong_verdicts")
 def by_the_packages_family(runs, comparisons, said, margin):
     arms = {name: sorted(runs[a].keys() & runs[b].keys()) for name, (a, b) in comparisons.items()}
@@ -396,7 +401,7 @@ def a_pilot_that_nobody_ran():
     return changed(change, n=3)
 
 
-@wrong("my_comparison", 0.3, "does learn use its point?")
+@wrong("my_comparison", 0.3, "does learn use its point? Read")
 def a_search_among_settings_that_do_nothing():
     def change(study, results):
         for arm, tried in results["tried"].items():

@@ -42,9 +42,12 @@ def coded(value, case: Case):
         return None
     if not isinstance(value, dict):
         raise TypeError(f"a dict is expected, {{comparison: verdict}}, not a {type(value).__name__}")
-    found = [VERDICTS.index(value[name]) + 1 if value.get(name) in VERDICTS else 9 * (name in value)
-             for name in case.comparisons]
-    return torch.tensor(found).double() + 20 * len(value.keys() - case.comparisons.keys())
+    for name, verdict in value.items():
+        if name not in case.comparisons:
+            raise ValueError(f"{name!r} is none of the comparisons of the plan")
+        if verdict not in VERDICTS:
+            raise ValueError(f"{verdict!r} is no verdict: {', '.join(VERDICTS[:-1])} or {VERDICTS[-1]} is one")
+    return torch.tensor([VERDICTS.index(value[name]) + 1 if name in value else 0 for name in case.comparisons]).double()
 
 
 def searched(seed: int) -> dict[str, Case]:

@@ -183,11 +183,15 @@ def hand_in(images: int, classes: int, *, where: str) -> Callable:
         for name, (share, problems) in PARTS.items():
             said = _said(lambda problems=problems: next(problems(study, results), ""), name)
             said = said if name in BEFORE else untrue or said
-            found.give(share, not said, said and f"{said}.")
-        found.give(0.1, not untrue, untrue and f"{untrue}.")
+            found.give(share, not said, _sentence(said))
+        found.give(0.1, not untrue, _sentence(untrue))
         return found.verdict()
 
     return judge
+
+
+def _sentence(said: str) -> str:
+    return f"{said}." if said and not said.endswith("?") else said
 
 
 def _said(problem: Callable[[], str], name: str) -> str:
