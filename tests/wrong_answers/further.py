@@ -155,7 +155,7 @@ file("stopped_distillation", 0.4, {
 })
 file("stopped_distillation", 0.6, {
     "stop_as_a_number_of_epochs": (by_hand(lambda given, stop, epoch, **now: {
-        "alpha": given if epoch < stop else 0.0}), "taken for a number of epochs"),
+        "alpha": given if epoch < stop else 0.0}), "epoch"),  # with some stops that is one epoch too few
     "the_teacher_alone_at_first": (by_hand(lambda stop, epoch, epochs, **now: {
         "alpha": 0.0 if after(stop, epoch, epochs) else 1.0}), "before the stop the teacher alone is heard"),
 })
@@ -187,7 +187,6 @@ file("evaluate", 0.0, {
 file("evaluate", 0.0, {
     "mean_over_the_classes": (evaluated(lambda z, y, n: statistics.mean(
         right_ones(z, y)[y == k].mean().item() for k in y.unique())), "is right"),
-    "labels_off_by_one": (evaluated(lambda z, y, n: right_ones(z, y + 1 + z.shape[1]).mean().item()), "every input"),
 }, told=False)
 
 
