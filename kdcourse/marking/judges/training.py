@@ -255,7 +255,7 @@ SETTINGS = (
             lambda v: {"rule": partial(adam, a=v)}, (0.6,)),
     Setting("Adam's eps is {value:.2g}: torch's own, 1e-8, is asked for", "loop",
             lambda v: {"rule": partial(adam, little=v)}, (1e-3,)),
-    Setting("labels are smoothed by {value:.3g}: they count as they are", "hard", smoothed, (0.05,)),
+    Setting("labels are smoothed by {value:.3g}: they count as they are", "hard", smoothed, (0.05, 0.01)),
     Setting("the optimiser is not Adam but SGD with a momentum of {value:.3g}", "loop",
             lambda v: {"rule": partial(descent, momentum=v)}, (0.5,)),
     Setting("gradients are clipped to a length of {value:.3g}, and nothing of the kind is asked for", "loop",
