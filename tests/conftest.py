@@ -49,13 +49,19 @@ def seeds(request) -> tuple[int, ...]:
     return chosen(request.config, check)
 
 
+def thoroughly(config, name: str, touched) -> bool:
+    """Whether all is asked of what has this name: by `--thorough`, or since `touched` finds it among what changed."""
+    import thorough
+
+    return config.getoption("--thorough") or (
+        config.getoption("--thorough-where-changed") and name in touched(thorough.changed()))
+
+
 def chosen(config, check: str) -> tuple[int, ...]:
     """Ten seeds for a check, or two."""
     import thorough
 
-    every = config.getoption("--thorough") or (
-        config.getoption("--thorough-where-changed") and check in thorough.touched(thorough.changed()))
-    return tuple(range(10)) if every else SEEDS
+    return tuple(range(10)) if thoroughly(config, check, thorough.touched) else SEEDS
 
 
 @pytest.fixture
@@ -63,9 +69,7 @@ def worth_grading(request) -> None:
     """Skips for an assignment (the test's `name`) that is not to be graded this time: `kdcourse check` runs it."""
     import thorough
 
-    option, name = request.config.getoption, request.node.callspec.params["name"]
-    if not option("--thorough") and not (
-            option("--thorough-where-changed") and name in thorough.graded_anew(thorough.changed())):  # fmt: skip
+    if not thoroughly(request.config, request.node.callspec.params["name"], thorough.graded_anew):
         pytest.skip("graded where its files change, and by --thorough; its checks ran in test_exercises.py")
 
 

@@ -456,8 +456,8 @@ def reached(replays: Replays, formula: Formula, loss: Formula, name: str, repair
     """The share of the marks for the weights at the end of a run, and what explains them; nothing is explained without
     `settings`, nor where a teacher that learns too explains it already."""
     record, run = replays.record, replays.run(name)
-    if problem := (unmoved(record, name, run) or begun(record, name) or too_many(run) or decayed(record, name, run)
-                   or halved(record, name, run)):
+    if problem := (unmoved(record, name, run) or begun(record, name) or too_many(run) or diverged(record, name, run)
+                   or decayed(record, name, run) or halved(record, name, run)):
         return 0.0, problem if settings is not None else ""
     if replays.reaches(name, formula.right, SAME):
         return 1.0, ""
@@ -509,14 +509,17 @@ def too_many(run: Case) -> str:
         "at.")
 
 
+def diverged(record: Record, name: str, run: Case) -> str:
+    """What to say of weights that are no numbers any more; empty if they are."""
+    return "" if record.tensor(f"{name} weights", len(_start(run))).isfinite().all() else (
+        "weights are infinite or not a number: the loss has no bound below, or its logarithm is of 0.")
+
+
 def decayed(record: Record, name: str, run: Case) -> str:
-    """What to say where weights moved that no gradient reaches: those of the last pixel, which is always 0; or where
-    they are no numbers any more."""
+    """What to say where weights moved that no gradient reaches: those of the last pixel, which is always 0."""
     unseen = (run.split.x.flatten(1) == 0).all(dim=0)
     ends, starts = (w[: -len(run.student[1])].reshape(len(run.student[1]), -1)[:, unseen]
                     for w in (record.tensor(f"{name} weights", len(_start(run))), _start(run)))
-    if not record.tensor(f"{name} weights", len(_start(run))).isfinite().all():
-        return "weights are infinite or not a number: the loss has no bound below, or its logarithm is of 0."
     return "" if torch.equal(ends, starts) else (
         "weights that no image touches have moved: there is weight decay (an argument, or AdamW), and none is asked "
         "for.")
