@@ -5,8 +5,10 @@ The commit is read when this module is imported, before anything is measured.
 
 import json
 import platform
+import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -32,7 +34,7 @@ def write(name: str, *, settings: dict, seeds: list[int], results: dict) -> Path
         "settings": settings,
         "seeds": seeds,
         "results": results,
-        "command": " ".join(["python", *sys.argv]),
+        "command": command(sys.argv),
         "commit": COMMIT,
         "uncommitted_changes": CHANGED,
         "versions": {"python": platform.python_version()}
@@ -46,6 +48,19 @@ def write(name: str, *, settings: dict, seeds: list[int], results: dict) -> Path
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(content, indent=1) + "\n")
     return path
+
+
+def command(words: Sequence[str]) -> str:
+    """A command line as a reader of the repository types it: `python benchmarks/NAME.py ...`, whatever folder it was
+    called from. `--journal FILE`, which only says where rows lie until all is measured, is left out."""
+    kept, given = [], iter(words[1:])
+    for word in given:
+        option, equals, _ = word.partition("=")
+        if len(option) < 3 or not "--journal".startswith(option):   # argparse takes the beginning of a name, too
+            kept.append(word)
+        elif not equals:
+            next(given)
+    return shlex.join(["python", f"benchmarks/{Path(words[0]).name}", *kept])
 
 
 def _cpu() -> str:

@@ -13,7 +13,8 @@ TAGS = {
 }
 LARGEST_OUTPUT = 200_000    # bytes
 LARGEST_NOTEBOOK = 600_000
-PRIVATE = re.compile(r"/home/\w|/Users/\w|/root\b|/tmp/|[A-Z]:\\\\Users")
+# a whole path: /home/ada/data, C:\Users\ada; but not and/or, ../data, https://host/page, </td>
+PRIVATE = re.compile(r"(?<![\w./~<\\)\]}+-])/(?:root\b|[A-Za-z_][\w.+-]*/[\w.+-])|file:///|\b[A-Za-z]:\\\w+\\")
 MOST_WORDS = 3_000          # of core prose: before the ledger, and not in what is optional
 FORMULA = re.compile(r"\$\$.+?\$\$|(?<![\\$])\$[^$\n]+\$", re.DOTALL)
 DOUBLED = re.compile(r"\\\\[A-Za-z]+")
@@ -38,6 +39,15 @@ def defects(path: Path) -> list[str]:
     if len(headings) != 1:
         found.append(f"it has {len(headings)} titles (lines that begin with '# '); one is right")
     return found + _prose([cell.source for cell in notebook.cells if cell.cell_type == "markdown"])
+
+
+def places(found) -> list[str]:
+    """The strings in what a file of JSON holds that name a folder of some machine; pictures are passed over."""
+    if isinstance(found, dict):
+        return [place for key, value in found.items() if not key.startswith("image/") for place in places([key, value])]
+    if isinstance(found, list):
+        return [place for value in found for place in places(value)]
+    return [found] if isinstance(found, str) and PRIVATE.search(found) else []
 
 
 def _prose(cells: list[str]) -> list[str]:
@@ -87,7 +97,7 @@ def _cell(cell) -> list[str]:
             found.append("a picture is SVG or PDF; only PNG can be compared and shown everywhere")
         if "image/png" in data and not output.metadata.get("image/png", {}).get("alt"):
             found.append("a picture has no text for readers who cannot see it: show it with viz.show(alt=...)")
-        if PRIVATE.search(json.dumps({**output, "data": {k: v for k, v in data.items() if k != "image/png"}})):
+        if places(output):
             found.append("an output names a folder of the machine it was run on")
         if "image/png" not in data and " object at 0x" in text:
             found.append("an output shows the address of an object")

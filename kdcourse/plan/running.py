@@ -203,11 +203,9 @@ def measured(plan: Plan, folder: Path, found: Material, points: Mapping[str, Map
         seconds[name] = round(time.perf_counter() - start, 2)
         rows[name] = [{"seed": seed, "accuracy": accuracy, **_known(network, found, y)} for seed, accuracy, network
                       in zip(trial.seeds, trial.accuracy[name], trial.networks[name], strict=True)]
-    made = studies.made_by()
-    made["hardware"].pop("host", None)
     return {"plan": fingerprint(plan), "rows": rows, "images": len(y), "seconds": seconds, "points": dict(points),
             "cost": costs(plan, found), "identity": gap(plan, found, folder),
-            "teacher": None if found.said is None else metrics.accuracy(found.said, y), **made}
+            "teacher": None if found.said is None else metrics.accuracy(found.said, y), **studies.made_by()}
 
 
 def _known(network: nn.Module, found: Material, y: Tensor) -> dict[str, float]:

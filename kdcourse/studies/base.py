@@ -9,7 +9,6 @@ import json
 import os
 import platform
 import re
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -205,7 +204,7 @@ def rehearsal(study: Study, network, source: Mapping, training: Mapping) -> Stud
 
 
 def made_by() -> dict:
-    """What made a result: when, the commit of the course, the versions, the machine."""
+    """What made a result: when, the commit of the course, the versions, the machine, though not by its name."""
     import torch
 
     versions = {"python": platform.python_version()}
@@ -215,7 +214,7 @@ def made_by() -> dict:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {"commit": _commit(), "versions": versions, "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "hardware": {"machine": platform.machine(), "cpu": platform.processor() or platform.machine(),
-                         "threads": torch.get_num_threads(), "gpu": gpu, "host": socket.gethostname()}}
+                         "threads": torch.get_num_threads(), "gpu": gpu}}
 
 
 def _commit() -> str | None:

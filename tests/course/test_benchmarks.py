@@ -1,8 +1,10 @@
 """Results of benchmarks: none without what it takes to judge and repeat them."""
 
+import importlib
 import importlib.util
 import json
 import re
+import shlex
 import sqlite3
 from pathlib import Path
 
@@ -31,6 +33,13 @@ def problems(content: dict) -> list[str]:
     return found
 
 
+@pytest.fixture
+def record(monkeypatch):
+    """The module that writes results."""
+    monkeypatch.syspath_prepend(RESULTS[0].parents[1])
+    return importlib.import_module("record")
+
+
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
 def test_results_say_what_made_them(path):
     assert problems(json.loads(path.read_text())) == []
@@ -46,6 +55,30 @@ def test_results_without_are_rejected(key):
 def test_results_of_uncommitted_code_or_too_few_seeds_are_rejected():
     content = json.loads(RESULTS[0].read_text()) | {"uncommitted_changes": True, "seeds": [0, 1], "commit": "main"}
     assert len(problems(content)) == 3
+
+
+@pytest.mark.parametrize("typed, kept", [
+    (["benchmarks/gap.py"], "python benchmarks/gap.py"),
+    (["gap.py", "--second"], "python benchmarks/gap.py --second"),
+    (["/somewhere/else/benchmarks/gap.py", "--seeds", "3"], "python benchmarks/gap.py --seeds 3"),
+    (["../benchmarks/gap.py", "--arms", "KD, CNN 32", "LSKD"], "python benchmarks/gap.py --arms 'KD, CNN 32' LSKD"),
+    (["tutorial.py", "--journal", "/tmp/rows.jsonl", "--report"], "python benchmarks/tutorial.py --report"),
+    (["tutorial.py", "--report", "--journal=/tmp/rows.jsonl"], "python benchmarks/tutorial.py --report"),
+    (["tutorial.py", "--jou", "rows.jsonl", "--until", "15:00"], "python benchmarks/tutorial.py --until 15:00"),
+    (["grading.py", "01", "--jobs", "2"], "python benchmarks/grading.py 01 --jobs 2"),
+])
+def test_a_command_is_recorded_as_a_reader_of_the_repository_types_it(typed, kept, record):
+    assert record.command(typed) == kept
+    assert record.command(shlex.split(kept)[1:]) == kept
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_the_command_of_a_result_is_of_that_form_and_has_options_that_its_script_takes(path, record):
+    kept = json.loads(path.read_text())["command"]
+    python, script, *words = shlex.split(kept)
+    assert record.command([script, *words]) == kept
+    source = (RESULTS[0].parents[2] / script).read_text()
+    assert [word for word in words if word.startswith("--") and f'"{word}"' not in source] == []
 
 
 def test_every_student_on_mnist_has_a_result_for_every_seed():

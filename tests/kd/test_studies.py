@@ -2,7 +2,9 @@
 
 import json
 import os
+import platform
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -150,6 +152,13 @@ def test_a_rehearsal_runs_every_method_of_a_study(name, words, tmp_path):
         assert ("teacher" in row["result"]) == (unit.arm.teacher is not None)
     assert len(list(tmp_path.glob("*.safetensors"))) == 1
     assert "| arm | n |" in studies.report(study, tmp_path)
+
+
+def test_a_result_does_not_name_the_machine_that_made_it(monkeypatch):
+    monkeypatch.setattr(socket, "gethostname", lambda: "adas-laptop")
+    monkeypatch.setattr(platform, "node", lambda: "adas-laptop")
+    made = base.made_by()
+    assert "adas-laptop" not in json.dumps(made) and made["hardware"]["machine"]
 
 
 def test_a_training_is_that_of_fit_with_the_saved_teacher(tmp_path):
