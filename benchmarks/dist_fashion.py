@@ -12,15 +12,12 @@ KD had. It was then behind KD: see `trials`.) Hard labels and both methods with 
 images, on ten fresh seeds and on ten more. All that is compared within a set of seeds is one family for Holm.
 """
 
-import argparse
-import json
 from functools import partial
 from pathlib import Path
 
-import torch
 from journal import Journal, difference, holm
-from record import RESULTS, write
-from students import HARD, KEYS, best, means, points, train_missing
+from record import write
+from students import HARD, best, few, means, points, resumed, train_missing
 
 from kdcourse import data, metrics, models, teachers, trained
 
@@ -39,14 +36,7 @@ SETS = {"ten seeds": range(10), "ten other seeds": range(10, 20)}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--journal", type=Path, default=RESULTS / f"trial_{NAME}.jsonl")
-    asked, path = parser.parse_args(), RESULTS / f"{NAME}.json"
-    before = json.loads(path.read_text())["results"]["trials"] if path.exists() else []
-    journal = Journal(asked.journal, KEYS, before)
-    torch.set_num_threads(1)
-    whole = data.load("fashion_small")
-    source = whole.with_train(whole.train.take(torch.arange(IMAGES), "few"))
+    journal, source = resumed(__doc__, NAME), few(IMAGES)
     lesson = partial(train_missing, journal, source=source, student=partial(student, source), together=True, **TRAINING)
     lesson(head(HARD, "chosen"), [{}], VALIDATION, teacher=None)
     chosen = {}

@@ -10,17 +10,14 @@ fresh seeds, on ten more, and on the first ten with the other teacher. Each of t
 Holm. The 2,000 test images stay the same, so the intervals speak of other students alone.
 """
 
-import argparse
-import json
 from functools import partial
 from pathlib import Path
 
-import torch
 from journal import Journal
-from record import RESULTS, write
-from students import HARD, KEYS, best, means, table, train_missing
+from record import write
+from students import HARD, best, few, means, resumed, table, train_missing
 
-from kdcourse import data, models, teachers, trained
+from kdcourse import models, teachers, trained
 
 NAME = "positive_control"
 IMAGES = 1_000
@@ -34,14 +31,7 @@ OTHERS = [("kd", {"T": T, "alpha": 0.9}) for T in (4.0, 2.0, 1.0)] + [("dist", {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--journal", type=Path, default=RESULTS / "trial_positive_control.jsonl")
-    chosen, path = parser.parse_args(), RESULTS / f"{NAME}.json"
-    kept = json.loads(path.read_text())["results"]["trials"] if path.exists() else []
-    journal = Journal(chosen.journal, KEYS, kept)
-    torch.set_num_threads(1)
-    whole = data.load("fashion_small")
-    source = whole.with_train(whole.train.take(torch.arange(IMAGES), "first"))
+    journal, source = resumed(__doc__, NAME), few(IMAGES)
     lesson = partial(train_missing, journal, source=source, student=partial(student, source), together=True, **TRAINING)
     settings = choose(lesson, source)
     for method, at in [(HARD, {}), *arms(settings)]:  # the chosen setting everywhere, before the others

@@ -12,20 +12,19 @@ weights of the released code, and the teacher's own path, recorded when it learn
 compared within a set of seeds is one family for Holm.
 """
 
-import argparse
-import json
 from pathlib import Path
 
 import torch
 from dist_fashion import IMAGES, SETS, TRAINING, bank, student
 from journal import Journal, difference, holm
-from record import COMMIT, RESULTS, write
+from record import COMMIT, write
+from students import HARD, few, resumed
 
-from kdcourse import data, distillers, metrics, models, procedures, teachers, train, trained
+from kdcourse import distillers, metrics, models, procedures, teachers, train, trained
 
 NAME = "slkd_fashion"
 KEYS = ("arm", "seed")
-T, LAM, HARD = 4.0, 0.1, "hard labels"
+T, LAM = 4.0, 0.1
 ARMS = {  # who stands in the place of the self-learning teachers, and what else is not the default
     "KD": (None, {"beta": 0.0}),
     "SLKD, one SL-T": ("one", {}),
@@ -54,14 +53,7 @@ QUESTIONS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--journal", type=Path, default=RESULTS / f"trial_{NAME}.jsonl")
-    asked, path = parser.parse_args(), RESULTS / f"{NAME}.json"
-    before = json.loads(path.read_text())["results"]["trials"] if path.exists() else []
-    journal = Journal(asked.journal, KEYS, before)
-    torch.set_num_threads(1)
-    whole = data.load("fashion_small")
-    source = whole.with_train(whole.train.take(torch.arange(IMAGES), "few"))
+    journal, source = resumed(__doc__, NAME, KEYS), few(IMAGES)
     for seeds in SETS.values():
         missing = [(arm, seed) for arm in (HARD, *ARMS) for seed in seeds if not journal.has(arm=arm, seed=seed)]
         places = places_of(source, seeds[0]) if missing else {}

@@ -1,14 +1,18 @@
 """Trains the students that a journal lacks, and compares those that it has."""
 
+import argparse
 import itertools
+import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
+import torch
 from journal import Journal, difference, holm
-from record import COMMIT
+from record import COMMIT, RESULTS
 
-from kdcourse import distillers, metrics
+from kdcourse import data, distillers, metrics
 from kdcourse.sweep import sweep
 
 HARD = "hard labels"
@@ -17,6 +21,23 @@ KEYS = ("cell", "teacher", "stage", "method", "settings", "seed")
 
 class OutOfTime(Exception):
     """The hours that were asked for are over."""
+
+
+def resumed(about: str, name: str, keys: Sequence[str] = KEYS) -> Journal:
+    """The journal of a script that has no option but `--journal FILE`: it goes on from what FILE and the result file
+    `name` hold. `about` is the text of `--help`. torch gets one thread: the networks are tiny."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--journal", type=Path, default=RESULTS / f"trial_{name}.jsonl")
+    asked, path = parser.parse_args(), RESULTS / f"{name}.json"
+    before = json.loads(path.read_text())["results"]["trials"] if path.exists() else []
+    torch.set_num_threads(1)
+    return Journal(asked.journal, keys, before)
+
+
+def few(images: int) -> data.Source:
+    """`fashion_small` with its first training images alone."""
+    whole = data.load("fashion_small")
+    return whole.with_train(whole.train.take(torch.arange(images), "few"))
 
 
 def points(grids: Sequence[Mapping]) -> list[dict]:
