@@ -73,12 +73,12 @@ def box(ax, x: float, y: float, half: float | None, tall: float | None, words: s
 
 
 def arrow(ax, start: Sequence[float], end: Sequence[float], colour: str = "black", *, both: bool = False,
-          style: str = "->", head: float = 12, width: float = 1.5, bend: float = 0.0) -> None:
+          style: str = "->", head: float = 12, width: float = 1.5, bend: float = 0.0, gap: float = 2) -> None:
     """An arrow between two points; with a head at each end if it goes `both` ways. `bend` is its height over its
-    length."""
+    length, and it ends a `gap` of so many points before each of them."""
     ax.annotate("", end, start, arrowprops={
         "arrowstyle": f"<{style}" if both else style, "color": colour, "linewidth": width, "mutation_scale": head,
-        "connectionstyle": f"arc3,rad={bend}"})
+        "connectionstyle": f"arc3,rad={bend}", "shrinkA": gap, "shrinkB": gap})
 
 
 def legend(ax, names: Sequence):

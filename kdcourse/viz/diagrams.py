@@ -8,9 +8,7 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 import torch
 
-from kdcourse.viz.base import COLOURS, axis
-from kdcourse.viz.base import arrow as _arrow
-from kdcourse.viz.base import box as _box
+from kdcourse.viz.base import COLOURS, arrow, axis, box
 
 KINDS = (("response", "what do you\nanswer?", COLOURS[0]), ("feature", "what do you\nsee inside?", COLOURS[1]),
          ("relation", "which images\nare alike to you?", COLOURS[2]))
@@ -25,10 +23,10 @@ def taxonomy():
         _images(ax, 0.55, y)
         ax.text(0.55, y + 0.62, name, ha="center", fontsize=11, weight="bold")
         for k, (x, words) in enumerate(zip(xs, ("stage 1", "stage 2", "stage 3", "logits"), strict=True)):
-            _box(ax, x, y, 0.55, size, words, "0.92" if k < 3 else "white")
-            _arrow(ax, (xs[k - 1] + 0.55 if k else 0.95, y), (x - 0.55, y), "0.5")
+            box(ax, x, y, 0.55, size, words, "0.92" if k < 3 else "white")
+            arrow(ax, (xs[k - 1] + 0.55 if k else 0.95, y), (x - 0.55, y), "0.5")
     for (kind, question, colour), x in zip(KINDS, (8.8, 4.2, 6.2), strict=True):
-        _arrow(ax, (x, 3.15 - 0.6), (x, 0.75 + 0.43), colour, both=True)
+        arrow(ax, (x, 3.15 - 0.6), (x, 0.75 + 0.43), colour, both=True)
         ax.text(x + 0.1, 1.95, f"{kind}\n\u201c{question}\u201d", color=colour, fontsize=9, va="center")
     ax.set(xlim=(-0.1, 10.5), ylim=(0.0, 4.1))
     return figure
@@ -47,12 +45,12 @@ def hint(student: Sequence[str], teacher: Sequence[str], pair: tuple[int, int], 
     for y, words, chosen in ((2.7, teacher, pair[1]), (0.5, student, pair[0])):
         ax.text(0.1, y, "teacher" if words is teacher else "student", fontsize=11, weight="bold", va="center")
         for k, text in enumerate(words):
-            _box(ax, 2.2 + 2.2 * k, y, 0.85, 0.36, text, COLOURS[5] if k == chosen else "0.92")
-            _arrow(ax, (2.2 * k + (3.05 - 2.2 if k else 0.95), y), (1.35 + 2.2 * k, y), "0.5")
+            box(ax, 2.2 + 2.2 * k, y, 0.85, 0.36, text, COLOURS[5] if k == chosen else "0.92")
+            arrow(ax, (2.2 * k + (3.05 - 2.2 if k else 0.95), y), (1.35 + 2.2 * k, y), "0.5")
     x_s, x_t = 2.2 + 2.2 * pair[0], 2.2 + 2.2 * pair[1]
-    _box(ax, x_s, 1.45, 0.85, 0.28, helper, "white", dashed=True)
-    _arrow(ax, (x_s, 0.88), (x_s, 1.15), COLOURS[1])
-    _arrow(ax, (x_s, 1.75), (x_t, 2.32), COLOURS[1], both=True)
+    box(ax, x_s, 1.45, 0.85, 0.28, helper, "white", dashed=True)
+    arrow(ax, (x_s, 0.88), (x_s, 1.15), COLOURS[1])
+    arrow(ax, (x_s, 1.75), (x_t, 2.32), COLOURS[1], both=True)
     ax.text((x_s + x_t) / 2 + 0.15, 2.03, "hint loss", color=COLOURS[1], fontsize=9, va="center")
     ax.text(x_s + 1.0, 1.45, "trained, then\nthrown away", color="0.35", fontsize=8, va="center")
     ax.set(xlim=(0, 2.3 + 2.2 * max(len(student), len(teacher))), ylim=(0, 3.2))
@@ -67,10 +65,10 @@ def exits(stages: Sequence[str]):
     _images(ax, 0.5, 1.9)
     for k, (x, words) in enumerate(zip(xs, stages, strict=True)):
         last = k == len(stages) - 1
-        _arrow(ax, (xs[k - 1] + 0.6 if k else 0.85, 1.9), (x - 0.6, 1.9), "0.5")
-        _box(ax, x, 1.9, 0.6, 0.4, words, "0.92")
-        _arrow(ax, (x, 1.5), (x, 0.95), COLOURS[k])
-        _box(ax, x, 0.65, 0.75, 0.3, "its own head" if last else f"exit {k + 1}: sure?", "white")
+        arrow(ax, (xs[k - 1] + 0.6 if k else 0.85, 1.9), (x - 0.6, 1.9), "0.5")
+        box(ax, x, 1.9, 0.6, 0.4, words, "0.92")
+        arrow(ax, (x, 1.5), (x, 0.95), COLOURS[k])
+        box(ax, x, 0.65, 0.75, 0.3, "its own head" if last else f"exit {k + 1}: sure?", "white")
         if not last:
             ax.text(x + 1.25, 2.05, "no", fontsize=9, ha="center", color="0.35")
         ax.text(x, 0.12, "every image left" if last else "yes: leaves", fontsize=9, ha="center", color="0.35")
@@ -152,7 +150,7 @@ def patches(image, grid: tuple[int, int]):
                   color=COLOURS[1], ha="center", va="center", fontsize=8, weight="bold")
     left.set_title(f"a map of {rows} x {columns} positions", fontsize=10)
     for k in range(rows * columns):
-        _box(right, 0.7 * (k % 8) + 0.4, 2.2 - 0.55 * (k // 8), 0.24, 0.18, str(k), COLOURS[5])
+        box(right, 0.7 * (k % 8) + 0.4, 2.2 - 0.55 * (k // 8), 0.24, 0.18, str(k), COLOURS[5])
     right.text(0.1, 2.75, f"{rows * columns} tokens, row by row", fontsize=10)
     right.set(xlim=(0, 5.8), ylim=(0, 3.0))
     for ax in (left, right):

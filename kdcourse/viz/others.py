@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 
-from kdcourse.viz.base import COLOURS
+from kdcourse.viz.base import COLOURS, arrow, box
 
 REACH = 0.16  # how far a box reaches above and below its middle
 
@@ -23,10 +23,9 @@ def boards(panels: Mapping[str, tuple[Mapping[str, tuple[float, float]], Sequenc
             if kind not in colours or start not in boxes or end not in boxes:
                 raise ValueError(f"{name}: an arrow is (from, to, 'teaches' or 'sees') between boxes; not "
                                  f"{(start, end, kind)}")
-            _arrow(ax, boxes[start], boxes[end], colours[kind], both=(end, start, kind) in arrows)
+            _between(ax, boxes[start], boxes[end], colours[kind], both=(end, start, kind) in arrows)
         for text, (x, y) in boxes.items():
-            ax.text(x, y, text, ha="center", va="center", fontsize=8, zorder=3, bbox={
-                "boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": COLOURS[0]})
+            box(ax, x, y, None, None, text, edge=COLOURS[0], pad=0.35)
         ax.set_title(name, fontsize=9)
         ax.set(xlim=(-0.25, 1.25), ylim=(-0.2, 1.2))
         ax.axis("off")
@@ -34,13 +33,12 @@ def boards(panels: Mapping[str, tuple[Mapping[str, tuple[float, float]], Sequenc
     return axes[0]
 
 
-def _arrow(ax, start, end, colour, *, both: bool) -> None:
+def _between(ax, start, end, colour, *, both: bool) -> None:
     """From box to box; one of a pair of opposite arrows is bent."""
     (x0, y0), (x1, y1) = start, end
     up = REACH if y1 > y0 else -REACH if y1 < y0 else 0.0
-    ax.annotate("", (x1, y1 - up), (x0, y0 + up), arrowprops={
-        "arrowstyle": "-|>", "color": colour, "linewidth": 1.5, "shrinkA": 0 if up else 26, "shrinkB": 0 if up else 26,
-        "connectionstyle": f"arc3,rad={0.45 if both else 0}"})
+    arrow(ax, (x0, y0 + up), (x1, y1 - up), colour, style="-|>", head=10, bend=0.45 if both else 0,
+          gap=0 if up else 26)
 
 
 def class_counts(counts: Mapping[str, Sequence[int]], classes: Sequence[str]):

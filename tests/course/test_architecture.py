@@ -157,6 +157,15 @@ def test_no_module_checks_with_assert():
     assert [name for name, tree in TREES.items() if any(isinstance(node, ast.Assert) for node in ast.walk(tree))] == []
 
 
+PROGRAMS = [path for folder in ("kdcourse", "benchmarks", "book", "tests")
+            for path in sorted((ROOT.parent / folder).rglob("*.py"))]
+
+
+@pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.relative_to(ROOT.parent).as_posix())
+def test_every_file_says_first_what_it_is(path):
+    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+
+
 LONGEST, DEEPEST = 40, 4  # lines of a function below its docstring, and levels that open inside it
 OPENS = (ast.For, ast.While, ast.If, ast.With, ast.Try, ast.AsyncFor, ast.AsyncWith, ast.Match)
 

@@ -1,3 +1,5 @@
+"""The words that all others speak: terms, seeds, choices by name, fingerprints, and what may pass for logits."""
+
 import sys
 
 import numpy as np

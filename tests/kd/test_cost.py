@@ -1,3 +1,5 @@
+"""What a network costs: parameters and multiply-adds by their formulas, and times that are compared in turn."""
+
 import pytest
 import torch
 from torch import nn

@@ -1,3 +1,5 @@
+"""Splits, sources and arrays of others: each image once, always the same; and errors that have the line to mend them."""
+
 import gzip
 import hashlib
 import re

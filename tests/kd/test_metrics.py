@@ -1,3 +1,5 @@
+"""Measures against their definitions and scikit-learn, intervals and families of comparisons against scipy."""
+
 import itertools
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""The networks of the zoo: published sizes, features, modes, seeds; and checkpoints from elsewhere, read with care."""
+
 import re
 
 import numpy as np

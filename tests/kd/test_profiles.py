@@ -1,3 +1,5 @@
+"""Quick or full, device and precision: what the environment says, and who is told when it says nonsense."""
+
 import pytest
 import torch
 

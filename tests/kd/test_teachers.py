@@ -1,3 +1,5 @@
+"""A teacher is frozen and answers as its network; a bank says the same, about the images it was asked and no others."""
+
 import pytest
 import torch
 from safetensors.torch import save_file

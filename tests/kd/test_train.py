@@ -1,3 +1,5 @@
+"""The loop is the one that a reader writes by hand: steps, rows, schedules, seeds, and what goes wrong in it."""
+
 import copy
 import math
 import random

@@ -1,11 +1,15 @@
 """Diagrams: each says what it is given, and refuses what it cannot draw."""
 
+import re
+from pathlib import Path
+
 import matplotlib
 import matplotlib.pyplot as plt
 import pytest
 import torch
 
-from kdcourse.viz import diagrams
+from kdcourse import viz
+from kdcourse.viz import base, diagrams
 
 matplotlib.use("Agg")
 
@@ -78,3 +82,17 @@ def test_patches_are_numbered_row_by_row_as_their_tokens_are():
     on_image = {text.get_text(): text.get_position() for text in figure.axes[0].texts}
     assert on_image["0"] < on_image["2"] and on_image["5"] == pytest.approx((9.5, 5.5))
     assert [text.get_text() for text in figure.axes[1].texts][:6] == [str(k) for k in range(6)]
+
+
+def test_a_box_and_an_arrow_are_drawn_in_one_place():
+    folder = Path(viz.__file__).parent
+    drawn = {path.name for path in folder.glob("*.py") if re.search("arrowprops|boxstyle", path.read_text())}
+    assert drawn == {"base.py"}
+
+
+def test_an_arrow_keeps_its_gap_from_both_of_its_points():
+    ax = base.axis(None)
+    for gap in (0, 2, 26):
+        base.arrow(ax, (0, 0), (1, 1), gap=gap)
+        found = ax.texts[-1].arrow_patch
+        assert (found.shrinkA, found.shrinkB) == (gap, gap)
