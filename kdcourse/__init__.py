@@ -10,8 +10,8 @@ From the ground up; a module imports only from lower floors.
 - `train`: the loop
 - `sweep`: grids of settings; `procedures`: what takes several trainings; `widgets`: the explorers; `trained`: networks
   kept with their recipes; `worksheets`: lessons to be filled in
-- `study`: paired students and every comparison, recorded results; `studies`: the papers' tables and their controls as
-  data, and who runs them for days; `ship`: a network as files that run without torch
+- `study`: a comparison that a lesson trains in seconds, and the recorded ones; `studies`: the papers' tables and their
+  controls, which train for days; `ship`: a network as files that run without torch
 - `marking`: what no lesson imports but for its checks: recording, checking, judging, the sandbox, grading
 - `plan`: a comparison of the reader's own: what it cannot answer, its run, its report, its marks
 - `cli`: the command `kdcourse`

@@ -1,7 +1,7 @@
 """The command `kdcourse`: `doctor` says what this machine can run, `list` what there is to do, `fetch` gets a data set
 before class, `lesson` makes a worksheet; `start` and `check` are the student's way through an exercise, `release` and
-`grade` the instructor's; `study` runs the papers' tables; `ship` writes
-a network as files that run without torch.
+`grade` the instructor's; `study` runs the papers' tables, or a comparison of the reader's own; `ship` writes a network
+as files that run without torch.
 
 It computes nothing that a lesson needs. What takes seconds to import is imported by the command that needs it.
 """

@@ -1,5 +1,8 @@
-"""A study in a lesson: the same students under several lessons, from the same seeds, and every comparison; and the
-result files of the studies that are too long for one.
+"""A comparison that a lesson trains before the reader's eyes, in seconds; and the recorded ones, too long for a lesson.
+
+`paired` gives the same students several lessons from the same seeds; `recorded` reads a result file of `benchmarks/`.
+Not here: the papers' tables, which train for days (`studies`), and a comparison of the reader's own (`plan`); the
+command `kdcourse study` is for those two.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What the tests share: one thread, the folder of real data, and the notebooks that are broken on purpose."""
+"""What the tests share: one thread, marks and their order, how thorough they are, a few digits, and real data."""
 
 import os
 from pathlib import Path
@@ -71,6 +71,22 @@ def worth_grading(request) -> None:
 
     if not thoroughly(request.config, request.node.callspec.params["name"], thorough.graded_anew):
         pytest.skip("graded where its files change, and by --thorough; its checks ran in test_exercises.py")
+
+
+@pytest.fixture(scope="module")
+def source():
+    """The first 200 training images of the digits: four batches of 64 or less."""
+    import helpers
+
+    return helpers.few_digits()
+
+
+@pytest.fixture
+def batch():
+    """64 digits, at the beginning of a training."""
+    import helpers
+
+    return helpers.first_batch()
 
 
 @pytest.fixture(scope="session")

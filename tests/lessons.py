@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import matplotlib
 import nbformat
 import torch
 import torch.nn.functional as F
+
+from kdcourse import profiles
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 
@@ -30,7 +33,30 @@ def written_by_hand(name: str) -> list[str]:
 
 
 def by_hand(name: str, *others: str, **known) -> dict:
-    """What these cells define, and after them the cells with the ids `others`. They find torch, F and what is `known`."""
+    """What these cells define, and after them those with the ids `others`. They find torch, F and what is `known`."""
     namespace = {"torch": torch, "F": F, **known}
     exec("\n".join([*written_by_hand(name), *(cell_of(name, other).source for other in others)]), namespace)
     return namespace
+
+
+def run(name: str, *, until: str, monkeypatch, **settings) -> dict:
+    """Run the code cells of a notebook in the full profile, with `settings` in the place of its own, up to and with
+    the cell of that id; returns its variables."""
+    monkeypatch.setattr(matplotlib, "get_backend", lambda: "agg")
+    monkeypatch.setenv("KDCOURSE_PROFILE", "full")
+    monkeypatch.setenv("KDCOURSE_DEVICE", "cpu")
+    original = profiles.start
+
+    def start(*, quick, full):
+        unknown = settings.keys() - full.keys()
+        assert not unknown, f"the notebook has no such settings: {unknown}"
+        return original(quick=quick, full=full | settings)
+
+    monkeypatch.setattr(profiles, "start", start)
+    variables = {}
+    for cell in cells(name):
+        if cell.cell_type == "code":
+            exec(compile(cell.source, f"{name}, cell {cell.id}", "exec"), variables)
+        if cell.id == until:
+            return variables
+    raise AssertionError(f"{name} has no cell {until}")

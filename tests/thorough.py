@@ -26,11 +26,11 @@ def changed(root: Path = ROOT) -> frozenset[str]:
 
 def touched(paths: Iterable[str]) -> set[str]:
     """The checks to which one of these files belongs. What is in both halves but belongs to none of them (the search
-    for mistakes, the intervals) touches all."""
+    for mistakes, the intervals) touches all; what is there no more touches none: what used it has changed, too."""
     paths, files = set(paths), {name: _files(name) for name in checks.CHECKS}
     known = set().union(*files.values())
     if any(path == "kdcourse/marking/record.py" or (path.startswith(HALVES) and path not in known
-           and not path.endswith("/__init__.py")) for path in paths):  # fmt: skip
+           and not path.endswith("/__init__.py") and (ROOT / path).is_file()) for path in paths):  # fmt: skip
         return set(files)
     solved = {name for assignment, names in checks.ASSIGNMENTS.items() for name in names
               if any(path.startswith(f"solutions/{assignment}/") for path in paths)}  # fmt: skip

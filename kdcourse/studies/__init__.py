@@ -1,8 +1,8 @@
-"""The studies of the course as data, and who runs them: `kdcourse study`.
+"""The papers' tables and their controls, which train for days: as data, and who runs them, `kdcourse study`.
 
 `STUDIES[name]` is one. A study is many trainings, independent of each other but for their teachers, each of which
-leaves one file; so it may be stopped, go on, run on several machines, and grow. `study`, in a lesson, is the same idea
-for students that train in seconds.
+leaves one file; so it may be stopped, go on, run on several machines, and grow. Not here: a comparison that a lesson
+trains in seconds (`study`), and one of the reader's own (`plan`).
 """
 
 import json

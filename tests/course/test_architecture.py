@@ -30,7 +30,7 @@ FLOORS = {
 
 
 ASSIGNMENT = re.compile(r"a\d\d_")
-LESSON = re.compile(r"lessons$|lesson_\d\d$")
+LESSON = re.compile(r"lesson_\d\d$")
 SHARED = {"marking.checks": ("experiment",), "plan": ("refusals", "reporting"),
           "marking.judges": ("mistakes", "experiment", "intervals", "logits", "training")}
 

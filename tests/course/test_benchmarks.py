@@ -75,10 +75,16 @@ def test_a_command_is_recorded_as_a_reader_of_the_repository_types_it(typed, kep
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
 def test_the_command_of_a_result_is_of_that_form_and_has_options_that_its_script_takes(path, record):
     kept = json.loads(path.read_text())["command"]
-    python, script, *words = shlex.split(kept)
+    script, *words = shlex.split(kept)[1:]
     assert record.command([script, *words]) == kept
     source = (RESULTS[0].parents[2] / script).read_text()
     assert [word for word in words if word.startswith("--") and f'"{word}"' not in source] == []
+
+
+def test_the_readme_of_the_benchmarks_names_every_script_and_what_they_share():
+    folder = RESULTS[0].parents[1]
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert [path.name for path in sorted(folder.glob("*.py")) if f"`{path.name}`" not in text] == []
 
 
 def test_every_student_on_mnist_has_a_result_for_every_seed():

@@ -8,14 +8,14 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
-import matplotlib
 import nbformat
 import pytest
 import timm
 import torch
 import transformers
+from lessons import run
 
-from kdcourse import data, procedures, profiles, train
+from kdcourse import data, procedures, train
 from kdcourse.data import mhist
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -26,29 +26,6 @@ def bars_of_transformers():
     """The notebooks switch the progress bars of transformers off; afterwards they are on again."""
     yield
     transformers.utils.logging.enable_progress_bar()
-
-
-def run(name: str, *, until: str, monkeypatch, **settings) -> dict:
-    """Run the code cells of a notebook in the full profile, with `settings` in the place of its own, up to and with
-    the cell of that id; returns its variables."""
-    monkeypatch.setattr(matplotlib, "get_backend", lambda: "agg")
-    monkeypatch.setenv("KDCOURSE_PROFILE", "full")
-    monkeypatch.setenv("KDCOURSE_DEVICE", "cpu")
-    original = profiles.start
-
-    def start(*, quick, full):
-        unknown = settings.keys() - full.keys()
-        assert not unknown, f"the notebook has no such settings: {unknown}"
-        return original(quick=quick, full=full | settings)
-
-    monkeypatch.setattr(profiles, "start", start)
-    variables = {}
-    for cell in nbformat.read(NOTEBOOKS / f"{name}.ipynb", 4).cells:
-        if cell.cell_type == "code":
-            exec(compile(cell.source, f"{name}, cell {cell.id}", "exec"), variables)
-        if cell.id == until:
-            return variables
-    raise AssertionError(f"{name} has no cell {until}")
 
 
 def saved(folder: Path, architecture: str, **settings) -> str:

@@ -3,18 +3,14 @@
 import re
 from pathlib import Path
 
-import nbformat
 import pytest
+from lessons import prose
 
 from kdcourse import metrics, study
 
 LESSONS = [path for path in sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
            if "## Ledger" in path.read_text(encoding="utf-8")]
 FILE = re.compile(r"^`(\w+)`: `([^`]+)`(?: against `([^`]+)`)?(?:, `(\w+)`)?$")
-
-
-def prose(path: Path) -> str:
-    return "\n".join(cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "markdown")
 
 
 def rows(text: str) -> list[list[str]]:

@@ -4,10 +4,10 @@ result files hold, and the table of systems names sections that there are."""
 import re
 from pathlib import Path
 
-import nbformat
 import pytest
 import torch
 import torch.nn.functional as F
+from lessons import by_hand, cell_of, prose, written_by_hand
 
 from kdcourse import distillers, losses, metrics, study
 from kdcourse.marking import checks
@@ -15,18 +15,6 @@ from kdcourse.marking import checks
 ROOT = Path(__file__).parents[2]
 LESSON = ROOT / "notebooks" / "03_hints_and_relations.ipynb"
 SETS = ["hints", *sorted(path.stem for path in (ROOT / "benchmarks" / "results").glob("hints_*.json"))]
-
-
-def cells() -> list:
-    return nbformat.read(LESSON, 4).cells
-
-
-def by_hand() -> dict:
-    found = {"torch": torch, "F": F}
-    for cell in cells():
-        if "by-hand" in cell.metadata.get("tags", []):
-            exec(cell.source, found)
-    return found
 
 
 def features(*widths, seed=0):
@@ -58,12 +46,12 @@ def test_a_wrong_answer_hears_which_misconception_it_is(name, answer, message):
 
 @pytest.mark.parametrize("name", ["attention_map", "similarity_matrix", "regressor_loss"])
 def test_what_the_lesson_writes_by_hand_is_right_by_its_own_check(name, capsys):
-    checks.CHECKS[name](by_hand()[name])
+    checks.CHECKS[name](by_hand("03_hints_and_relations")[name])
     assert f"{name}: right" in capsys.readouterr().out
 
 
 def test_what_the_lesson_writes_by_hand_is_the_package_s():
-    hand, (f_s, f_t) = by_hand(), features(4, 9)
+    hand, (f_s, f_t) = by_hand("03_hints_and_relations"), features(4, 9)
     gap = hand["attention_map"](f_s) - hand["attention_map"](f_t)
     torch.testing.assert_close(gap.square().mean(), losses.attention_loss(f_s, f_t))
     gap = hand["similarity_matrix"](f_s) - hand["similarity_matrix"](f_t)
@@ -88,7 +76,7 @@ def accuracies(name: str) -> dict[str, list[float]]:
 
 @pytest.mark.parametrize("name", SETS)
 def test_the_verdicts_of_the_ledger_are_those_after_the_correction_for_its_family(name):
-    [ledger] = [cell.source for cell in cells() if cell.id == "ledger"]
+    ledger = cell_of("03_hints_and_relations", "ledger").source
     arms, checked = accuracies(name), []
     for baseline in ("hard labels", "KD"):
         others = [arm for arm in study.recorded(name)["settings"]["points"] if arm != baseline]
@@ -146,7 +134,7 @@ def missing(place: str, notebooks: Path) -> str:
     lessons = sorted(notebooks.glob(f"{number}_*.ipynb"))
     if not lessons:
         return f"there is no lesson {number}"
-    text = "\n".join(cell.source for cell in nbformat.read(lessons[0], 4).cells if cell.cell_type == "markdown")
+    text = prose(lessons[0])
     return "" if section is None or f"\n## {section} · " in f"\n{text}" else f"lesson {number} has no section {section}"
 
 
@@ -158,8 +146,7 @@ def test_every_system_has_a_place_in_the_course_that_is_there():
 
 def test_what_the_systems_cite_is_in_the_package():
     notebooks = sorted(LESSON.parent.glob("*.ipynb"))
-    hand = "".join(cell.source for path in notebooks for cell in nbformat.read(path, 4).cells
-                   if "by-hand" in cell.metadata.get("tags", []))
+    hand = "".join(source for path in notebooks for source in written_by_hand(path.stem))
     results = {path.stem for path in (ROOT / "benchmarks" / "results").glob("*.json")}
     for system, method, _, blank, evidence in systems():
         for name in re.findall(r"\b(?:KD|FitNet|Cosine|AT|MGD|SimKD|SP|RKD|DML|MultiTeacher|ReviewKD|OFD|ProKD|IPWD|"

@@ -7,7 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
-from test_full_profile import run
+from lessons import by_hand, run
 
 from kdcourse import losses, metrics, study, viz
 from kdcourse.marking import checks
@@ -17,13 +17,6 @@ LESSON = nbformat.read(NOTEBOOKS / "05_mind_the_gap.ipynb", 4)
 IN_THE_SURVEY = ("TAKD", "IPWD", "ESKD", "DKD", "ATS", "DIST", "CTKD", "MGD", "SimKD")
 
 
-def by_hand() -> dict:
-    namespace = {}
-    cells = [cell.source for cell in LESSON.cells if "by-hand" in cell.metadata.get("tags", [])]
-    exec("import torch\nimport torch.nn.functional as F\n" + "\n".join(cells), namespace)
-    return namespace
-
-
 def logits():
     draw = torch.Generator().manual_seed(0)
     z_s, z_t = (3 * torch.randn(8, 5, generator=draw) for _ in range(2))
@@ -31,7 +24,7 @@ def logits():
 
 
 def test_the_two_parts_written_by_hand_are_those_of_the_package_and_add_up_to_kd():
-    hand, (z_s, z_t, y) = by_hand(), logits()
+    hand, (z_s, z_t, y) = by_hand("05_mind_the_gap"), logits()
     target, rest = (hand[name](z_s, z_t, y, 3) for name in ("target_part", "rest_part"))
     torch.testing.assert_close(target, losses.target_kl(z_s, z_t, y, T=3))
     torch.testing.assert_close(rest, losses.non_target_kl(z_s, z_t, y, T=3))
@@ -40,7 +33,7 @@ def test_the_two_parts_written_by_hand_are_those_of_the_package_and_add_up_to_kd
 
 
 def test_the_standardisation_written_by_hand_is_that_of_lskd():
-    hand, (z_s, z_t, _) = by_hand(), logits()
+    hand, (z_s, z_t, _) = by_hand("05_mind_the_gap"), logits()
     torch.testing.assert_close(hand["standardised"](z_t), losses.standardised(z_t))
     by_kd = losses.kd_loss(hand["standardised"](z_s), hand["standardised"](z_t), T=2)
     torch.testing.assert_close(by_kd, losses.lskd_loss(z_s, z_t, T=2))
@@ -48,7 +41,7 @@ def test_the_standardisation_written_by_hand_is_that_of_lskd():
 
 def test_in_the_chain_written_by_hand_only_the_neighbour_teaches():
     taught = []
-    by_hand()["chain"](["large", "small", "student"], "teacher", lambda *pair: taught.append(pair))
+    by_hand("05_mind_the_gap")["chain"](["large", "small", "student"], "teacher", lambda *pair: taught.append(pair))
     assert taught == [("large", "teacher"), ("small", "large"), ("student", "small")]
 
 
@@ -58,11 +51,11 @@ def from_the_teacher(networks, teacher, teach):
 
 
 def backwards(networks, teacher, teach):
-    by_hand()["chain"](networks[::-1], teacher, teach)
+    by_hand("05_mind_the_gap")["chain"](networks[::-1], teacher, teach)
 
 
 def without_the_student(networks, teacher, teach):
-    by_hand()["chain"](networks[:-1], teacher, teach)
+    by_hand("05_mind_the_gap")["chain"](networks[:-1], teacher, teach)
 
 
 def what_teach_returns(networks, teacher, teach):

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import nbformat
 import pytest
 import torch
 import torch.nn.functional as F
+from lessons import by_hand
 
 from kdcourse import metrics, study, viz
 from kdcourse.marking import checks
@@ -15,11 +15,7 @@ LESSON = Path(__file__).parents[2] / "notebooks" / "08_what_was_learned.ipynb"
 
 @pytest.fixture(scope="module")
 def hand() -> dict:
-    """What the cells that are written by hand define."""
-    namespace = {"metrics": metrics}
-    cells = [cell.source for cell in nbformat.read(LESSON, 4).cells if "by-hand" in cell.metadata.get("tags", [])]
-    exec("import torch\nimport torch.nn.functional as F\n" + "\n".join(cells), namespace)
-    return namespace
+    return by_hand(LESSON.stem, metrics=metrics)
 
 
 def answers(n=400):

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import nbformat
 import pytest
 import torch
 import torch.nn.functional as F
-from test_full_profile import run
+from lessons import by_hand, run
 
 from kdcourse import losses, models, study, viz
 from kdcourse.core import Batch
@@ -18,11 +17,7 @@ LESSON = Path(__file__).parents[2] / "notebooks" / "09_other_teachers.ipynb"
 
 @pytest.fixture(scope="module")
 def hand() -> dict:
-    """What the cells that are written by hand define."""
-    namespace = {}
-    cells = [cell.source for cell in nbformat.read(LESSON, 4).cells if "by-hand" in cell.metadata.get("tags", [])]
-    exec("import torch\nimport torch.nn.functional as F\n" + "\n".join(cells), namespace)
-    return namespace
+    return by_hand(LESSON.stem)
 
 
 def network(seed: int, side: int = 8):

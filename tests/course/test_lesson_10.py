@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import nbformat
 import pytest
 import torch
+from lessons import by_hand
 
 from kdcourse import metrics, study, viz
 from kdcourse.marking import checks
@@ -19,11 +20,7 @@ LESSON = Path(__file__).parents[2] / "notebooks" / "10_ship_it.ipynb"
 
 @pytest.fixture(scope="module")
 def hand() -> dict:
-    """What the cells that are written by hand define."""
-    namespace = {}
-    cells = [cell.source for cell in nbformat.read(LESSON, 4).cells if "by-hand" in cell.metadata.get("tags", [])]
-    exec("import torch\n" + "\n".join(cells), namespace)
-    return namespace
+    return by_hand(LESSON.stem)
 
 
 def packages_stored(x, low, high, bits):

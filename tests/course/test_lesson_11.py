@@ -9,7 +9,8 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
-from test_full_profile import run
+from lessons import by_hand, run
+from scipy import stats
 
 from kdcourse import losses, metrics, plan, study, viz
 from kdcourse.marking import checks
@@ -19,15 +20,8 @@ LESSON = nbformat.read(Path(__file__).parents[2] / "notebooks" / "11_your_compar
 FILES = {"folder": "your_folder", "paper": "your_claim", "own": "your_idea"}
 
 
-def by_hand() -> dict:
-    namespace = {}
-    cells = [cell.source for cell in LESSON.cells if "by-hand" in cell.metadata.get("tags", [])]
-    exec("import torch\nfrom scipy import stats\nfrom kdcourse import losses\n" + "\n".join(cells), namespace)
-    return namespace
-
-
 def test_the_width_and_the_seeds_written_by_hand_are_those_of_the_package():
-    hand, pilot = by_hand(), [0.01, 0.004, 0.02, -0.003, 0.012]
+    hand, pilot = by_hand("11_your_comparison", stats=stats, losses=losses), [0.01, 0.004, 0.02, -0.003, 0.012]
     spread = torch.tensor(pilot, dtype=torch.double).std().item()
     for n in (2, 5, 40):
         assert hand["width_at"](pilot, n) == pytest.approx(plan.half_width(spread, n), rel=1e-5)
@@ -36,7 +30,7 @@ def test_the_width_and_the_seeds_written_by_hand_are_those_of_the_package():
 
 
 def test_the_idea_written_by_hand_is_that_of_the_example_and_keeps_its_two_identities():
-    hand, example = by_hand()["trusted_loss"], {}
+    hand, example = by_hand("11_your_comparison", stats=stats, losses=losses)["trusted_loss"], {}
     exec((plan.EXAMPLES["own_idea"] / "idea.py").read_text(), example)
     draw = torch.Generator().manual_seed(0)
     z_s, z_t = (3 * torch.randn(30, 5, generator=draw) for _ in range(2))

@@ -4,10 +4,10 @@ import os
 import re
 from pathlib import Path
 
-import nbformat
 import pytest
 import torch
 import torch.nn.functional as F
+from lessons import by_hand, cell_of, prose
 from notebook_lint import defects
 from torchvision.models.mobilenetv2 import InvertedResidual
 from torchvision.models.resnet import BasicBlock
@@ -34,10 +34,6 @@ BROKEN = {
     "too_many_words": "words of prose",
     "no_minutes": "names no minutes: '## 2 · Another'",
 }
-
-
-def prose(path: Path) -> str:
-    return "\n".join(cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "markdown")
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -105,22 +101,8 @@ def test_every_notebook_says_what_it_takes_and_closes_with_recall_and_sources(pa
     assert [part for part in parts if part not in text] == []
 
 
-def by_hand(name: str) -> list[str]:
-    """The cells of a notebook that are tagged so."""
-    return [cell.source for cell in nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", 4).cells
-            if "by-hand" in cell.metadata.get("tags", [])]
-
-
-def cell_of(name: str, identity: str) -> str:
-    """The source of the cell of a notebook with that id."""
-    return next(cell.source for cell in nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", 4).cells
-                if cell.id == identity)
-
-
 def test_the_loop_written_by_hand_in_notebook_01_trains_as_fit_does():
-    namespace = {}
-    cells = [*by_hand("01_vanilla_kd"), cell_of("01_vanilla_kd", "loop")]
-    exec("import torch\nimport torch.nn.functional as F\n" + "\n".join(cells), namespace)
+    namespace = by_hand("01_vanilla_kd", "loop")
     source = data.load("digits")
     teacher = models.build("cnn", source.shape, 10, seed=1)
     train.fit(distillers.Supervised(teacher), source, epochs=1, lr=1e-3)
@@ -146,7 +128,7 @@ def test_notebook_names_no_folder_of_the_machine_it_was_made_on(path):
 
 def test_of_the_five_losses_in_notebook_02_one_is_right_and_four_are_the_mistakes_they_are_named_for():
     namespace = {}
-    exec("import torch.nn.functional as F\n" + cell_of("02_soft_targets", "four-losses"), namespace)
+    exec("import torch.nn.functional as F\n" + cell_of("02_soft_targets", "four-losses").source, namespace)
     draw = torch.Generator().manual_seed(0)
     z_s, z_t = (3 * torch.randn(8, 5, generator=draw) for _ in range(2))
     right = losses.kd_loss(z_s, z_t, T=3)
@@ -162,8 +144,7 @@ def test_of_the_five_losses_in_notebook_02_one_is_right_and_four_are_the_mistake
 
 
 def test_the_gradient_and_the_smoothed_labels_of_notebook_02_are_those_of_torch():
-    namespace = {}
-    exec("import torch.nn.functional as F\n" + "\n".join(by_hand("02_soft_targets")), namespace)
+    namespace = by_hand("02_soft_targets")
     draw = torch.Generator().manual_seed(0)
     z_s, z_t = (3 * torch.randn(8, 5, generator=draw, dtype=torch.double) for _ in range(2))
     y = torch.randint(5, (8,), generator=draw)
@@ -180,7 +161,7 @@ def test_the_gradient_and_the_smoothed_labels_of_notebook_02_are_those_of_torch(
 
 
 def test_on_frozen_features_in_notebook_04_trains_the_networks_own_head_and_changes_nothing_else():
-    cell = cell_of("04_mhist_transfer", "pretrained")
+    cell = cell_of("04_mhist_transfer", "pretrained").source
     namespace = {"torch": torch, "nn": torch.nn}
     exec(cell, namespace)
     source = data.load("polyps", train=100, test=20)
@@ -194,7 +175,7 @@ def test_on_frozen_features_in_notebook_04_trains_the_networks_own_head_and_chan
 def test_the_inverted_residual_and_the_v1_block_in_notebook_04_are_torchvisions():
     namespace = {"torch": torch, "nn": torch.nn, "F": torch.nn.functional}
     for cell in ("block", "mobile"):
-        exec(cell_of("04_mhist_transfer", cell), namespace)
+        exec(cell_of("04_mhist_transfer", cell).source, namespace)
     ours, theirs = namespace["MobileV2"](24).eval(), InvertedResidual(24, 24, 1, 6).eval()
     theirs.load_state_dict(dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True)))
     x = torch.randn(2, 24, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -208,8 +189,7 @@ def test_the_inverted_residual_and_the_v1_block_in_notebook_04_are_torchvisions(
 
 
 def test_dist_written_by_hand_in_notebook_06_is_the_loss_of_the_package():
-    namespace = {}
-    exec("import torch.nn.functional as F\n" + "\n".join(by_hand("06_stronger_teachers")), namespace)
+    namespace = by_hand("06_stronger_teachers")
     draw = torch.Generator().manual_seed(0)
     z_s, z_t = (2 * torch.randn(16, 5, generator=draw) for _ in range(2))
     y = torch.randint(5, (16,), generator=draw)

@@ -54,6 +54,15 @@ def test_readme_names_every_notebook_and_a_page_every_public_module():
     assert [module for module in modules - {"files", "cli"} if f"`{module}`" not in PAGES["package"]] == []
 
 
+def test_the_readme_says_what_every_folder_is_for():
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.splitlines()
+    folders = {name.split("/")[0] for name in tracked if "/" in name and not name.startswith(".")}
+    table = README.split("## Where things are")[1].split("\n## ")[0]
+    assert folders and set(re.findall(r"`(\w+)/`", table)) - {"results"} == folders | {"work", "grading"}
+    inside = {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
+    assert inside == {name for name in inside if f"`{name}`" in table}
+
+
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory) -> Path:
     """The course as the README's first line fetches it: what is committed here."""

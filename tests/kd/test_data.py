@@ -1,4 +1,4 @@
-"""Splits, sources and arrays of others: each image once, always the same; and errors that have the line to mend them."""
+"""Splits, sources and arrays of others: each image once, always the same; errors that have the line to mend them."""
 
 import gzip
 import hashlib

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import close, few_digits, gradients, network, vit
+from helpers import close, gradients, network, vit
 from torch import nn
 
 from kdcourse import models
@@ -15,11 +15,6 @@ from kdcourse.teachers import FeatureBank, Teacher
 from kdcourse.train import fit
 
 VIEWS = pytest.mark.parametrize("augment", [None, Augment(pad=1, views=2)], ids=["plain", "2 views"])
-
-
-@pytest.fixture(scope="module")
-def source():
-    return few_digits()
 
 
 @pytest.fixture

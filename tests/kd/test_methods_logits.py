@@ -13,8 +13,6 @@ from helpers import (
     close,
     digits,
     equal_terms,
-    few_digits,
-    first_batch,
     gradient,
     gradients,
     network,
@@ -44,16 +42,6 @@ from kdcourse.distillers import (
 from kdcourse.losses import dkd_loss, ipwd_weights, kd_loss, soft_kl, standardised
 from kdcourse.teachers import LogitBank, Teacher
 from kdcourse.train import fit
-
-
-@pytest.fixture
-def batch():
-    return first_batch()
-
-
-@pytest.fixture
-def source():
-    return few_digits()
 
 
 def pair():

@@ -10,7 +10,6 @@ from helpers import (
     close,
     cnn,
     few_digits,
-    first_batch,
     gradient,
     gradients,
     mlp,
@@ -27,16 +26,6 @@ from kdcourse.distillers import BYOT, KD, Adversarial, LwF, Supervised
 from kdcourse.losses import discriminator_loss, fooling_loss
 from kdcourse.teachers import LogitBank
 from kdcourse.train import fit
-
-
-@pytest.fixture
-def batch():
-    return first_batch()
-
-
-@pytest.fixture(scope="module")
-def source():
-    return few_digits()
 
 
 def train(distiller, source, **settings):

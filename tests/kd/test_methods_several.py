@@ -10,7 +10,6 @@ from helpers import (
     cnn,
     equal_terms,
     few_digits,
-    first_batch,
     gradient,
     gradients,
     mlp,
@@ -24,16 +23,6 @@ from kdcourse.core import total
 from kdcourse.distillers import DGKD, DML, KD, SLKD, MultiTeacher, SelfLearners, Supervised
 from kdcourse.teachers import FeatureBank, LogitBank, Teacher
 from kdcourse.train import fit
-
-
-@pytest.fixture
-def batch():
-    return first_batch()
-
-
-@pytest.fixture(scope="module")
-def source():
-    return few_digits()
 
 
 def teacher(seed=100, width=8):

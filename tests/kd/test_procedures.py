@@ -17,12 +17,6 @@ AUGMENTS = pytest.mark.parametrize("augment", [None, Augment(pad=1, views=2), Au
                                    ids=["plain", "2 views", "endless views"])
 
 
-@pytest.fixture(scope="module")
-def source():
-    """200 training images: four batches of 64 or less."""
-    return few_digits()
-
-
 def teacher(seed=100):
     return network(seed, width=8)
 

@@ -12,7 +12,7 @@ LOSSES = {"distillation_loss", "combined_loss", "teacher_loss", "soft_loss"}
 
 @pytest.mark.parametrize("path, inside, outside", [
     ("kdcourse/marking/judges/a01_vanilla_kd.py", {"train", "combined_loss", "stopped_teachers"}, {"soft_loss"}),
-    ("kdcourse/marking/checks/lessons.py", {"softened", "train_by_hand"}, {"train", "combined_loss"}),
+    ("kdcourse/marking/checks/lesson_01.py", {"soft_loss", "train_by_hand"}, {"train", "combined_loss"}),
     ("kdcourse/marking/judges/training.py", {"train", "stopped_distillation", "train_by_hand"}, LOSSES),
     ("kdcourse/marking/checks/loss.py", LOSSES, {"train", "teacher_network", "trained_pair"}),
     ("kdcourse/marking/checks/logits.py", LOSSES, {"train", "count_parameters"}),
@@ -22,6 +22,7 @@ LOSSES = {"distillation_loss", "combined_loss", "teacher_loss", "soft_loss"}
     ("solutions/01_vanilla_kd/01_vanilla_kd.ipynb", set(checks.ASSIGNMENTS["01_vanilla_kd"]), {"soft_loss"}),
     ("kdcourse/marking/judges/__init__.py", set(), set(checks.CHECKS)),
     ("kdcourse/losses/logits.py", set(), set(checks.CHECKS)),
+    ("kdcourse/marking/checks/gone.py", set(), set(checks.CHECKS)),
     ("README.md", set(), set(checks.CHECKS)),
 ])  # fmt: skip
 def test_a_change_touches_the_checks_that_are_made_of_it_and_no_others(path, inside, outside):
@@ -81,7 +82,7 @@ def test_without_git_nothing_is_changed(tmp_path, monkeypatch):
 def test_seeds_are_ten_where_they_are_asked_for(options, many, monkeypatch, pytestconfig):
     import conftest
 
-    monkeypatch.setattr(thorough, "changed", lambda: frozenset({"kdcourse/marking/judges/lessons.py"}))
+    monkeypatch.setattr(thorough, "changed", lambda: frozenset({"kdcourse/marking/judges/lesson_00.py"}))
     for option in ("--thorough", "--thorough-where-changed"):
         monkeypatch.setattr(pytestconfig.option, option.strip("-").replace("-", "_"), option in options)
     for name in ("softened", "combined_loss"):

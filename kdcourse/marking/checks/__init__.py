@@ -62,7 +62,7 @@ def _named(module) -> dict[str, Check]:
 
 
 _OF_ASSIGNMENTS = {module.__name__.rpartition(".a")[2]: _named(module) for module in modules(__name__, r"a\d\d_\w+")}
-_OF_LESSONS = [_named(module) for module in modules(__name__, r"lesson_\d\d|lessons")]
+_OF_LESSONS = [_named(module) for module in modules(__name__, r"lesson_\d\d")]
 ASSIGNMENTS = {name: tuple(found) for name, found in _OF_ASSIGNMENTS.items()}
 LESSONS = tuple(name for found in _OF_LESSONS for name in found)
 CHECKS: dict[str, Check] = {}

@@ -1,4 +1,4 @@
-"""What a reader of notebook 09 writes by hand, asking half.
+"""What a reader of lesson 09 writes by hand, asking half.
 
 Where a loss must not teach its teacher, its gradients are recorded beside its value, as further numbers of one vector.
 """
@@ -6,7 +6,7 @@ Where a loss must not teach its teacher, its gradients are recorded beside its v
 import torch
 
 from kdcourse.core import generator
-from kdcourse.marking.checks.loss import loss
+from kdcourse.marking.checks.loss import loss, number, slope
 from kdcourse.marking.record import Case
 
 NAMES = ("few", "some", "many")
@@ -47,23 +47,6 @@ def answers(seed: int) -> dict[str, Case]:
     sure = case(len(NAMES), 6)
     sure = sure.with_(z_t=200 * torch.eye(4)[[0, 0, 0, 0, 1, 1]])
     return {name: case(i, n) for i, (name, n) in enumerate(zip(NAMES, SIZES, strict=True))} | {"sure": sure}
-
-
-def slope(value: torch.Tensor, at: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """The gradient of a loss at a tensor, summed with factors; 0 if it does not depend on it."""
-    if not value.requires_grad:
-        return torch.zeros((), dtype=value.dtype)
-    [found] = torch.autograd.grad(value, at, retain_graph=True, allow_unused=True)
-    return torch.zeros((), dtype=value.dtype) if found is None else (found * other).sum()
-
-
-def number(value) -> torch.Tensor:
-    if not isinstance(value, torch.Tensor):
-        raise TypeError(f"a loss is a tensor with one number, and this is {value!r:.60}")
-    if value.ndim:
-        raise ValueError(f"a loss is one number, and this has the shape {tuple(value.shape)}: is the mean over the "
-                         "images missing?")
-    return value
 
 
 def both(answer, case: Case):

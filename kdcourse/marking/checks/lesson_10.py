@@ -1,4 +1,4 @@
-"""What a reader of notebook 10 writes by hand, asking half."""
+"""What a reader of lesson 10 writes by hand, asking half."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""What a reader of notebook 11 writes by hand, asking half."""
+"""What a reader of lesson 11 writes by hand, asking half."""
 
 import torch
 

@@ -59,6 +59,24 @@ def numbers(value):
     return value
 
 
+def slope(value: Tensor, at: Tensor, other: Tensor) -> Tensor:
+    """The gradient of a loss at a tensor, summed with factors; 0 if it does not depend on it."""
+    if not value.requires_grad:
+        return torch.zeros((), dtype=value.dtype)
+    [found] = torch.autograd.grad(value, at, retain_graph=True, allow_unused=True)
+    return torch.zeros((), dtype=value.dtype) if found is None else (found * other).sum()
+
+
+def number(value) -> Tensor:
+    """A loss as it is, if it is one number in a tensor; else TypeError or ValueError."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"a loss is a tensor with one number, and this is {value!r:.60}")
+    if value.ndim:
+        raise ValueError(f"a loss is one number, and this has the shape {tuple(value.shape)}: is the mean over the "
+                         "images missing?")
+    return value
+
+
 @contextmanager
 def _noted(record: Record, module: str) -> Iterator[None]:
     """Inside, the functions of a module that others call are noted."""

@@ -3,7 +3,7 @@
 import torch
 
 from kdcourse.marking.judges.logits import divergence, of, p, surprise
-from kdcourse.marking.judges.loss import loss
+from kdcourse.marking.judges.loss import as_one, loss, slopes
 from kdcourse.marking.judges.mistakes import Formula
 
 CASES = ("cold", "warm", "hot")
@@ -14,16 +14,13 @@ def bracket(z, guide, c):
     return c.form(c, surprise(z, c.y).mean(), surprise(z / c.T, c.y).mean(), divergence(z, guide, c.T).mean())
 
 
-def with_slopes(c, parts, form, fuse, detach, teacher, leaves):
+def in_one_number(c, parts, form, fuse, detach, teacher, leaves):
     """The loss, and of the gradient on each of four networks a sum with random factors, (5,)."""
     c = c.with_(form=form)
     z = [getattr(c, name).double().requires_grad_() for name in ("z_s", "z_1", "z_2", "z_t")]
     with torch.enable_grad():
         value = parts(c, *z[:3], teacher(z[3]), detach(fuse(c, *detach.before(*z[1:3]))))
-        found = torch.autograd.grad(value, z, allow_unused=True)
-    slopes = [torch.zeros(()).double() if one is None else (one * told.double()).sum()
-              for one, told in zip(found, c.told, strict=True)]
-    return (torch.stack([value.detach(), *(leaves(one) for one in slopes)]) * c.probe.double()).sum()
+    return as_one(c, [value, *(leaves(one) for one in slopes(value, z, c.told))])
 
 
 def student(c, s, guide, t):
@@ -44,7 +41,7 @@ class Held:
         return self.after(z)
 
 
-whole_step = loss(Formula(with_slopes, parts={
+whole_step = loss(Formula(in_one_number, parts={
     "": lambda c, s, a, b, t, guide: student(c, s, guide, t) + learners(c, a, b, t),
     "the learners' own brackets, equations 5 and 6, are missing: nobody teaches them":
         lambda c, s, a, b, t, guide: student(c, s, guide, t),

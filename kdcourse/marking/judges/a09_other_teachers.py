@@ -5,7 +5,7 @@ import math
 import torch
 
 from kdcourse.marking.judges.logits import divergence, log_p, surprise
-from kdcourse.marking.judges.loss import loss
+from kdcourse.marking.judges.loss import as_one, loss, slopes
 from kdcourse.marking.judges.mistakes import Formula
 
 CASES = ("few", "some", "many")
@@ -13,11 +13,8 @@ PEERS, SENSES, NOTHING, FORGETTING = (f"notebook 09, section {n}" for n in (2, 4
 
 
 def with_slopes(c, value, inputs):
-    """A loss, and of its gradient on each input a sum with random factors, times the case's own: one number."""
-    found = torch.autograd.grad(value, inputs, allow_unused=True) if value.requires_grad else [None] * len(inputs)
-    slopes = [value.new_zeros(()) if one is None else (one * factors.double()).sum()
-              for one, factors in zip(found, c.told, strict=True)]
-    return (torch.stack([value, *slopes]).detach() * c.probe.double()).sum()
+    """A loss and its gradient on each input, in one number."""
+    return as_one(c, [value, *slopes(value, inputs, c.told)])
 
 
 def cohort(c, soft, fixed, parts, over):

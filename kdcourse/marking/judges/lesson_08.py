@@ -1,4 +1,4 @@
-"""What a reader of notebook 08 writes by hand, judging half: from the definitions, in double precision."""
+"""What a reader of lesson 08 writes by hand, judging half: from the definitions, in double precision."""
 
 import torch
 

@@ -1,20 +1,13 @@
-"""What a reader of notebook 09 writes by hand, judging half: from the definitions, in double precision."""
+"""What a reader of lesson 09 writes by hand, judging half: from the definitions, in double precision."""
 
 import torch
 import torch.nn.functional as F
 
 from kdcourse.marking.judges.logits import divergence, log_p, p, surprise
-from kdcourse.marking.judges.loss import loss
+from kdcourse.marking.judges.loss import as_one, loss, slopes
 from kdcourse.marking.judges.mistakes import Formula
 
 CASES = ("few", "some", "many")
-
-
-def _slope(value, at, other):
-    if not value.requires_grad:
-        return value.new_zeros(())
-    [found] = torch.autograd.grad(value, at, retain_graph=True, allow_unused=True)
-    return value.new_zeros(()) if found is None else (found * other).sum().detach()
 
 
 def _both(c, fixed, ce, kl, parts, over, order):
@@ -22,8 +15,7 @@ def _both(c, fixed, ce, kl, parts, over, order):
     z_a, z_b = (z.double().requires_grad_() for z in (c.z_a, c.z_b))
     pair = order([over(parts(ce(own, c.y), kl(own, other, fixed(which)))) for which, own, other in
                   (("a", z_a, z_b), ("b", z_b, z_a))])
-    slopes = [_slope(value, z, c.other.double()) for value in pair for z in (z_a, z_b)]
-    return (torch.stack([value.detach() for value in pair] + slopes) * c.probe.double()).sum()
+    return as_one(c, [*pair, *(slope for value in pair for slope in slopes(value, [z_a, z_b], [c.other] * 2))])
 
 
 def _same(z):
@@ -76,8 +68,7 @@ def _bridged(c, small, fixed, learns, kl, scale, over):
     x = c.x.double()
     z_s, z_t = learns(small(x).flatten(1) @ w_s), fixed(x.flatten(1) @ w_t)
     value = scale(c.T) * over(kl(z_s, z_t, c.T))
-    slopes = [_slope(value, w_s, c.other.double()), _slope(value, w_t, c.another.double())]
-    return (torch.stack([value.detach(), *slopes]) * c.probe.double()).sum()
+    return as_one(c, [value, *slopes(value, [w_s, w_t], [c.other, c.another])])
 
 
 bridge_loss = loss(Formula(_bridged, small={
@@ -121,7 +112,7 @@ def _balanced(c, kind, sign, flow):
     """The term and its gradient at the logits, summed with random factors."""
     z = c.z_t.double().requires_grad_()
     value = flow(sign(kind(z)))
-    return (torch.stack([value.detach(), _slope(value, z, c.other.double())]) * c.probe.double()).sum()
+    return as_one(c, [value, *slopes(value, [z], [c.other])])
 
 
 entropy_term = loss(Formula(_balanced, kind={

@@ -1,4 +1,4 @@
-"""What a reader of notebook 11 writes by hand, judging half: from the definitions, in double precision."""
+"""What a reader of lesson 11 writes by hand, judging half: from the definitions, in double precision."""
 
 import math
 

@@ -1,7 +1,7 @@
 """Is a recorded value, and its gradient, that of the formula, and if not, of which mistake in it?"""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -213,6 +213,19 @@ def unlike(found, right) -> str:
         return f"{number(found)}, and {number(right)}"
     digits = next((n for n in range(5, 16) if f"{found:.{n}g}" != f"{right:.{n}g}"), 16)
     return f"{found:.{digits}g}, and {right:.{digits}g}"
+
+
+def slopes(value: Tensor, inputs: Sequence[Tensor], factors: Sequence[Tensor]) -> list[Tensor]:
+    """Of the gradient of a loss on each input the sum with its random factors; 0 where there is no gradient."""
+    found = (torch.autograd.grad(value, inputs, retain_graph=True, allow_unused=True) if value.requires_grad
+             else [None] * len(inputs))
+    return [value.new_zeros(()) if one is None else (one * factor.double()).sum().detach()
+            for one, factor in zip(found, factors, strict=True)]
+
+
+def as_one(c, numbers: Sequence[Tensor]) -> Tensor:
+    """Several numbers as one that tells them all: their sum with the case's random factors, its `probe`."""
+    return (torch.stack(list(numbers)).detach() * c.probe.double()).sum()
 
 
 def _same(record: Record, names) -> bool:
