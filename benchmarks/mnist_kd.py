@@ -39,17 +39,8 @@ def main() -> None:
     start = time.perf_counter()
     teacher_row, banks = train_teacher(source, training)
     seconds = {"teacher": time.perf_counter() - start}
-    bank, z_t = banks[chosen.epochs], teacher_row.pop("test_logits")
+    plans, z_t = plans_of(banks, chosen.epochs), teacher_row.pop("test_logits")
     print(f"teacher: {teacher_row}, {seconds['teacher']:.0f} s", flush=True)
-
-    plans = {"alone": lambda student: distillers.Supervised(student)}
-    for T in TEMPERATURES:
-        plans[f"T={T}"] = lambda student, T=T: distillers.KD(student, bank, T=T, alpha=0.5)
-    for alpha in SHARES:
-        plans[f"alpha={alpha}"] = lambda student, alpha=alpha: distillers.KD(student, bank, T=4, alpha=alpha)
-    for stop in STOPS:
-        plans[f"stopped={stop}"] = lambda student, stop=stop: distillers.KD(student, banks[stop], T=4, alpha=0.5)
-
     results = {"teacher": teacher_row, "students": {plan: [] for plan in plans}, "omitted": []}
     seeds = list(range(chosen.seeds))
     for seed in seeds:
@@ -69,6 +60,19 @@ def main() -> None:
         settings = {"optimizer": "Adam", "schedule": "constant", **training}
         path = write(chosen.name, settings=settings, seeds=seeds[: seed + 1], results=results)
     print(f"written: {path}")
+
+
+def plans_of(banks: dict, epochs: int) -> dict:
+    """What makes a distiller of a student, by name: hard labels, and KD at each temperature and share, and from the
+    teacher as it was at each stop."""
+    bank, plans = banks[epochs], {"alone": distillers.Supervised}
+    for T in TEMPERATURES:
+        plans[f"T={T}"] = lambda student, T=T: distillers.KD(student, bank, T=T, alpha=0.5)
+    for alpha in SHARES:
+        plans[f"alpha={alpha}"] = lambda student, alpha=alpha: distillers.KD(student, bank, T=4, alpha=alpha)
+    for stop in STOPS:
+        plans[f"stopped={stop}"] = lambda student, stop=stop: distillers.KD(student, banks[stop], T=4, alpha=0.5)
+    return plans
 
 
 def train_teacher(source, training) -> tuple[dict, dict]:

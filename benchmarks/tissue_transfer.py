@@ -115,6 +115,34 @@ def _task(key):
     return task(key)
 
 
+def lessons(teacher, split) -> tuple[dict, dict]:
+    """What is tried on validation images, by name: KD at each point of its grid, attention transfer at each weight."""
+    bank = teachers.LogitBank.record(teacher, split)
+
+    def kd(point):
+        return lambda student: distillers.KD(student, bank, **point)
+
+    def at(beta):
+        return lambda student: distillers.AT(student, teacher, beta=beta)
+
+    return ({f"T = {point['T']}, alpha = {point['alpha']}": kd(point) for point in GRID},
+            {f"beta = {beta:g}": at(beta) for beta in BETAS})
+
+
+def arms(few, soft, attention) -> dict:
+    """What is measured on test images, by name: functions of a seed that give a trained network."""
+    labels = distillers.Supervised
+    return {
+        "random, hard labels": lambda seed: from_random(few, labels, seed),
+        "random, distilled": lambda seed: from_random(few, soft, seed),
+        "pretrained, hard labels": lambda seed: adapted(few, labels, seed),
+        "pretrained, distilled": lambda seed: adapted(few, soft, seed),
+        "pretrained, attention": lambda seed: adapted(few, attention, seed),
+        "pretrained, head alone": lambda seed: frozen(few, seed),
+        "random, hard labels, long": lambda seed: from_random(few, labels, seed, epochs=3 * (HEAD + EPOCHS)),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
@@ -128,16 +156,7 @@ def main() -> None:
     teacher = adapted(others, distillers.Supervised, 0, epochs=8)
     results = {"teacher": judged(teacher, whole), "cells": {}}
     print("teacher", results["teacher"], flush=True)
-    bank = teachers.LogitBank.record(teacher, few.train)
-
-    def kd(point):
-        return lambda student: distillers.KD(student, bank, **point)
-
-    def at(beta):
-        return lambda student: distillers.AT(student, teacher, beta=beta)
-
-    soft = {f"T = {point['T']}, alpha = {point['alpha']}": kd(point) for point in GRID}
-    attention = {f"beta = {beta:g}": at(beta) for beta in BETAS}
+    soft, attention = lessons(teacher, few.train)
     tried = {name: (lambda seed, lesson=lesson: judged(adapted(few, lesson, seed), whole))
              for name, lesson in (soft | attention).items()}
     measured = in_parallel(tried, CHOOSING)
@@ -145,20 +164,11 @@ def main() -> None:
     weight, results["at_grid"] = chosen({key: row for key, row in measured.items() if key[0] in attention})
     results["chosen"] = {"kd": best, "at": weight}
     print(results, flush=True)
-    labels = distillers.Supervised
-    arms = {
-        "random, hard labels": lambda seed: from_random(few, labels, seed),
-        "random, distilled": lambda seed: from_random(few, soft[best], seed),
-        "pretrained, hard labels": lambda seed: adapted(few, labels, seed),
-        "pretrained, distilled": lambda seed: adapted(few, soft[best], seed),
-        "pretrained, attention": lambda seed: adapted(few, attention[weight], seed),
-        "pretrained, head alone": lambda seed: frozen(few, seed),
-        "random, hard labels, long": lambda seed: from_random(few, labels, seed, epochs=3 * (HEAD + EPOCHS)),
-    }
     settings = {"images": FEW, "head_epochs": HEAD, "epochs": EPOCHS, "lr": LR, "batch_size": BATCH,
                 "optimizer": "Adam", "schedule": "cosine", "network": "cifar_resnet8_thin", "choosing_seeds": CHOOSING,
                 "long": 3 * (HEAD + EPOCHS), "teacher": {"images": len(others.train), "epochs": 8}}
-    judging = {name: (lambda seed, arm=arm: judged(arm(seed), whole)) for name, arm in arms.items()}
+    judging = {name: (lambda seed, arm=arm: judged(arm(seed), whole))
+               for name, arm in arms(few, soft[best], attention[weight]).items()}
     for (name, seed), row in in_parallel(judging, seeds).items():
         results["cells"].setdefault(name, []).append({"seed": seed} | row)
     path = write(asked.name, settings=settings, seeds=list(seeds), results=results)

@@ -190,9 +190,11 @@ def levels(node, open: int = 0) -> int:
     return deepest
 
 
-@pytest.mark.parametrize("name", TREES)
-def test_no_function_is_longer_or_deeper_than_a_reader_can_hold(name):
-    found = {function.name: (lines(function), levels(function)) for function in functions(TREES[name])}
+@pytest.mark.parametrize("path", [path for path in PROGRAMS if "tests" not in path.relative_to(ROOT.parent).parts],
+                         ids=lambda path: path.relative_to(ROOT.parent).as_posix())
+def test_no_function_is_longer_or_deeper_than_a_reader_can_hold(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = {function.name: (lines(function), levels(function)) for function in functions(tree)}
     assert {key: size for key, size in found.items() if size[0] > LONGEST or size[1] > DEEPEST} == {}
 
 
