@@ -60,6 +60,19 @@ def test_rows_of_an_earlier_result_file_are_not_trained_again_and_those_of_the_j
     assert len(path.read_text().splitlines()) == 3
 
 
+@pytest.mark.parametrize("asked", [[], ["--journal", "elsewhere.jsonl"]])
+def test_a_script_goes_on_from_its_result_file_and_from_the_journal_that_is_asked_for(tmp_path, monkeypatch, asked):
+    students = importlib.import_module("students")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(students, "RESULTS", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["script.py", *asked])
+    assert students.resumed("about", "script", ("name", "seed")).where() == []
+    (tmp_path / "script.json").write_text(json.dumps({"results": {"trials": rows(1, 2)}}))
+    journal(tmp_path / "trial_script.jsonl").add(rows(3))
+    journal(tmp_path / "elsewhere.jsonl").add(rows(4))
+    assert students.resumed("about", "script", ("name", "seed")).where() == rows(1, 2, 4 if asked else 3)
+
+
 def test_holm_gives_the_adjusted_values_of_a_worked_example():
     """p = 0.01, 0.04, 0.03, 0.005 become 0.03, 0.06, 0.06, 0.02 (smallest times 4, next times 3, and so on)."""
     holm = importlib.import_module("journal").holm
