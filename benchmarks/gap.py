@@ -14,11 +14,10 @@ tuned. The 2,000 test images choose nothing.
 Every arm is paired with the others over seeds. A teacher or an assistant is trained once; its luck is in every pair.
 """
 
-import argparse
 import json
 
 import torch
-from record import RESULTS, write
+from record import RESULTS, seeds_and_name, twice, write
 
 from kdcourse import data, distillers, losses, metrics, models, teachers, train, trained
 from kdcourse.sweep import sweep
@@ -36,14 +35,11 @@ ASSISTANTS = {"perceptron 512": (512,), "perceptron 128": (128,)}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--second", action="store_true", help="other seeds of the students and of the teachers")
+    parser = twice(__doc__, "other seeds of the students and of the teachers")
     parser.add_argument("--arms", nargs="+", metavar="ARM", help="these alone")
     parser.add_argument("--name", default="gap")
     asked = parser.parse_args()
-    seeds = range(10, 10 + asked.seeds) if asked.second else range(asked.seeds)
-    name = f"{asked.name}_again" if asked.second else asked.name
+    seeds, name = seeds_and_name(asked)
     study = Study(seeds, teacher_seed=int(asked.second), wanted=asked.arms)
     results = {"chosen": study.chosen(), "grid": study.grid, "teachers": study.known, "students": study.students}
     settings = {"images": FEW, **TRAINING, "optimizer": "Adam", "teachers": OF_SIZE, "teaching": TEACHING,
@@ -52,7 +48,7 @@ def main() -> None:
         if asked.arms and arm not in asked.arms:
             continue
         study.measure(arm, make, epochs)
-        path = write(name, settings=settings, seeds=list(seeds), results=results)
+        path = write(name, settings=settings, seeds=seeds, results=results)
         runs = study.students[arm]
         print(f"{arm}: {sum(run['accuracy'] for run in runs) / len(runs):.2%}", flush=True)
     print(f"written: {path}")

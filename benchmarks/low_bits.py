@@ -11,11 +11,10 @@ the validation images over seeds that are not used again; the second run takes b
 images choose nothing. Arms are paired over seeds. The teacher is trained once; its luck is in every pair.
 """
 
-import argparse
 import json
 
 import torch
-from record import RESULTS, write
+from record import RESULTS, seeds_and_name, twice, write
 
 from kdcourse import data, distillers, metrics, models, teachers, train, trained
 from kdcourse.ship import int8
@@ -29,12 +28,10 @@ TEACHERS = ("fashion_resnet", "fashion_cnn")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--second", action="store_true", help="other seeds, and the other teacher")
+    parser = twice(__doc__, "other seeds, and the other teacher")
     parser.add_argument("--name", default="low_bits")
     asked = parser.parse_args()
-    seeds = list(range(10, 10 + asked.seeds) if asked.second else range(asked.seeds))
+    seeds, name = seeds_and_name(asked)
     study = Study(TEACHERS[asked.second])
     if asked.second:
         study.settings = json.loads((RESULTS / f"{asked.name}.json").read_text())["results"]["chosen"]
@@ -48,8 +45,7 @@ def main() -> None:
         for bits in BITS:
             for lesson in ("hard labels", "KD"):
                 results["students"][student] |= study.measure(student, bits, lesson, seeds)
-                path = write(f"{asked.name}_again" if asked.second else asked.name, settings=settings, seeds=seeds,
-                             results=results)
+                path = write(name, settings=settings, seeds=seeds, results=results)
             runs = [results["students"][student][f"{lesson}, {named(bits)}"] for lesson in ("KD", "hard labels")]
             print(student, named(bits), metrics.compare(*([run["accuracy"] for run in arm] for arm in runs),
                                                         images=len(study.source.test)), flush=True)

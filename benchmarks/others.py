@@ -20,13 +20,12 @@ once, and their luck is in every pair. No student has the first weights of a tea
 seed in `nothing`: its first layer begins as a part of its teacher's.
 """
 
-import argparse
 import copy
 import json
 
 import torch
 import torch.nn.functional as F
-from record import RESULTS, write
+from record import RESULTS, seeds_and_name, twice, write
 
 from kdcourse import data, distillers, metrics, models, procedures, teachers, train, trained
 from kdcourse.data import Source, Split, transfer
@@ -46,14 +45,12 @@ TASK = {"epochs": 5, "lr": 1e-2, "batch_size": 100}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--second", action="store_true", help="other seeds of the students and of the teachers")
+    parser = twice(__doc__, "other seeds of the students and of the teachers")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--name", default="others")
     asked = parser.parse_args()
-    study = Study(range(10, 10 + asked.seeds) if asked.second else range(asked.seeds), int(asked.second))
-    name = f"{asked.name}_again" if asked.second else asked.name
+    seeds, name = seeds_and_name(asked)
+    study = Study(seeds, int(asked.second))
     path = RESULTS / f"{name}.json"
     if set(asked.parts) != set(PARTS) and path.is_file():
         study.results = json.loads(path.read_text())["results"]

@@ -3,6 +3,7 @@
 The commit is read when this module is imported, before anything is measured.
 """
 
+import argparse
 import json
 import platform
 import shlex
@@ -48,6 +49,22 @@ def write(name: str, *, settings: dict, seeds: list[int], results: dict) -> Path
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(content, indent=1) + "\n")
     return path
+
+
+def twice(about: str, second: str) -> argparse.ArgumentParser:
+    """The options of a script that is run twice: how many seeds, and with `--second` others, and what `second` says.
+    The name of the result file, `--name`, is the script's own. `about` is the text of `--help`."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--second", action="store_true", help=second)
+    return parser
+
+
+def seeds_and_name(asked: argparse.Namespace) -> tuple[list[int], str]:
+    """The seeds that such options ask for, and the name of the result file: the second run's ends in `_again`."""
+    if asked.second:
+        return list(range(10, 10 + asked.seeds)), f"{asked.name}_again"
+    return list(range(asked.seeds)), asked.name
 
 
 def command(words: Sequence[str]) -> str:

@@ -77,8 +77,19 @@ def test_the_command_of_a_result_is_of_that_form_and_has_options_that_its_script
     kept = json.loads(path.read_text())["command"]
     script, *words = shlex.split(kept)[1:]
     assert record.command([script, *words]) == kept
-    source = (RESULTS[0].parents[2] / script).read_text()
+    source = "".join(path.read_text() for path in (RESULTS[0].parents[2] / script, Path(record.__file__)))
     assert [word for word in words if word.startswith("--") and f'"{word}"' not in source] == []
+
+
+@pytest.mark.parametrize("words, seeds, name", [
+    ([], list(range(10)), "gap"), (["--seeds", "3"], [0, 1, 2], "gap"),
+    (["--second", "--seeds", "2"], [10, 11], "gap_again"),
+    (["--name", "trial", "--second"], list(range(10, 20)), "trial_again"),
+])
+def test_a_second_run_has_seeds_that_the_first_had_not_and_a_file_of_its_own(words, seeds, name, record):
+    parser = record.twice("about", "other teachers, too")
+    parser.add_argument("--name", default="gap")
+    assert record.seeds_and_name(parser.parse_args(words)) == (seeds, name)
 
 
 def test_the_readme_of_the_benchmarks_names_every_script_and_what_they_share():
