@@ -1,4 +1,4 @@
-"""Writes the tables of benchmarks/README.md that follow from result files: those between `<!-- NAME -->` lines.
+"""Writes the tables of benchmarks/README.md that follow from result files: those between comments.
 
     python benchmarks/tables.py
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 ROOMS = (   # in the order of use; a room that is not named here comes after them
     "core", "profiles", "data", "models", "teachers", "losses", "distillers", "train", "sweep", "procedures", "study",
-    "metrics", "cost", "viz", "widgets", "trained", "worksheets", "files", "papers",
+    "metrics", "cost", "viz", "widgets", "plan", "studies", "ship", "trained", "worksheets", "files", "papers",
+    "asking",
 )
 INSIDE = ("__init__", "__main__", "cli", "marking")  # the command, the sandbox and grading: not for readers' code
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>#$|~^!])")

@@ -1,6 +1,6 @@
 """Diagrams of methods, drawn by code: what is compared with what. They show no measurement.
 
-Each returns its figure. Left out: pictures of results, which are in `comparisons` and `results`.
+Each returns its figure, `angle` its axis. Left out: pictures of results, which are in `comparisons` and `results`.
 """
 
 from collections.abc import Sequence
