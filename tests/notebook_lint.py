@@ -44,7 +44,8 @@ def defects(path: Path) -> list[str]:
 def places(found) -> list[str]:
     """The strings in what a file of JSON holds that name a folder of some machine; pictures are passed over."""
     if isinstance(found, dict):
-        return [place for key, value in found.items() if not key.startswith("image/") for place in places([key, value])]
+        return [place for key, value in found.items() if isinstance(value, dict) or not key.startswith("image/")
+                for place in places([key, value])]
     if isinstance(found, list):
         return [place for value in found for place in places(value)]
     return [found] if isinstance(found, str) and PRIVATE.search(found) else []

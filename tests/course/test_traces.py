@@ -50,3 +50,4 @@ def test_what_only_looks_like_a_place_is_not_one(text):
 
 def test_pictures_are_passed_over_and_nothing_beside_them():
     assert places({"data": {"image/png": "\n/abc/def", "text/plain": "/home/ada/x"}}) == ["/home/ada/x"]
+    assert places({"metadata": {"image/png": {"alt": "what /home/ada/x holds"}}}) == ["what /home/ada/x holds"]
