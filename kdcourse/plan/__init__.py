@@ -6,8 +6,9 @@
     plan.draft("my_study")              # report.md: numbers by machine, sentences by you
     plan.marks("my_study")              # the rubric of 100 points
 
-From a shell: `kdcourse study plan my_study`, then `run`, `report`; and `kdcourse check my_study`. Introduced in
-notebook 11.
+From a shell: `kdcourse study plan my_study`, then `run`, `report`; and `kdcourse check my_study`. Not here:
+a comparison that a lesson trains in seconds (`study`), and the papers' tables, which train for days (`studies`).
+Introduced in notebook 11.
 """
 
 import json

@@ -138,6 +138,13 @@ def test_the_package_lists_every_room_and_no_other():
     assert listed == {name for name in there if not name.startswith("__")}
 
 
+def test_rooms_that_are_easily_confused_point_at_each_other():
+    names = {"study": "study", "studies": "studies.__init__", "plan": "plan.__init__"}
+    for room, module in names.items():
+        said = ast.get_docstring(TREES[module])
+        assert [other for other in names if other != room and f"(`{other}`)" not in said] == [], room
+
+
 def test_importing_the_package_imports_nothing():
     assert imports(TREES["__init__"]) == []
 
