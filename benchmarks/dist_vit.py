@@ -6,8 +6,8 @@ CIFAR-10 and CIFAR-100 images, paired over seeds.
 
 Every student is a ResNet-8 that learns from hard labels, from KD, or from DIST with one of the teachers; students of a
 seed share their first weights, their order of images and their four views of each, about which every teacher was asked
-once. Both methods soften with the temperature that seed 000 has for the data set. KD weighs the labels with 0.1, DIST
-with 1, as published: nothing was tuned.
+once. Both methods soften with the temperature that the paper of lesson 06 has for the data set. KD weighs the labels
+with 0.1, DIST with 1, as published: nothing was tuned.
 
 - CIFAR-10: a ViT and a ResNet-20 that this script trains on 25,000 training images, and the trained ResNet-56, which
   learned from all 50,000. About these its answers are nearly labels, so students learn from 4,000 of the *test* images,
