@@ -1,6 +1,6 @@
 """Wrong answers lose their points with the right word, unusual right ones keep them, and stubs get none.
 
-Every answer goes both ways: checked at home, and recorded in one place and judged in another.
+Every answer goes both ways with its first seed: checked at home, and recorded in one place and judged in another.
 """
 
 import re
@@ -22,32 +22,38 @@ WITHOUT_A_FUNCTION = ("trained_pair",)    # checks that are given what an experi
 
 
 @pytest.fixture
-def once(monkeypatch):
+def once(monkeypatch) -> list:
     """Equal recordings of a seed are judged once: what is judged of one that was read is what was judged at home, if
-    no bit of it was lost on the way."""
-    judged, verdict = {}, checks.base.Check.verdict
+    no bit of it was lost on the way. All verdicts, in the order in which they were asked for."""
+    judged, given, verdict = {}, [], checks.base.Check.verdict
 
     def remembered(check, seed, record):
         key = check.name, seed, safetensors.torch.save(record.tensors), tuple(sorted(record.notes.items()))
         if key not in judged:
             judged[key] = verdict(check, seed, record)
+        given.append(judged[key])
         return judged[key]
 
     monkeypatch.setattr(checks.base.Check, "verdict", remembered)
+    return given
 
 
 @pytest.fixture
 def both_ways(once, monkeypatch, tmp_path, capsys):
-    """Asks an answer at home and in a recording; returns the message of the first and the verdict of the second."""
-    def ask(answer: Answer, seed: int):
+    """Asks an answer at home and in a recording; returns the message of the first and the verdict of the second. With
+    `home` alone the verdict is the one at home, and the answer is asked once."""
+    def ask(answer: Answer, seed: int, home: bool = False):
         check = getattr(checks, answer.check)
         monkeypatch.setattr(checks.base.secrets, "randbelow", lambda most: seed)
         monkeypatch.delenv("KDCOURSE_RECORD", raising=False)
+        once.clear()
         try:
             check(*answer.arguments)
             said = capsys.readouterr().out.strip()
         except CheckFailed as failed:
             said = str(failed)
+        if home and once:
+            return said, once[-1]
         monkeypatch.setenv("KDCOURSE_RECORD", str(tmp_path))
         monkeypatch.setenv("KDCOURSE_GRADING_SEED", str(seed))
         check(*answer.arguments)
@@ -94,7 +100,7 @@ def test_a_message_of_numbers_alone_tells_no_reason(message, told):
 def test_a_wrong_answer_loses_its_points_and_is_told_why(answer, both_ways, seeds):
     assert answer.keeps < 1
     for seed in seeds:
-        said, verdict = both_ways(answer, seed)
+        said, verdict = both_ways(answer, seed, home=seed != seeds[0])
         if "stays from one call" not in answer.says:  # such an answer is another one the second time
             assert said == f"{answer.check}: {verdict.message}"
         assert answer.says in said and answer.says in verdict.message, (seed, verdict)
@@ -105,7 +111,7 @@ def test_a_wrong_answer_loses_its_points_and_is_told_why(answer, both_ways, seed
 @pytest.mark.parametrize("answer", RIGHT, ids=lambda answer: answer.name)
 def test_an_unusual_right_answer_keeps_every_point(answer, both_ways, seeds):
     for seed in seeds:
-        said, verdict = both_ways(answer, seed)
+        said, verdict = both_ways(answer, seed, home=seed != seeds[0])
         assert (said, verdict) == (f"{answer.check}: right", (1.0, "right")), seed
 
 
