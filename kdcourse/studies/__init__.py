@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kdcourse import cost, metrics
 from kdcourse.core import Choices
-from kdcourse.studies import dist, slkd
+from kdcourse.studies import dist, halves, slkd
 from kdcourse.studies.base import BUSY, DONE, OPEN, rehearsal
 from kdcourse.studies.base import Arm as Arm
 from kdcourse.studies.base import Store as Store
@@ -30,11 +30,12 @@ from kdcourse.studies.training import (
 )
 
 STUDIES = Choices("study", {study.name: study for study in (
-    dist.paper(), dist.controls(), slkd.paper(), slkd.controls())})
+    dist.paper(), dist.controls(), slkd.paper(), slkd.controls(), halves.study())})
 NARROW = {"resnet8x4": {"width": 8, "stem": 4}, "resnet32x4": {"width": 8, "stem": 4}, "resnet110": {"depth": 14},
           "resnet50": {"width": 4}, "wrn_40_1": {"depth": 10}, "wrn_40_2": {"depth": 10, "width": 1},
           "vgg8": {"width": 4}, "vgg11": {"width": 4}, "vgg13": {"width": 4}, "mobilenet_v2": {"width": 0.25},
-          "shufflenet_v1": {"width": 0.25}, "shufflenet_v2": {"width": 8}}
+          "shufflenet_v1": {"width": 0.25}, "shufflenet_v2": {"width": 8}, "lightnn": {},
+          "vit": {"depth": 3, "width": 12, "heads": 3}}
 RESULT = 20_000  # bytes that the file of a training takes, at most
 GPU = 1e13       # multiply-adds a second, of a GPU that is fed well: an assumption, and the first to be replaced
 
@@ -224,7 +225,7 @@ def _parameters(unit: Unit) -> int:
 def _small(settings: dict) -> dict:
     name, kept = settings["name"], {key: value for key, value in settings.items() if key in ("shortcut", "normalise")}
     if settings.get("pretrained"):
-        return {"name": "vit", "depth": 3, "width": 12, "heads": 3}
+        return {"name": "vit", **NARROW["vit"]}
     if ":" in name:
         return {"name": "resnet8", "width": 4}
     # with 4 channels torch 2.14 writes beyond its memory on a CPU: Conv2d(4, 8, 1, stride=2), channels last, backward

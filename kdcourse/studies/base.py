@@ -27,7 +27,8 @@ PACKAGES = ("kdcourse", "torch", "torchvision", "transformers", "timm")
 class Arm:
     """What one training is made of, whatever its seed; all of it numbers, words, lists and dicts.
 
-    `data`      `name`, one of `data.SOURCES`, and settings; `whole` trains on its validation images too
+    `data`      `name`, one of `data.SOURCES`, and settings; `half`, "first" or "second", trains on that half of its
+                training images, and `whole` on its validation images too
     `network`   `name` and settings, as `models.build` takes them; with `pretrained` they go to `models.pretrained`
     `lesson`    `method`, one of `training.LESSONS` or of `distillers.METHODS`, and its settings
     `training`  `epochs`, `batch_size`, `lr`, `schedule`; `optimizer`, a name in `torch.optim` and settings; `augment`,
@@ -198,7 +199,8 @@ def rehearsal(study: Study, network, source: Mapping, training: Mapping) -> Stud
     """The same study with small networks, `network(settings)` for each, few images and few epochs: every line of the
     real path runs. What the lessons are, and who teaches whom, stays."""
     arms = tuple(
-        replace(arm, data={**source, "whole": arm.data.get("whole", False)}, network=network(arm.network),
+        replace(arm, data={**source, **{key: arm.data[key] for key in ("half", "whole") if key in arm.data}},
+                network=network(arm.network),
                 training={**arm.training, **training}) for arm in study.arms)
     return replace(study, name=f"{study.name}_rehearsal", arms=arms)
 

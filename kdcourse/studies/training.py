@@ -1,6 +1,7 @@
 """One training of a study: its images, its networks, its lesson, and what is measured after the last epoch."""
 
 import copy
+import hashlib
 import inspect
 import json
 import os
@@ -18,9 +19,11 @@ from kdcourse import train as training
 from kdcourse.core import Batch, generator, total
 from kdcourse.data.base import Source, Split
 from kdcourse.studies.base import Store, Unit
-from kdcourse.teachers import LogitBank, Teacher, key_of
+from kdcourse.teachers import LogitBank, Teacher, Trajectory, key_of
 
 FACTS = {"cifar10": ((3, 32, 32), 10, 45_000, 5_000), "cifar100": ((3, 32, 32), 100, 45_000, 5_000)}
+HALVES = ("first", "second")
+RECORDED = ("slkd_recorded", "slkd_teacher")  # beside what is learned from logits alone
 FEW = 4  # images of a timed step on a CPU, whose time grows with the images
 
 
@@ -36,7 +39,10 @@ def train(unit: Unit, store: Store) -> dict:
     teacher = None if unit.teacher is None else load(unit.teacher, store, source)
     how, settings = dict(arm.lesson), fit_settings(arm.training, unit.seed)
     if answers_are_enough(unit):
-        teacher = LogitBank.cached(teacher, source.train, augment=settings.get("augment"), folder=store.answers)
+        bank = LogitBank.cached(teacher, source.train, augment=settings.get("augment"), folder=store.answers)
+        if how["method"] == "slkd_recorded":
+            how["learners"] = path_of_learners(teacher, bank, source, settings, how, store.answers)
+        teacher = bank
     learn = LESSONS.get(method := how.pop("method"), partial(_by_method, method))
     rows, deployed = learn(network, teacher, source, settings, how)
     result = judged(deployed, source.test) | {"rows": rows, "parameters": cost.parameters(deployed),
@@ -52,8 +58,9 @@ def train(unit: Unit, store: Store) -> dict:
 def answers_are_enough(unit: Unit) -> bool:
     """Whether its lesson needs what the teacher answers and nothing else of it. Then the answers are recorded, a view
     for every epoch, once for all trainings that share teacher, images and views, instead of being asked for in each."""
-    method = distillers.METHODS.get(unit.arm.lesson["method"])
-    return unit.teacher is not None and getattr(method, "__module__", "") == distillers.logits.__name__
+    name = unit.arm.lesson["method"]
+    of_logits = getattr(distillers.METHODS.get(name), "__module__", "") == distillers.logits.__name__
+    return unit.teacher is not None and (of_logits or name in RECORDED)
 
 
 def judged(network: nn.Module, split: Split) -> dict[str, float]:
@@ -72,8 +79,11 @@ def read(settings: Mapping) -> Source:
 @lru_cache(maxsize=1)
 def _read(settings: str) -> Source:
     settings = json.loads(settings)
-    name, whole = settings.pop("name"), settings.pop("whole", False)
+    name, whole, half = (settings.pop(key, None) for key in ("name", "whole", "half"))
     source = noise(**settings) if name == "noise" else data.load(name, **settings)
+    if half is not None:
+        rows = torch.arange(len(source.train)).chunk(2)[HALVES.index(half)]
+        source = source.with_train(source.train.take(rows, f"{half} half"))
     if not whole:
         return source
     x, y = (torch.cat([getattr(split, what) for split in (source.train, source.valid)]) for what in ("x", "y"))
@@ -176,7 +186,7 @@ def facts(settings: Mapping) -> tuple[tuple[int, int, int], int, int]:
     """Shape, number of classes and of training images, without reading those of large data sets."""
     if settings["name"] in FACTS:
         shape, classes, images, valid = FACTS[settings["name"]]
-        return shape, classes, images + valid * bool(settings.get("whole"))
+        return shape, classes, images // (2 if settings.get("half") else 1) + valid * bool(settings.get("whole"))
     source = read(settings)
     return source.shape, len(source.classes), len(source.train)
 
@@ -192,7 +202,11 @@ def _distiller(method: str, network, teacher, how: Mapping, seed: int) -> distil
     if method == "hard labels":
         return distillers.Supervised(network)
     if method == "slkd_teacher":
-        return distillers.SLKD(network, teacher, learners=Teacher(teacher.network), **how)
+        again = teacher if isinstance(teacher, LogitBank) else Teacher(teacher.network)
+        return distillers.SLKD(network, teacher, learners=again, **how)
+    if method == "slkd_recorded":
+        how = {key: value for key, value in how.items() if key != "count"}
+        return distillers.SLKD(network, teacher, **{"learners": teacher, **how})  # as fast, where a step is timed
     if method in ("slkd_finished", "slkd_checkpoint"):
         method, how = "slkd", {key: value for key, value in how.items() if key != "share"}
     make = distillers.METHODS[method]
@@ -203,6 +217,22 @@ def _distiller(method: str, network, teacher, how: Mapping, seed: int) -> distil
 def _learners(teacher: Teacher, count: int, seed: int) -> list[nn.Module]:
     """SLKD's self-learning teachers, drawn as it draws them."""
     return [models.fresh_copy(teacher.network, seed=generator(seed, k).initial_seed()) for k in range(count)]
+
+
+def path_of_learners(teacher: Teacher, bank: LogitBank, source, settings, how, folder: Path) -> Trajectory:
+    """What SLKD's self-learning teachers say on their way, one epoch after another: recorded once, from seed 0, for all
+    trainings that share teacher, images, views and budget, and kept in `folder`."""
+    budget = {key: value for key, value in settings.items() if key not in ("seed", "device")}
+    made_of = f"{key_of(teacher)} {source.train.origin(settings.get('augment'))} {budget} {sorted(how.items())}"
+    path = folder / f"learners-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}.safetensors"
+    if path.is_file():
+        return Trajectory.load(path, teacher=teacher, split=source.train, augment=settings.get("augment"))
+    learners = _learners(teacher, how.get("count", 2), 0)
+    letters = {key: how[key] for key in ("T", "lam", "w") if key in how}
+    settings = {**settings, "seed": 0}
+    found = procedures.record_learners(learners, bank, source, **letters, dtype=torch.float16, **settings)
+    found.save(path)
+    return found
 
 
 def _after_finished(network, teacher, source, settings, how):
@@ -241,6 +271,7 @@ def _from_checkpoint(network, teacher, source, settings, how):
 LESSONS: dict[str, Callable] = {  # beside those of `distillers.METHODS`
     "hard labels": partial(_by_method, "hard labels"),
     "slkd_teacher": partial(_by_method, "slkd_teacher"),  # the teacher in the place of the learners: weights alone
+    "slkd_recorded": partial(_by_method, "slkd_recorded"),
     "slkd_finished": _after_finished,
     "slkd_checkpoint": _from_checkpoint,
 }

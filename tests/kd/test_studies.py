@@ -116,7 +116,7 @@ def test_the_dist_paper_is_its_tables():
         assert ("hue" in arm.training["augment"]) == ("dist" not in name)
 
 
-@pytest.mark.parametrize("name", ["dist_controls", "slkd_controls"])
+@pytest.mark.parametrize("name", ["dist_controls", "slkd_controls", "cifar10_halves"])
 def test_the_controls_of_a_study_have_one_budget_and_five_seeds(name):
     study = studies.STUDIES[name]
     assert study.seeds == (0, 1, 2, 3, 4)
@@ -138,6 +138,7 @@ def test_the_rate_falls_to_a_tenth_at_epochs_150_180_and_210_of_240():
     ("dist_paper", ["cifar10 vit_base to resnet18", "cifar10 resnet18"]),
     ("dist_controls", ["cifar100 vit_huge to eff", "cifar100 eff"]),
     ("slkd_paper", ["vgg13 to vgg8", "vgg13 to mobilenet_v2 slkd one"]), ("slkd_controls", ["vgg13 to vgg8"]),
+    ("cifar10_halves", ["unseen resnet20 to lightnn"]),
 ])
 def test_a_rehearsal_runs_every_method_of_a_study(name, words, tmp_path):
     study = studies.rehearsed(studies.STUDIES[name])
@@ -199,6 +200,38 @@ def test_whole_trains_on_the_validation_images_too_and_never_on_those_of_the_tes
     part, whole = training.read(NOISE), training.read({**NOISE, "whole": True})
     assert torch.equal(whole.train.x, torch.cat([part.train.x, part.valid.x])) and len(whole.train) == 32
     assert whole.test.key == part.test.key
+
+
+def test_halves_part_the_training_images_and_a_teacher_has_seen_one_of_them():
+    whole, first, second = (training.read({**NOISE, **more}) for more in ({}, {"half": "first"}, {"half": "second"}))
+    assert torch.equal(torch.cat([first.train.x, second.train.x]), whole.train.x) and len(first.train) == 8
+    assert first.train.key != second.train.key and first.valid.key == second.valid.key == whole.valid.key
+    assert training.facts({"name": "cifar10", "half": "second"})[2] == 22_500
+    study = studies.STUDIES["cifar10_halves"]
+    for arm in study.arms:
+        seen = arm.data == study.arm("resnet20").data
+        assert seen == (not arm.name.startswith("unseen")), arm.name
+    rehearsed = studies.rehearsed(study)
+    assert [arm.data.get("half") for arm in rehearsed.arms] == [arm.data["half"] for arm in study.arms]
+
+
+def test_a_learners_recorded_path_is_that_of_slkd_beside_it_and_is_recorded_once(tmp_path, monkeypatch):
+    study = tiny((0, 1), method="slkd_recorded", count=1, T=4, lam=0.1)
+    recorded, record = [], training.procedures.record_learners
+    monkeypatch.setattr(training.procedures, "record_learners", lambda *a, **k: recorded.append(a) or record(*a, **k))
+    units = study.units(["taught"])
+    assert studies.run(study, units, tmp_path, tell=quiet) == {} and len(recorded) == 1
+    source, store = training.read(NOISE), Store(tmp_path)
+    teacher = training.load(units[0], store, source)
+    student = models.build("mlp", source.shape, 6, seed=0, hidden=(8,))
+    beside = distillers.SLKD(student, teacher, learners=training._learners(teacher, 1, 0), T=4, lam=0.1)
+    rows = train.fit(beside, source, seed=0, **SHORT)
+    found = store.read(units[1])["result"]["rows"]
+    assert [row["kd_learners"] for row in found] == pytest.approx([row["kd_learners"] for row in rows], rel=1e-3)
+    alone = tiny((0,), method="slkd_teacher", T=4, lam=0.1)
+    assert studies.run(alone, alone.units(["taught"]), tmp_path / "alone", tell=quiet) == {}
+    other = Store(tmp_path / "alone").read(alone.units(["taught"])[1])["result"]["rows"]
+    assert other[0]["kd_learners"] != pytest.approx(found[0]["kd_learners"], rel=1e-2)
 
 
 def test_slkds_weights_with_the_teacher_in_the_learners_place_are_twice_kd():
