@@ -24,7 +24,7 @@ from kdcourse.teachers import LogitBank, Teacher, Trajectory, key_of
 FACTS = {"cifar10": ((3, 32, 32), 10, 45_000, 5_000), "cifar100": ((3, 32, 32), 100, 45_000, 5_000)}
 HALVES = ("first", "second")
 RECORDED = ("slkd_recorded", "slkd_teacher")  # beside what is learned from logits alone
-FEW = 4  # images of a timed step on a CPU, whose time grows with the images
+FEW, MANY, LONG = 4, 64, 5.0  # images that are timed on a processor at first, and on a device; seconds
 
 
 def train(unit: Unit, store: Store) -> dict:
@@ -139,13 +139,33 @@ def device() -> torch.device:
 
 
 def seconds_of_a_step(unit: Unit) -> float:
-    """How long one step of this training takes on this machine, by one that is done, warmed up, with random images."""
+    """How long one step of this training takes on this machine, by one that is done, warmed up, with random images: as
+    many as a batch has; on a processor a few first, and no more of them where a whole batch would take long."""
+    size = unit.arm.training["batch_size"]
+    return _timed(partial(_step_of, unit), size, min(FEW, size)) * size
+
+
+def seconds_of_an_answer(unit: Unit) -> float:
+    """How long the teacher of this training needs for an image, on this machine."""
+    shape, classes, *_ = facts(unit.arm.data)
+    network = build(unit.teacher.arm.network, shape, [str(k) for k in range(classes)], 0).to(device()).eval()
+    with profiles.answering(device()):
+        return _timed(lambda n: cost.latency(network, shape, batch_size=n, repeats=3), MANY, FEW)
+
+
+def _timed(seconds: Callable[[int], float], size: int, few: int) -> float:
+    """Seconds for each of `size` images at once: told from a few of them on a processor if all would take `LONG`."""
+    if device().type != "cuda" and seconds(few) * size / few > LONG:
+        return seconds(few) / few
+    return seconds(size) / size
+
+
+def _step_of(unit: Unit, n: int) -> float:
     arm = unit.arm
     shape, classes, *_ = facts(arm.data)
     names, where = [str(k) for k in range(classes)], device()
     network = build(arm.network, shape, names, unit.seed)
-    how, size = dict(arm.lesson), arm.training["batch_size"]
-    n, teacher = size if where.type == "cuda" else min(FEW, size), None
+    how, teacher = dict(arm.lesson), None
     if answers_are_enough(unit):
         teacher = LogitBank(torch.randn(1, n, classes), origin="", teacher="")
     elif unit.teacher is not None:
@@ -159,16 +179,7 @@ def seconds_of_a_step(unit: Unit) -> float:
             loss = total(distiller(batch))
         loss.backward()
         loss.item()  # waits for the device
-    return (time.perf_counter() - start) * size / n
-
-
-def seconds_of_an_answer(unit: Unit) -> float:
-    """How long the teacher of this training needs for an image, on this machine."""
-    shape, classes, *_ = facts(unit.arm.data)
-    network = build(unit.teacher.arm.network, shape, [str(k) for k in range(classes)], 0).to(device()).eval()
-    n = 64 if device().type == "cuda" else FEW
-    with profiles.answering(device()):
-        return cost.latency(network, shape, batch_size=n, repeats=3) / n
+    return time.perf_counter() - start
 
 
 def multiply_adds(unit: Unit) -> int:

@@ -463,6 +463,17 @@ def test_a_timed_step_takes_time_whatever_the_lesson():
         assert 0 < training.seconds_of_a_step(study.units([name])[-1]) < 60
 
 
+@pytest.mark.parametrize("overhead, each, expected, asked", [
+    (0.1, 0.001, 0.1 / 64 + 0.001, [4, 64]),  # a small network, whose time is not that of its images
+    (0.1, 1.0, 0.1 / 4 + 1.0, [4]),           # one of which nobody waits for 64 images
+])
+def test_a_step_is_timed_with_all_its_images_where_that_is_quick(overhead, each, expected, asked, monkeypatch):
+    sizes = []
+    monkeypatch.setattr(training, "device", lambda: torch.device("cpu"))
+    found = training._timed(lambda n: sizes.append(n) or overhead + each * n, 64, 4)
+    assert found == pytest.approx(expected) and list(dict.fromkeys(sizes)) == asked
+
+
 def test_the_command_lists_rehearses_counts_and_reports(tmp_path, capsys):
     assert cli.main(["study", "list"]) == 0
     assert "slkd_paper     tables 1, 2 and 5 to 9" in capsys.readouterr().out
@@ -476,4 +487,4 @@ def test_the_command_lists_rehearses_counts_and_reports(tmp_path, capsys):
     assert cli.main(["study", "report", *settings]) == 0 and (tmp_path / "report.md").exists()
     assert cli.main(["study", "plan", *settings]) == 0 and "hours on this machine" in capsys.readouterr().out
     assert cli.main(["study", "run", "dist"]) == 2
-    assert "choose one of: dist_controls, dist_paper" in capsys.readouterr().err
+    assert "choose one of: cifar10_halves, dist_controls, dist_paper" in capsys.readouterr().err
