@@ -6,6 +6,7 @@ is known about it, `export` makes the ONNX file alone, and `session` and `predic
 """
 
 import json
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from kdcourse.ship.card import wilson as wilson
 from kdcourse.ship.export import difference as difference
 from kdcourse.ship.export import export as export
 from kdcourse.ship.export import noise as noise
+from kdcourse.ship.export import versions as versions
 
 SCRIPT = '''\
 """python run.py images.npy: the classes of images (N, C, H, W) in bytes. Without a file: is it what torch computed?"""
@@ -35,10 +37,12 @@ from pathlib import Path
 here = Path(__file__).parent
 network = onnxruntime.InferenceSession(here / "network.onnx", providers=["CPUExecutionProvider"])
 classes, proof = json.loads(network.get_modelmeta().custom_metadata_map["classes"]), numpy.load(here / "proof.npz")
-if len(sys.argv) > 1:
-    print(*(classes[k] for k in network.run(None, {"images": numpy.load(sys.argv[1])})[0].argmax(axis=1)), sep="\\n")
-else:
-    print(abs(network.run(None, {"images": proof["images"]})[0] - proof["logits"]).max() / abs(proof["logits"]).max())
+images = numpy.load(sys.argv[1]) if len(sys.argv) > 1 else proof["images"]
+if images.max() < 2: sys.exit("images are bytes from 0 to 255; all of these lie between 0 and 1")
+z = network.run(None, {"images": images})[0]
+if len(sys.argv) > 1: sys.exit(print(*(classes[k] for k in z.argmax(axis=1)), sep="\\n"))
+print(off := abs(z - proof["logits"]).max() / abs(proof["logits"]).max())
+if not off < 1e-3: sys.exit("these are other logits than torch computed: do not use this file here")
 '''
 
 
@@ -63,12 +67,25 @@ def package(network: torch.nn.Module, made: Made, folder: Path | str, *, split=N
 
     With a `split` of test images the accuracy of the card is measured on them, through `network.onnx`. Raises
     ValueError when something is in the folder, when the network is not the one that `made` builds, when the names of
-    the classes are not one for each logit, and as `export` does.
+    the classes are not one for each logit or are not those of the split, and as `export` does; then nothing is written.
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{files.shown(folder)} is there and not empty: name another folder, so that nothing is lost")
+    if split is not None and split.classes is not None and tuple(split.classes) != tuple(made.classes):
+        raise ValueError(f"the classes of {split.name} are {', '.join(split.classes)}, and made.classes are "
+                         f"{', '.join(made.classes)}: logit k is that of the k-th; give both in one order")
     folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as partial:
+        _write(network, made, Path(partial), split)
+        for path in Path(partial).iterdir():
+            path.replace(folder / path.name)
+    return folder
+
+
+def _write(network: torch.nn.Module, made: Made, folder: Path, split) -> None:
+    """The five files of `package`."""
+    save(network, folder / "weights.safetensors", made)  # first: it is known here whether `made` builds the network
     path = export(network, folder / "network.onnx", shape=made.shape, classes=made.classes)
     if split is not None:
         made = replace(made, test=made.test or split.name, **judged(predict(path, split), split, made.classes))
@@ -79,9 +96,8 @@ def package(network: torch.nn.Module, made: Made, folder: Path | str, *, split=N
     with open(folder / "proof.npz", "wb") as file:
         np.savez(file, images=images.numpy(), logits=z.numpy())
     files.write(folder / "run.py", SCRIPT)
-    sizes = {found.name: found.stat().st_size for found in (path, weights)}
-    files.write(folder / "card.md", card(network, made, sizes, difference(network, path, images)))
-    return folder
+    files.write(folder / "card.md", card(network, made, [path, weights], difference(network, path, images),
+                                         versions(path)))
 
 
 def test_images(made: Made):

@@ -51,7 +51,8 @@ def session(path: Path | str, *, threads: int = 1) -> Callable[[Tensor], Tensor]
     (N, C, H, W) uint8 to logits (N, K) float32.
 
     ONNX Runtime has threads of its own, which `torch.set_num_threads` does not touch: compare with equal numbers.
-    Raises ValueError for fewer than one thread and for a file that it cannot run, and OSError when there is none.
+    Raises ValueError for fewer than one thread and for a file that it cannot run, and OSError when there is none. The
+    function raises ValueError for images of another kind of numbers or of another size than the file is for.
     """
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
         raise ValueError(f"threads is how many are used, 1 or more; it is {threads!r}")
@@ -65,12 +66,26 @@ def session(path: Path | str, *, threads: int = 1) -> Callable[[Tensor], Tensor]
     except Exception as error:  # onnxruntime has a class of its own for every reason
         raise ValueError(f"{os.path.basename(path)} cannot be run by ONNX Runtime: {str(error).splitlines()[0]}"
                          ) from error
-    [name] = [value.name for value in opened.get_inputs()]
+    [taken] = opened.get_inputs()
 
     def run(images: Tensor) -> Tensor:
-        return torch.from_numpy(opened.run(None, {name: images.numpy()})[0])
+        _check_taken(images, taken.shape)
+        return torch.from_numpy(opened.run(None, {taken.name: images.numpy()})[0])
 
     return run
+
+
+def _check_taken(images: Tensor, taken: list) -> None:
+    """`taken` is the shape that the file takes; what is no number there, as N, may be any number."""
+    same = images.ndim == len(taken) and all(size == known for size, known in zip(images.shape, taken, strict=True)
+                                             if isinstance(known, int))
+    if same and images.dtype == torch.uint8:
+        return
+    instead = ". The file divides by 255 itself" if images.is_floating_point() else ""
+    if images.ndim == len(taken) - 1:
+        instead = ". One image is given as images[None]"
+    raise ValueError(f"the file takes bytes from 0 to 255, (N, {', '.join(map(str, taken[1:]))}) uint8; these are "
+                     f"{tuple(images.shape)} {str(images.dtype).removeprefix('torch.')}{instead}")
 
 
 def predict(path: Path | str, split, *, batch_size: int = 500, threads: int = 1) -> Tensor:

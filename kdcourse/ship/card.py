@@ -1,5 +1,6 @@
 """Saved networks and what is known about them: `Made`, the file that holds both, and the card in words."""
 
+import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -106,9 +107,10 @@ def wilson(right: int, n: int) -> tuple[float, float]:
     return (middle - half) / (1 + square), (middle + half) / (1 + square)
 
 
-def card(network, made: Made, sizes: dict[str, int], difference: float) -> str:
-    """The card in words (Markdown). `sizes` has the bytes of the shipped files, `difference` what `ship.difference`
-    found between torch and ONNX Runtime. Mitchell et al. 2019, "Model cards for model reporting", arXiv:1810.03993."""
+def card(network, made: Made, shipped: Sequence[Path], difference: float, versions: str) -> str:
+    """The card in words (Markdown). `shipped` are the files it speaks of, `difference` what `ship.difference` found
+    between torch and ONNX Runtime, and `versions` says of which. Mitchell et al. 2019, "Model cards for model
+    reporting", arXiv:1810.03993."""
     C, H, W = made.shape
     return "\n".join([
         f"# Model card: {made.network}", "",
@@ -123,8 +125,11 @@ def card(network, made: Made, sizes: dict[str, int], difference: float) -> str:
         "## What it costs", "",
         f"- parameters: {cost.parameters(network):,}",
         f"- multiply-adds for one image: {cost.multiply_adds(network, made.shape):,}",
-        *(f"- {name}: {size:,} bytes" for name, size in sizes.items()),
+        *(f"- {path.name}: {path.stat().st_size:,} bytes" for path in shipped),
         "- time: not said, since it belongs to a machine. Measure it where it is to run", "",
+        "## Is it this file?", "",
+        *(f"- SHA-256 of {path.name}: {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in shipped),
+        f"- {versions}", "",
         "## Limits", "", *(f"- {sentence}" for sentence in (*made.limits, *_limits(made))),
         f"- On noise, ONNX Runtime and torch differ by {difference:.1g} of the largest logit (`python run.py`).", "",
         f"Written by kdcourse {__version__}.", ""])
@@ -150,8 +155,9 @@ def _limits(made: Made) -> list[str]:
     taught = ["It learned from a teacher, and may have learned the teacher's mistakes."] if made.teacher else []
     return [f"It has seen images of {made.source or 'one kind'} alone. It answers any other image too, with one of its "
             "classes, and does not say that it does not know.",
-            f"Images of another size, order of channels or range than bytes ({C}, {H}, {W}) are wrong for it: "
-            "bytes from 0 to 1 run, and the answers are worth nothing.",
+            f"It takes bytes from 0 to 255 of {C} x {H} x {W}. Another size or floating-point numbers are refused. "
+            f"Bytes from 0 to 1, light and dark exchanged{', channels in another order' if C > 1 else ''}: all of that "
+            "runs without a message, and the answers are worth little.",
             *taught]
 
 

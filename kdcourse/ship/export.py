@@ -63,6 +63,15 @@ def difference(network: nn.Module, path: Path | str, images: torch.Tensor) -> fl
     return _difference(FromBytes(network), path, images)
 
 
+def versions(path: Path | str) -> str:
+    """What a runtime must know to read an ONNX file, what wrote it, and what it is compared with here: a sentence."""
+    onnx, runtime = needed("onnx", "onnxruntime")
+    model = onnx.load(str(path))
+    [opset] = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
+    return (f"ONNX opset {opset}, IR version {model.ir_version}: an older runtime does not read it. Exported by torch "
+            f"{torch.__version__}, compared with ONNX Runtime {runtime.__version__}")
+
+
 def _difference(from_bytes: FromBytes, path: Path | str, images: torch.Tensor) -> float:
     with torch.no_grad():
         z = from_bytes(images)

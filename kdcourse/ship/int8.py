@@ -172,7 +172,9 @@ def quantised(path: Path | str, target: Path | str, images: Tensor, *, per_chann
     `per_channel` gives every output channel of the weights a scale of its own.
 
     Traps, each measured somewhere:
-    - `signed` activations (S8S8) instead of unsigned ones (U8S8): on x86 three times as slow, slower than float32 even
+    - `signed` activations (S8S8) instead of unsigned ones (U8S8): three times as slow on one x86 machine, slower than
+      float32 even, and as quick on another. ONNX Runtime's documentation has S8S8 as the default in the form QDQ, and
+      warns of it in the other form, QOperator. Time both where it is to run
     - a processor without VNNI adds two products of U8S8 in 16 bits, and what does not fit is cut off: other logits, and
       no message. `narrow` weights, to 64 (ONNX Runtime's `reduce_range`), fit; without them fashion_resnet fell from
       93.6 to 89.7 % on one such (AVX2), n = 2,000 test images. `whole_layer` adds exactly

@@ -42,6 +42,6 @@ def networks(boxes: Mapping[str, tuple[float, float, str]], arrows: Sequence[tup
         else:  # a sloping arrow carries its text, which would cross it anywhere else
             ax.text(*middle, text, fontsize=8, ha="center", va="center",
                     bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})
-    ax.set(xlim=(0, 1), ylim=(0, 1))
+    ax.set(xlim=(-0.02, 1.02), ylim=(0, 1))  # a box at the edge is drawn whole
     ax.axis("off")
     return ax

@@ -1,10 +1,14 @@
 """A network that leaves the course: its files compute what it computed, without torch, and the card says what it is."""
 
+import hashlib
 import os
+import shutil
 import subprocess
 import sys
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
 from scipy.stats import binomtest
@@ -63,6 +67,30 @@ def test_a_network_is_as_it_was_after_it_is_exported(tmp_path):
     ship.export(network, tmp_path / "n.onnx")
     assert network.training and all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
     assert network.linear.weight.dtype == torch.float16
+
+
+@pytest.mark.parametrize(("images", "message"), [
+    (torch.zeros(2, 1, 9, 8, dtype=torch.uint8), r"bytes .*, \(N, 1, 8, 8\) uint8; these are \(2, 1, 9, 8\) uint8"),
+    (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), r"these are \(2, 3, 8, 8\) uint8"),
+    (torch.zeros(2, 8, 8, 1, dtype=torch.uint8), r"these are \(2, 8, 8, 1\) uint8"),
+    (torch.zeros(1, 8, 8, dtype=torch.uint8), r"these are \(1, 8, 8\) uint8\. One image is given as images\[None\]"),
+    (torch.zeros(2, 1, 8, 8), r"these are \(2, 1, 8, 8\) float32\. The file divides by 255 itself"),
+    (torch.zeros(2, 1, 8, 8, dtype=torch.int8), "int8"),
+    (torch.tensor(3, dtype=torch.uint8), r"these are \(\) uint8"),
+])
+def test_images_of_another_size_or_kind_are_refused_in_words(small, images, message):
+    with pytest.raises(ValueError, match=message):
+        ship.session(small[1] / "network.onnx")(images)
+
+
+def test_a_file_whose_sizes_are_not_written_down_takes_what_it_can(tmp_path):
+    torch.manual_seed(0)
+    network = ship.FromBytes(nn.Sequential(nn.Conv2d(1, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    free = {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    torch.onnx.export(network, (ship.noise(SHAPE, 2),), dynamo=True, verbose=False, input_names=["images"],
+                      dynamic_shapes=(free,)).save(tmp_path / "n.onnx")
+    x = ship.noise((1, 11, 9), 3)
+    assert torch.allclose(ship.session(tmp_path / "n.onnx")(x), network(x), atol=1e-5)
 
 
 class Exits(nn.Module):
@@ -151,6 +179,43 @@ def test_a_file_that_was_changed_or_is_another_is_not_read(small, tmp_path):
         ship.read(trained.FOLDER / "mnist_cnn.safetensors")
 
 
+def of_other_classes():
+    split = data.from_arrays("own", torch.randint(256, (40, *SHAPE), dtype=torch.uint8), torch.arange(40) % 5,
+                             classes=tuple("edcba")).test
+    return made().build(), made(), split
+
+
+def not_built():
+    return models.build("mlp", SHAPE, 5, seed=0, hidden=(13,)), made(), None
+
+
+def too_few_names():
+    return made().build(), ship.Made("mlp", SHAPE, tuple("abcd"), layers={"hidden": (12,)}), None
+
+
+@pytest.mark.parametrize(("case", "message"), [
+    (not_built, "is not the 'mlp'"), (too_few_names, "is not the 'mlp'"),
+    (of_other_classes, r"the classes of .* are e, d, c, b, a, and made\.classes are a, b, c, d, e"),
+])
+def test_what_cannot_be_shipped_leaves_the_folder_empty_so_that_it_can_be_tried_again(case, message, tmp_path):
+    network, about, split = case()
+    with pytest.raises(ValueError, match=message):
+        ship.package(network, about, tmp_path / "new", split=split)
+    assert not (tmp_path / "new").exists() or not list((tmp_path / "new").iterdir())
+    ship.package(made().build(), made(), tmp_path / "new")
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {"card.md", "network.onnx", "proof.npz", "run.py",
+                                                                    "weights.safetensors"}
+
+
+def test_the_card_names_the_very_files_and_what_a_runtime_must_know_to_read_them(small):
+    said = (small[1] / "card.md").read_text()
+    for name in ("network.onnx", "weights.safetensors"):
+        assert f"SHA-256 of {name}: {hashlib.sha256((small[1] / name).read_bytes()).hexdigest()}" in said
+    [opset] = onnx.load(small[1] / "network.onnx").opset_import
+    assert f"ONNX opset {opset.version}, " in said and f"torch {torch.__version__}" in said
+    assert f"ONNX Runtime {onnxruntime.__version__}" in said
+
+
 def test_a_network_that_its_description_does_not_build_is_not_saved(tmp_path):
     with pytest.raises(ValueError, match="is not the 'mlp'"):
         ship.save(models.build("mlp", SHAPE, 5, seed=0, hidden=(13,)), tmp_path / "n.safetensors", made())
@@ -173,12 +238,35 @@ def test_without_the_extra_the_command_says_what_to_install(monkeypatch, tmp_pat
         ship.export(made().build(), tmp_path / "n.onnx")
 
 
-def test_the_script_has_ten_lines_and_needs_onnxruntime_and_numpy_alone(small):
+def test_the_script_has_a_dozen_lines_and_needs_onnxruntime_and_numpy_alone(small):
     lines = (small[1] / "run.py").read_text().splitlines()
-    assert len(lines) <= 11 and lines[0].startswith('"""')
+    assert len(lines) <= 13 and lines[0].startswith('"""')
     imported = {name for line in lines if line.startswith(("import", "from"))
                 for name in line.replace("import ", "").replace("from ", "").split(" Path")[0].split(", ")}
     assert imported - set(sys.stdlib_module_names) == {"numpy", "onnxruntime"}
+
+
+def script(folder, *arguments):
+    return subprocess.run([sys.executable, folder / "run.py", *arguments], capture_output=True, text=True, cwd=folder)
+
+
+def test_the_script_fails_where_the_logits_are_others_than_torch_computed(small, tmp_path):
+    folder = shutil.copytree(small[1], tmp_path / "copy")
+    assert script(folder).returncode == 0
+    proof = np.load(folder / "proof.npz")
+    np.savez(folder / "proof.npz", images=proof["images"], logits=proof["logits"] + 0.01 * proof["logits"].max())
+    done = script(folder)
+    assert done.returncode == 1 and "other logits than torch computed" in done.stderr
+
+
+def test_the_script_refuses_images_from_0_to_1_which_would_run(small, tmp_path):
+    folder = small[1]
+    for k, images in enumerate((np.ones((3, *SHAPE), "uint8"), np.ones((3, *SHAPE), "float32"))):
+        np.save(tmp_path / f"{k}.npy", images)
+        done = script(folder, str(tmp_path / f"{k}.npy"))
+        assert done.returncode == 1 and done.stdout == "" and "lie between 0 and 1" in done.stderr
+    np.save(tmp_path / "two.npy", 2 * np.ones((3, *SHAPE), "uint8"))
+    assert len(script(folder, str(tmp_path / "two.npy")).stdout.split()) == 3
 
 
 @pytest.fixture(scope="module")
