@@ -138,16 +138,19 @@ PLACES = [(7, -11), (7, 7), (-7, 7), (-7, -11), (7, 20), (7, -24), (-7, 20), (-7
 
 
 def _named(ax, at: Mapping[str, tuple[float, float]], bold: Sequence[str]) -> None:
-    """The names at their points, each at the first place where it covers no point and no other name."""
+    """The names at their points, each at the first place where it covers no point and no other name and is within the
+    axis."""
     ax.figure.draw_without_rendering()
+    within = ax.get_window_extent()
     points = [ax.transData.transform(point) for point in at.values()]
     taken = [Bbox.from_extents(x - 5, y - 5, x + 5, y + 5) for x, y in points]
     for name, point in at.items():
-        text = ax.annotate(name, point, xytext=PLACES[0], textcoords="offset points", fontsize=8, va="center",
+        text = ax.annotate(name, point, xytext=PLACES[0], textcoords="offset points", fontsize=9, va="center",
                            weight="bold" if name in bold else "normal")
         for place in PLACES:
             text.set(position=place, ha="left" if place[0] > 0 else "right")
             box = text.get_window_extent()
-            if not any(box.overlaps(other) for other in taken):
+            inside = within.x0 <= box.x0 and box.x1 <= within.x1 and within.y0 <= box.y0 and box.y1 <= within.y1
+            if inside and not any(box.overlaps(other) for other in taken):
                 break
         taken.append(box)

@@ -60,7 +60,7 @@ def hint(student: Sequence[str], teacher: Sequence[str], pair: tuple[int, int], 
 def exits(stages: Sequence[str]):
     """A network whose every stage but the last has an exit: an image leaves where the exit is sure enough, and the
     stages behind it are not computed."""
-    figure, ax = _canvas(8.4, 2.8)
+    figure, ax = _canvas(6.6, 2.4)
     xs = [1.9 + 2.5 * k for k in range(len(stages))]
     _images(ax, 0.5, 1.9)
     for k, (x, words) in enumerate(zip(xs, stages, strict=True)):

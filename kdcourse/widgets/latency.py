@@ -78,7 +78,7 @@ class LatencyExplorer(Explorer):
     def _artists(self) -> dict:
         counts = [sum(entry[0] == family for entry in self.entries) for family in {e[0] for e in self.entries}]
         self.most = max(counts)
-        figure = canvas(9.4, 1.1 + 0.3 * self.most)
+        figure = canvas(9.4, 1.1 + 0.34 * self.most)
         ax = figure.subplots()
         ax.set(xscale="log", ylim=(self.most - 0.4, -0.6), xlabel="times as long, on a logarithmic axis")
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -91,7 +91,7 @@ class LatencyExplorer(Explorer):
         ax.grid(axis="x", color=PALE)
         ax.spines[["top", "right"]].set_visible(False)
         widest = max((_label(entry) for entry in self.entries), key=len)
-        self.names = [ax.text(-0.01, row, widest, ha="right", va="center", fontsize=8, parse_math=False,
+        self.names = [ax.text(-0.01, row, widest, ha="right", va="center", fontsize=10, parse_math=False,
                               transform=ax.get_yaxis_transform()) for row in range(self.most)]
         self.lines = [ax.plot([1, 1], [row, row], linewidth=2, alpha=0.5)[0] for row in range(self.most)]
         self.dots = [ax.plot([1], [row], "o")[0] for row in range(self.most)]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from lessons import by_hand
 
-from kdcourse import metrics, study, viz
+from kdcourse import data, metrics, ship, study, trained, viz
 from kdcourse.marking import checks
 from kdcourse.ship import int8
 from kdcourse.ship.exits import curve
@@ -251,12 +251,40 @@ def test_no_name_of_a_frontier_covers_another_or_a_point():
     plt.close(ax.figure)
 
 
+def test_a_long_name_at_the_left_end_of_a_frontier_is_within_the_picture():
+    near = {"teacher": (1, [0.91]), "student alone": (0.26, [0.773]), "distilled": (0.26, [0.775]),
+            "distilled, int8": (0.34, [0.773]), "distilled, half the width": (0.21, [0.76])}
+    ax = viz.frontier(near, cost="time")
+    within = ax.get_window_extent()
+    for box in (text.get_window_extent() for text in ax.texts):
+        assert within.x0 <= box.x0 and box.x1 <= within.x1 and within.y0 <= box.y0 and box.y1 <= within.y1
+    plt.close(ax.figure)
+
+
 def test_the_diagram_of_rounding_has_the_derivative_that_was_given():
     figure = viz.diagrams.rounding(torch.round, lambda w, r: w + (r - w).detach(), low=-1, high=1)
     left, right = figure.axes
     assert len(set(left.lines[1].get_ydata().tolist())) == 3
     assert set(right.lines[0].get_ydata().tolist()) == {0} and set(right.lines[1].get_ydata().tolist()) == {1}
     plt.close(figure)
+
+
+@pytest.fixture(scope="module")
+def slips() -> list[str]:
+    """The cells of the lesson that ship a network and give its file other images."""
+    cells = {cell.id: cell.source for cell in nbformat.read(LESSON, 4).cells}
+    return [cells["slips"], cells["slips-verdict"]]
+
+
+def test_the_slips_of_the_page_are_refused_or_run_as_its_text_says(slips, tmp_path, capsys):
+    split, network = data.load("fashion_small").test, trained.network("fashion_cnn")
+    folder = ship.export(network, tmp_path / "network.onnx").parent
+    found = {"test": split, "y": split.y, "folder": folder, "missing": "", "ship": ship, "metrics": metrics}
+    for cell in slips:
+        exec(cell, found)
+    assert set(found["right"]) == {"nothing wrong", "bytes from 0 to 1", "light and dark exchanged"}
+    said = capsys.readouterr().out
+    assert said.count("the file takes bytes") == 3 and said.endswith("right answers: True\n")
 
 
 def test_the_diagram_of_exits_asks_at_all_but_the_last():
