@@ -152,8 +152,10 @@ def _accuracy(made: Made) -> list[str]:
 
 def _limits(made: Made) -> list[str]:
     C, H, W = made.shape
+    judge = f"It was judged by {made.test} images alone" if made.judged else "Nobody has judged it"
     taught = ["It learned from a teacher, and may have learned the teacher's mistakes."] if made.teacher else []
-    return [f"It has seen images of {made.source or 'one kind'} alone. It answers any other image too, with one of its "
+    return [f"{judge}. Test it on images from the place where it is to run, before anybody relies on it.",
+            f"It has seen images of {made.source or 'one kind'} alone. It answers any other image too, with one of its "
             "classes, and does not say that it does not know.",
             f"It takes bytes from 0 to 255 of {C} x {H} x {W}. Another size or floating-point numbers are refused. "
             f"Bytes from 0 to 1, light and dark exchanged{', channels in another order' if C > 1 else ''}: all of that "
