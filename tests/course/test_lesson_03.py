@@ -99,6 +99,18 @@ def test_a_second_set_of_hints_has_other_seeds_or_another_teacher_and_the_same_s
     assert all(other["settings"][key] == first["settings"][key] for key in ("points", "lr", "images", "epochs"))
 
 
+def test_the_twins_that_are_worse_than_hard_labels_are_those_that_the_text_names():
+    cells_of = accuracies("hints")
+    twins = {name.removesuffix(", other images"): (values, cells_of["hard labels"])
+             for name, values in cells_of.items() if name.endswith(", other images")}
+    found = metrics.family(twins, images=2_000)
+    worse = [name for name, comparison in found.items() if comparison.verdict == "worse"]
+    assert worse == ["KD", "RKD", "SimKD"] and set(found) - set(worse) == {"FitNet", "cosine", "SP"}
+    assert all(comparison.verdict != "better" for comparison in found.values())
+    [text] = [cell.source for cell in cells() if cell.id == "controls-seen"]
+    assert "With others KD, RKD and SimKD are *worse* than hard labels, and for FitNet, cosine and SP" in text
+
+
 def test_every_arm_of_the_headline_has_ten_seeds_and_each_is_paired_with_hard_labels():
     kept = study.recorded("hints")
     for arm, runs in kept["results"]["cells"].items():

@@ -160,6 +160,31 @@ def test_the_levers_have_every_arm_and_their_settings_are_the_best_on_validation
         assert all(run["accuracy"] > 0.9 and run["int8_bytes"] < run["bytes"] / 2 for run in runs)
 
 
+@pytest.mark.parametrize("name", ["low_bits", "low_bits_again"])
+def test_the_ledgers_verdicts_on_kd_in_few_bits_are_those_after_holms_correction(name):
+    [ledger] = [cell.source for cell in nbformat.read(LESSON, 4).cells if cell.id == "ledger"]
+    students = study.recorded(name)["results"]["students"]["perceptron 64"]
+    right = {arm: [run["accuracy"] for run in runs] for arm, runs in students.items()}
+    gains = metrics.family({at: (right[f"KD, {at}"], right[f"hard labels, {at}"]) for at in WIDTHS}, images=2_000)
+    for at, gain in gains.items():
+        arm = "`students / perceptron 64 / {}, " + at + "`"
+        cited = f"`{name}`: {arm.format('KD')} against {arm.format('hard labels')}, `accuracy`"
+        [row] = [line for line in ledger.splitlines() if cited in line]
+        said = gain.verdict if gain.verdict in ("better", "worse") else "not shown"
+        assert row.split("|")[4].strip().endswith(f", {said}"), row
+
+
+def test_that_few_bits_raise_or_lower_the_gain_is_not_shown_by_either_file():
+    for name in ("low_bits", "low_bits_again"):
+        students = study.recorded(name)["results"]["students"]["perceptron 64"]
+        gain = {at: [a["accuracy"] - b["accuracy"] for a, b in zip(
+            students[f"KD, {at}"], students[f"hard labels, {at}"], strict=True)] for at in WIDTHS}
+        for at in WIDTHS[1:]:
+            _, low, high = metrics.interval([a - b for a, b in zip(gain[at], gain["float32"], strict=True)])
+            assert low < 0 < high, (name, at)
+            assert at != "4 bits" or max(-low, high) < 0.005
+
+
 def table_of_few_bits() -> list[str]:
     """The rows of the table of few bits in benchmarks/README.md."""
     rows = []
