@@ -16,8 +16,7 @@ exits     a perceptron of three layers whose last exit teaches the earlier ones;
 T is chosen in `crowd` and `senses`, and the discriminator's weight beta in `rivals`, by the mean accuracy on the
 validation images over seeds that are not used again; in `nothing` T is the default of KD. Everything else was set
 beforehand. The 2,000 test images choose nothing. Within a part the arms are paired over seeds; teachers are trained
-once, and their luck is in every pair. No student has the first weights of a teacher, but for the student of the first
-seed in `nothing`: its first layer begins as a part of its teacher's.
+once, and their luck is in every pair. No student has the first weights of a teacher, nor a part of them.
 """
 
 import copy
@@ -221,8 +220,9 @@ def senses(study: Study) -> None:
 
 
 def digit_teacher(study: Study, source):
-    network = models.build("mlp", source.shape, 10, seed=study.teacher_seed, hidden=(256,))
-    train.fit(distillers.Supervised(network), source, epochs=10, lr=1e-3, batch_size=100, seed=study.teacher_seed)
+    seed = 5_000 + study.teacher_seed
+    network = models.build("mlp", source.shape, 10, seed=seed, hidden=(256,))
+    train.fit(distillers.Supervised(network), source, epochs=10, lr=1e-3, batch_size=100, seed=seed)
     return network
 
 

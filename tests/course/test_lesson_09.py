@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from lessons import by_hand, run
 
-from kdcourse import losses, models, study, viz
+from kdcourse import data, losses, models, study, viz
 from kdcourse.core import Batch
 from kdcourse.distillers import DML, KD
 from kdcourse.marking import checks
@@ -191,6 +191,17 @@ def test_no_student_of_the_crowd_begins_as_one_of_its_teachers(monkeypatch, seco
     monkeypatch.setattr(others.train, "fit", lambda lesson, *given, **settings: learned.add(first_row(lesson.student)))
     others.crowd(asked)
     assert len(learned) == others.CROWD + 1 and len(begun) == len(asked.seeds) and not begun & learned
+
+
+@pytest.mark.parametrize("second", [False, True])
+def test_no_student_without_data_begins_as_a_part_of_its_teacher(monkeypatch, second):
+    monkeypatch.syspath_prepend(LESSON.parents[1] / "benchmarks")
+    import others
+
+    monkeypatch.setattr(others.train, "fit", lambda *given, **settings: None)
+    asked, source = others.Study(range(10, 20) if second else range(10), int(second)), data.load("mnist_small")
+    teacher, student = others.digit_teacher(asked, source), others.perceptron(source, 64)
+    assert first_row(teacher) not in {first_row(student(seed)) for seed in asked.seeds}
 
 
 def test_a_part_that_is_measured_again_forgets_what_was_chosen_and_nothing_else(monkeypatch):
