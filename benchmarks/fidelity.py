@@ -3,6 +3,7 @@
 
     python benchmarks/fidelity.py              # a quarter of an hour on a busy core
     python benchmarks/fidelity.py --second     # other seeds, another training of the teacher: `fidelity_again`
+    python benchmarks/fidelity.py --arms SLKD  # one of the arms; the result file keeps what it has of the others
     python benchmarks/fidelity.py --seeds 3 --name trial
 
 The student, a perceptron of 64, learns from the first 500 training images by labels or by one of the methods from a CNN
@@ -12,8 +13,8 @@ between classes, saliency. In "its own kind" the teacher is another perceptron o
 labels: students that could match it. The noise floor is what two trainings of the teacher's network, and any two
 students of the labels, have in common.
 
-Each arm is written when it is measured, so that a run that is stopped keeps what it has: the two result files hold the
-first arms of the list alone.
+Each arm is written when it is measured, so that a run that is stopped keeps what it has. SLKD follows one fresh CNN,
+which learns from the teacher on the same 500 images and is recorded once.
 
 T and alpha of KD are those that `gap.py` chose on validation images; the other settings are published ones or the
 course's defaults. Temperature scaling is fitted on the 1,000 validation images. Nothing was chosen by the test images.
@@ -21,9 +22,10 @@ course's defaults. Temperature scaling is fitted on the 1,000 validation images.
 
 import argparse
 import itertools
+import json
 
 import torch
-from record import write
+from record import RESULTS, write
 
 from kdcourse import data, distillers, losses, metrics, models, procedures, study, teachers, train, trained
 from kdcourse.sweep import sweep
@@ -32,6 +34,8 @@ FEW, SHOWN, EXPLAINED = 500, 500, 200   # images: to learn from; whose features,
 TRAINING = {"epochs": 40, "lr": 2e-3, "batch_size": 100}
 MORE = TRAINING | {"epochs": 10}        # of twelve times as many images
 DISTANCE = 25.0                         # RKD's weight; without its angles
+ARMS = ("hard labels", "KD", "DIST", "RKD", "hard labels, its own kind", "KD, its own kind", "KD, 6,000 images",
+        "KD, its own kind, 6,000 images", "SLKD")
 
 
 def main() -> None:
@@ -39,18 +43,26 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--second", action="store_true", help="other seeds of the students and of the teacher")
     parser.add_argument("--name", default="fidelity")
+    parser.add_argument("--arms", nargs="+", default=ARMS, choices=ARMS, metavar="ARM",
+                        help="only these; the file keeps the others")
     asked = parser.parse_args()
     seeds = list(range(10, 10 + asked.seeds) if asked.second else range(asked.seeds))
     measured = Study(seeds, asked.second)
     name = f"{asked.name}_again" if asked.second else asked.name
     settings = {"images": FEW, **TRAINING, "optimizer": "Adam", "KD": measured.soft, "RKD": {"distance": DISTANCE},
                 "more": MORE, "teacher": measured.names[0], "other": measured.names[1]}
-    results = {"students": {}, "teacher": measured.of_teacher()}
+    path = RESULTS / f"{name}.json"
+    if set(asked.arms) != set(ARMS) and path.is_file():
+        results = json.loads(path.read_text())["results"]
+    else:
+        results = {"students": {}, "teacher": measured.of_teacher()}
     for arm, make, teacher, source, training in measured.arms():
+        if arm not in asked.arms:
+            continue
         results["students"][arm] = measured.students(make, teacher, source, training)
         if arm == "hard labels":
             results["twins"] = measured.twins()
-        path = write(name, settings=settings, seeds=seeds, results=results)
+        write(name, settings=settings, seeds=seeds, results=results)
         runs = results["students"][arm]
         print(arm, {key: round(sum(run[key] for run in runs) / len(runs), 3) for key in runs[0] if key != "seed"},
               flush=True)
@@ -71,7 +83,7 @@ class Study:
     """The images, the teachers, and what is measured of a student."""
 
     def __init__(self, seeds: list[int], second: bool):
-        self.seeds, self.soft = seeds, study.recorded("gap")["results"]["chosen"]
+        self.seeds, self.second, self.soft = seeds, second, study.recorded("gap")["results"]["chosen"]
         self.whole = data.load("fashion_small")
         rows = torch.arange(len(self.whole.train))
         self.source = self.whole.with_train(self.whole.train.take(rows[:FEW], "few"))
@@ -106,7 +118,7 @@ class Study:
             said = teachers.LogitBank.record(known.network, self.whole.train)
             yield (arm, lambda network, said=said: distillers.KD(network, said, T=soft["T"], alpha=1.0), known,
                    self.whole, MORE)
-        learner = models.build("cnn", self.whole.shape, 10, seed=2_000)
+        learner = models.build("cnn", self.whole.shape, 10, seed=2_000 + self.second)
         path = procedures.record_learners([learner], bank, few, T=soft["T"], **TRAINING)
         yield ("SLKD", lambda network: distillers.SLKD(network, bank, learners=path, T=soft["T"]), self.teacher, few,
                TRAINING)
