@@ -1,5 +1,6 @@
 """Lesson 08: its checks name the misconception, what is written by hand is the package's, and its study is whole."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,44 @@ def test_the_study_has_every_arm_with_every_seed(name):
         assert [run["seed"] for run in runs] == content["seeds"], arm
         assert all(0 < run["accuracy"] < 1 and 0 < run["agreement"] < 1 for run in runs), arm
         assert all(run["scaled_nll"] < run["nll"] + 0.02 for run in runs), arm
+
+
+def test_an_arm_that_is_measured_again_leaves_the_others_as_they_are(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(LESSON.parents[1] / "benchmarks")
+    import fidelity
+    import record
+
+    class Small:
+        soft, names = {}, ("a", "b")
+
+        def __init__(self, seeds, second):
+            self.seeds = seeds
+
+        def arms(self):
+            return [(arm, None, None, None, {}) for arm in fidelity.ARMS]
+
+        def students(self, make, teacher, source, training):
+            measured.append(make)
+            return [{"seed": seed, "accuracy": float(len(measured))} for seed in self.seeds]
+
+        def of_teacher(self):
+            return {"accuracy": 0.5}
+
+        def twins(self):
+            return [{"agreement": float(len(measured))}]
+
+    measured = []
+    monkeypatch.setattr(fidelity, "Study", Small)
+    for module in (fidelity, record):
+        monkeypatch.setattr(module, "RESULTS", tmp_path)
+    for asked in ([], ["--arms", "SLKD", "KD"]):
+        monkeypatch.setattr("sys.argv", ["fidelity.py", "--seeds", "3", *asked])
+        fidelity.main()
+    results = json.loads((tmp_path / "fidelity.json").read_text())["results"]
+    n = len(fidelity.ARMS)
+    found = {arm: runs[0]["accuracy"] for arm, runs in results["students"].items()}
+    assert found == {arm: float(k) for k, arm in enumerate(fidelity.ARMS, start=1)} | {"KD": n + 1.0, "SLKD": n + 2.0}
+    assert results["twins"] == [{"agreement": 1.0}]
 
 
 def test_maps_of_matrices_share_one_scale_and_name_the_classes_once():
