@@ -6,9 +6,9 @@
 The student, the tutorial's LightNN, learns from 4,000 images that the teacher has not seen, by labels or by one of the
 methods; 1,000 others validate, and 5,000 judge (`methods_cifar10.py` has the same three). SLKD follows one fresh
 ResNet-20, which learns from the teacher on the 4,000 images and is recorded once. The settings of KD, DIST and RKD are
-those of a small grid that are best on the validation images, in the mean of two seeds that are not used again; SLKD has
-KD's T and the paper's lam. Temperature scaling is fitted on the validation images. Nothing was chosen by the test
-images.
+those that `methods_cifar10.py` chose on the validation images; SLKD has KD's T and the paper's lam. Temperature scaling
+is fitted on the validation images. Nothing was chosen by the test images. Each arm is written when it is measured, and
+a later run goes on with those that the file lacks.
 
 What two networks have in common anyway: every two students of the labels, and the published ResNet-56 beside the
 teacher. It is no second training of the teacher's network, but larger, and right about more images.
@@ -16,12 +16,13 @@ teacher. It is no second training of the teacher's network, but larger, and righ
 
 import argparse
 import itertools
+import json
 
 import torch
 from cifar10 import trained
 from fidelity import near, sure
 from methods_cifar10 import TRAINING, UNSEEN, sources
-from record import write
+from record import RESULTS, write
 
 from kdcourse import distillers, metrics, models, procedures, teachers
 from kdcourse.sweep import sweep
@@ -29,9 +30,8 @@ from kdcourse.sweep import sweep
 SHOWN = 500     # test images whose features are compared
 TRAINING = TRAINING["lightnn"]
 LEARNING = TRAINING | {"lr": 2e-3}      # of the network that SLKD's student follows
-CHOOSING = (101, 102)
-GRIDS = {"KD": {"T": [2.0, 4.0], "alpha": [0.5, 0.9]}, "DIST": {"T": [2.0, 4.0]},
-         "RKD": {"distance": [0.25, 2.5, 25.0]}}
+SETTINGS = {"KD": {"T": 2.0, "alpha": 0.9}, "DIST": {"T": 2.0, "beta": 2.0, "gamma": 2.0},
+            "RKD": {"distance": 2.5, "angle": 5.0}, "SLKD": {"T": 2.0, "lam": 0.1}}
 
 
 def main() -> None:
@@ -40,15 +40,17 @@ def main() -> None:
     parser.add_argument("--name", default="fidelity_cifar10")
     asked = parser.parse_args()
     measured = Study(range(asked.seeds))
-    settings = {"images": len(measured.source.train), **TRAINING, "optimizer": "Adam", "grids": GRIDS,
-                "choosing seeds": CHOOSING, "learner": LEARNING, "teacher": "resnet20", "other": "resnet56"}
-    results = {"teacher": measured.of_teacher(), "chosen": {}, "grids": {}, "students": {}}
-    for arm, make in measured.arms():
-        chosen = measured.chosen(arm, make, results) if arm in GRIDS else {}
-        results["students"][arm] = runs = measured.students(make, chosen)
+    settings = {"images": len(measured.source.train), **TRAINING, "optimizer": "Adam", **SETTINGS, "learner": LEARNING,
+                "teacher": "resnet20", "other": "resnet56"}
+    path = RESULTS / f"{asked.name}.json"
+    results = json.loads(path.read_text())["results"] if path.is_file() else {"students": {}}
+    if "teacher" not in results:
+        results["teacher"] = measured.of_teacher()
+    for arm, make in measured.arms(results["students"]):
+        results["students"][arm] = runs = measured.students(make)
         if arm == "hard labels":
             results["twins"] = measured.twins()
-        path = write(asked.name, settings=settings, seeds=list(measured.seeds), results=results)
+        write(asked.name, settings=settings, seeds=list(measured.seeds), results=results)
         print(arm, {key: round(sum(run[key] for run in runs) / len(runs), 3) for key in runs[0] if key != "seed"},
               flush=True)
     print(f"written: {path}")
@@ -58,7 +60,7 @@ class Study:
     """The images, the teacher, and what is measured of a student."""
 
     def __init__(self, seeds):
-        self.seeds, self.source, self.kept, self.T = seeds, sources()[UNSEEN], [], 4.0
+        self.seeds, self.source, self.kept = seeds, sources()[UNSEEN], []
         self.shown = self.source.test.take(torch.arange(SHOWN), "shown")
         self.teacher = trained(20)
         self.said = {split.name: metrics.predict(self.teacher, split) for split in self.splits()}
@@ -70,42 +72,33 @@ class Study:
     def student(self, seed: int) -> models.Classifier:
         return models.build("lightnn", self.source.shape, 10, seed=seed)
 
-    def arms(self):
-        """Name, and what makes a distiller of a student and of the settings that are chosen."""
+    def arms(self, known):
+        """Name, and what makes a distiller of a student, of each arm that is not known yet."""
         train = self.source.train
         bank = teachers.LogitBank(self.said[train.name][None], origin=train.origin(), teacher="resnet20")
-        yield "hard labels", distillers.Supervised
-        yield "KD", lambda network, **at: distillers.KD(network, bank, **at)
-        yield "DIST", lambda network, **at: distillers.DIST(network, bank, **at)
-        maps = teachers.FeatureBank.record(self.teacher, train)
-        maps.tables = maps.tables[-1:]      # the last stage alone is compared
-        yield "RKD", lambda network, **at: distillers.RKD(network, maps, angle=0.0, **at)
-        learner = models.build("resnet20", self.source.shape, 10, seed=2_000)
-        path = procedures.record_learners([learner], bank, self.source, T=self.T, **LEARNING)
-        yield "SLKD", lambda network: distillers.SLKD(network, bank, learners=path, T=self.T)
+        if "hard labels" not in known:
+            yield "hard labels", distillers.Supervised
+        if "KD" not in known:
+            yield "KD", lambda network: distillers.KD(network, bank, **SETTINGS["KD"])
+        if "DIST" not in known:
+            yield "DIST", lambda network: distillers.DIST(network, bank, **SETTINGS["DIST"])
+        if "RKD" not in known:
+            maps = teachers.FeatureBank.record(self.teacher, train)
+            maps.tables = maps.tables[-1:]      # the last stage alone is compared
+            yield "RKD", lambda network: distillers.RKD(network, maps, **SETTINGS["RKD"])
+        if "SLKD" not in known:
+            learner = models.build("resnet20", self.source.shape, 10, seed=2_000)
+            path = procedures.record_learners([learner], bank, self.source, **SETTINGS["SLKD"], **LEARNING)
+            yield "SLKD", lambda network: distillers.SLKD(network, bank, learners=path, **SETTINGS["SLKD"])
 
-    def chosen(self, arm: str, make, results: dict) -> dict:
-        """The settings of the grid with the best mean accuracy on validation images."""
-        rows, grid = sweep(self.student, make, GRIDS[arm], self.source, seeds=CHOOSING, **TRAINING), {}
-        for row in rows:
-            grid.setdefault(tuple(row[name] for name in GRIDS[arm]), []).append(row["valid_accuracy"])
-        means = {at: sum(found) / len(found) for at, found in grid.items()}
-        results["grids"][arm] = [dict(zip(GRIDS[arm], at, strict=True)) | {"valid_accuracy": mean}
-                                 for at, mean in means.items()]
-        best = dict(zip(GRIDS[arm], max(means, key=means.get), strict=True))
-        results["chosen"][arm], self.T = best, best["T"] if arm == "KD" else self.T
-        print(arm, results["grids"][arm], flush=True)
-        return best
-
-    def students(self, make, chosen: dict) -> list[dict]:
+    def students(self, make) -> list[dict]:
         self.kept = []
 
         def judge(network):
             self.kept.append(network)
             return self.measured(network)
 
-        grid = {name: [value] for name, value in chosen.items()}
-        rows = sweep(self.student, make, grid, self.source, seeds=self.seeds, judge=judge, **TRAINING)
+        rows = sweep(self.student, make, {}, self.source, seeds=self.seeds, judge=judge, **TRAINING)
         wanted = ("seed", *self.measured(self.kept[0]))
         return [{key: row[key] for key in wanted} for row in rows]
 
