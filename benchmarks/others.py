@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from record import RESULTS, seeds_and_name, twice, write
 
 from kdcourse import data, distillers, metrics, models, procedures, teachers, train, trained
+from kdcourse.core import seeded
 from kdcourse.data import Source, Split, transfer
 from kdcourse.distillers.several import logits_of_mean_probability
 from kdcourse.sweep import sweep
@@ -236,7 +237,8 @@ def nothing(study: Study) -> None:
             "gaussian": transfer.gaussian(source.shape, DRAWN, mean=pixels.mean().item(), std=pixels.std().item()),
             "crops": transfer.crops(source.shape, DRAWN), "strokes": strokes,
             "strokes, pixels shuffled": shuffled(strokes), "digits": source.train.take(torch.arange(DRAWN), "digits")}
-    generator = models.Generator(source.shape)
+    with seeded(study.teacher_seed):
+        generator = models.Generator(source.shape)
     procedures.dafl(generator, teacher, steps=STEPS, batch_size=100, seed=study.teacher_seed)
     sets["generator"] = procedures.transfer_set(generator, DRAWN)
     for name, split in sets.items():
