@@ -107,7 +107,7 @@ def test_the_twins_that_are_worse_than_hard_labels_are_those_that_the_text_names
     worse = [name for name, comparison in found.items() if comparison.verdict == "worse"]
     assert worse == ["KD", "RKD", "SimKD"] and set(found) - set(worse) == {"FitNet", "cosine", "SP"}
     assert all(comparison.verdict != "better" for comparison in found.values())
-    [text] = [cell.source for cell in cells() if cell.id == "controls-seen"]
+    text = cell_of("03_hints_and_relations", "controls-seen").source
     assert "With others KD, RKD and SimKD are *worse* than hard labels, and for FitNet, cosine and SP" in text
 
 
