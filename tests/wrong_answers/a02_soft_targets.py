@@ -77,6 +77,38 @@ def by_a_function_that_differentiates(z_s, z_t, T):
     return torch.func.grad(by_distributions)(z_s, z_t, T)
 
 
+def differences(z_s, z_t, T, h=1e-5, sides=(1, -1), of=lambda z: z):
+    """The loss a little above minus the loss a little below, over the distance, for each logit, in double precision."""
+    z_s, z_t = z_s.double(), z_t.double()
+    slopes = torch.zeros_like(z_s)
+    for i, k in torch.cartesian_prod(*map(torch.arange, z_s.shape)).tolist():
+        step = torch.zeros_like(z_s)
+        step[i, k] = h
+        up, down = (by_distributions(of(z_s + side * step), z_t, T) for side in sides)
+        slopes[i, k] = (up - down) / (sides[0] - sides[1]) / h
+    return slopes
+
+
+@wrong("reverse_gradient", 0.5, "a difference of two losses loses its digits")
+def by_central_differences(z_s, z_t, T):
+    return differences(z_s, z_t, T)
+
+
+@wrong("reverse_gradient", 0.5, "a difference of two losses loses its digits")
+def by_wide_differences(z_s, z_t, T):
+    return differences(z_s, z_t, T, h=1e-3)
+
+
+@wrong("reverse_gradient", 0.5, "a difference of two losses loses its digits")
+def by_forward_differences(z_s, z_t, T):
+    return differences(z_s, z_t, T, h=1e-7, sides=(1, 0))
+
+
+@wrong("reverse_gradient", 0.5, "a difference of two losses loses its digits")
+def by_differences_of_centred_logits(z_s, z_t, T):
+    return differences(z_s, z_t, T, of=lambda z: z - z.mean(1, keepdim=True))
+
+
 @wrong("smoothing_teacher", 0.0, "these are the probabilities: a teacher gives logits")
 def smoothed_labels(y, K, T, epsilon):
     return (1 - epsilon) * F.one_hot(y, K) + epsilon / K
@@ -183,6 +215,16 @@ def by_the_table_of_derivatives(z_s, z_t, T):
         p, gap = (s / T).softmax(0), (s / T).log_softmax(0) - (t / T).log_softmax(0)
         rows.append(T * (torch.diag(p) - torch.outer(p, p)) @ gap)
     return torch.stack(rows) / len(rows)
+
+
+@right("reverse_gradient")
+def by_a_matrix_for_each_image(z_s, z_t, T):
+    """In the dtype of the logits, centred first as numerical code often does."""
+    u, v = (z - z.amax(1, keepdim=True) for z in (z_s / T, z_t / T))
+    p = u.exp() / u.exp().sum(1, keepdim=True)
+    gap = (u - u.logsumexp(1, keepdim=True)) - (v - v.logsumexp(1, keepdim=True)).to(u)
+    jacobian = torch.diag_embed(p) - p[:, :, None] * p[:, None]
+    return T * (jacobian @ gap[:, :, None])[:, :, 0] / len(z_s)
 
 
 @right("smoothing_teacher")

@@ -155,6 +155,33 @@ def by_the_gradient_on_the_logits(z, y, T):
     return -(z.grad * z.detach()).sum()
 
 
+def by_differences(z, y, T, h=1e-5, sides=(1, -1)):
+    """(the loss at a little more minus that at a little less) over the distance in log T."""
+    up, down = (F.cross_entropy(z.double() / (T * math.exp(side * h)), y) for side in sides)
+    return (up - down) / (sides[0] - sides[1]) / h
+
+
+@wrong("temperature_slope", 0.5, "a difference of two losses loses its digits")
+def by_central_differences(z, y, T):
+    return by_differences(z, y, T)
+
+
+@wrong("temperature_slope", 0.5, "a difference of two losses loses its digits")
+def by_forward_differences(z, y, T):
+    return by_differences(z, y, T, 1e-7, (1, 0))
+
+
+@wrong("temperature_slope", 0.5, "a difference of two losses loses its digits")
+def by_wide_differences(z, y, T):
+    return by_differences(z, y, T, 1e-3)
+
+
+@right("temperature_slope")
+def by_the_expected_logit_of_each_row(z, y, T):
+    own, p = z[torch.arange(len(y)), y], (z / T).softmax(1)
+    return ((own - torch.einsum("bk,bk->b", p, z)) / T).mean().item()
+
+
 @right("temperature_slope")
 def one_image_after_the_other(z, y, T):
     slopes = []

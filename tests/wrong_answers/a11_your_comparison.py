@@ -515,3 +515,43 @@ def numbers_without_a_training():
 @wrong("my_comparison", 0.0, "the plan cannot be read")
 def empty_files():
     return {}, {}, learn
+
+
+def invented(change):
+    """Rows that were never measured, and everything told as it follows from them."""
+    def altered(study, results):
+        draw = torch.Generator().manual_seed(1)
+        for rows in results["rows"].values():
+            mean = statistics.fmean(row["accuracy"] for row in rows)
+            change(rows, lambda mean=mean: mean + 0.015 * torch.randn((), generator=draw).item())
+        results["comparisons"] = told(study, results["rows"])
+
+    return changed(altered, n=20)
+
+
+@wrong("my_comparison", 0.3, "trained again, has")
+def every_third_row_invented():
+    def change(rows, guess):
+        for row in rows[::3]:
+            row["accuracy"] = guess()
+
+    return invented(change)
+
+
+@wrong("my_comparison", 0.3, "trained again, has")
+def the_last_third_of_the_seeds_invented():
+    def change(rows, guess):
+        for row in rows[-7:]:
+            row["accuracy"] = guess()
+
+    return invented(change)
+
+
+@right("my_comparison")
+def rows_that_were_measured_last_first():
+    def change(study, results):
+        for rows in results["rows"].values():
+            rows.reverse()
+        study["seeds"].reverse()
+
+    return changed(change)

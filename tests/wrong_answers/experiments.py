@@ -184,12 +184,32 @@ def one_epoch_too_many_for_the_teacher(make, learn, *, stops, seed):
 
 @wrong("stopped_teachers", 0.9, "another seed")
 def teacher_of_seed_zero(make, learn, *, stops, seed):
+    network, kept = make(1234), {}
+    for epoch in range(max(stops)):
+        learn(network, epoch)
+        kept[epoch + 1] = copy.deepcopy(network)
+    return {stop: kept[stop] for stop in stops}
+
+
+@wrong("stopped_teachers", 0.8, "several trainings were begun")
+def a_fresh_teacher_for_each_stop(make, learn, *, stops, seed):
     kept = {}
-    for stop in stops:
-        kept[stop] = make(1234)
+    for stop in reversed(stops):
+        kept[stop] = make(seed)
         for epoch in range(stop):
             learn(kept[stop], epoch)
     return kept
+
+
+@wrong("stopped_teachers", 0.8, "several trainings were begun")
+def the_stops_in_one_go_and_the_last_one_again(make, learn, *, stops, seed):
+    kept = {}
+    for stop in (max(stops), *stops):
+        network = make(seed)
+        for epoch in range(stop):
+            learn(network, epoch)
+            kept[epoch + 1] = copy.deepcopy(network)
+    return {stop: kept[stop] for stop in stops}
 
 
 @wrong("stopped_teachers", 0.0, "none of the moments")

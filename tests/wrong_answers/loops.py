@@ -64,6 +64,31 @@ def gradient_into_the_teacher(student, teacher, split, **settings):
     loop(student, teacher, split, no_grad=False, **settings)
 
 
+@wrong("train", 0.9, "the teacher is frozen for good")
+def teacher_frozen_for_ever(student, teacher, split, **settings):  # the next one who trains it finds no gradients
+    teacher.requires_grad_(False)
+    loop(student, teacher, split, **settings)
+
+
+@wrong("train", 0.9, "the teacher is frozen for good")
+def only_the_biases_of_the_teacher_stay_frozen(student, teacher, split, **settings):
+    teacher.bias.requires_grad_(False)
+    loop(student, teacher, split, **settings)
+
+
+@wrong("train", 0.9, "is left in training mode")
+def both_left_in_training_mode(student, teacher, split, **settings):
+    loop(student, teacher, split, **settings)
+    student.train()
+    teacher.train()
+
+
+@wrong("stopped_distillation", 0.95, "the teacher is frozen for good")
+def teacher_of_a_stopped_training_frozen_for_ever(student, teacher, split, *, stop, epochs, **settings):
+    loop(student, teacher.requires_grad_(False), split, epochs=epochs,
+         share=lambda epoch, alpha: alpha if epoch < stop * epochs else 0.0, **settings)
+
+
 @wrong("train", 0.6, "the teacher's weights were changed")
 def optimiser_holds_both(student, teacher, split, **settings):
     loop(student, teacher, split, no_grad=False, trained=[*student.parameters(), *teacher.parameters()], **settings)

@@ -194,6 +194,22 @@ def each_term_with_its_own_pass(student, teacher, split, *, T, alpha, epochs, lr
             (alpha * T**2 * kl(student(batch.x), teacher(batch.x), T)).backward()
             optimiser.step()
             optimiser.zero_grad()
+    teacher.requires_grad_(True)
+
+
+@right("train")
+def with_the_mode_and_the_flags_of_the_teacher_put_back(student, teacher, split, **settings):
+    mode, flags = teacher.training, [parameter.requires_grad for parameter in teacher.parameters()]
+    teacher.requires_grad_(False)
+    loop(student, teacher, split, **settings)
+    teacher.train(mode)
+    for parameter, flag in zip(teacher.parameters(), flags, strict=True):
+        parameter.requires_grad_(flag)
+
+
+@right("train")
+def with_a_copy_of_the_teacher_that_is_frozen(student, teacher, split, **settings):
+    loop(student, copy.deepcopy(teacher).requires_grad_(False), split, **settings)
 
 
 @right("evaluate")
@@ -260,13 +276,23 @@ def by_the_sizes_of_layers(network, shape):
 
 
 @right("stopped_teachers")
-def a_fresh_teacher_for_each_stop(make, learn, *, stops, seed):
-    kept = {}
-    for stop in reversed(stops):
-        kept[stop] = make(seed)
-        for epoch in range(stop):
-            learn(kept[stop], epoch)
+def carried_from_stop_to_stop(make, learn, *, stops, seed):
+    kept, before, network = {}, 0, make(seed)
+    for stop in stops:
+        for epoch in range(before, stop):
+            learn(network, epoch)
+        kept[stop], before = network, stop
+        network = copy.deepcopy(network)
     return kept
+
+
+@right("stopped_teachers")
+def every_epoch_kept_and_some_of_them_returned(make, learn, *, stops, seed):
+    every = [make(seed)]
+    while len(every) <= max(stops):
+        every.append(copy.deepcopy(every[-1]))
+        learn(every[-1], len(every) - 2)
+    return {stop: every[stop] for stop in stops}
 
 
 @right("stopped_teachers")

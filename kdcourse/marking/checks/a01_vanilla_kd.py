@@ -1,9 +1,14 @@
 """Exercise 01, vanilla distillation, asking half: the names are those of the checks in the notebook."""
 
+from torch import nn
+
+from kdcourse.core import seeded
 from kdcourse.marking.checks.accuracies import keep_evaluation, tables
+from kdcourse.marking.checks.choices import choice
 from kdcourse.marking.checks.comparisons import experiments, stops
 from kdcourse.marking.checks.costs import networks
 from kdcourse.marking.checks.experiment import experiment, keep_pairs, keep_pupils
+from kdcourse.marking.checks.hand_in import hand_in
 from kdcourse.marking.checks.logits import logits
 from kdcourse.marking.checks.loss import loss
 from kdcourse.marking.checks.network import images, network
@@ -20,7 +25,16 @@ combined_loss = loss(logits, lambda f, c: f(c.z_s, c.z_t, c.y, T=c.T, alpha=c.al
 train = training(runs, lambda f, student, teacher, c: f(student, teacher, c.split, **c.settings))
 evaluate = loss(tables, lambda f, c: f(c.network, c.split, batch_size=c.batch_size), "first", "second", at="",
                 keep=keep_evaluation, own="kdcourse.metrics")
-trained_pair = weights("teacher", "student")
+
+
+def small_student() -> nn.Module:
+    """The student that the notebook makes with seed 0."""
+    with seeded(0):
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+
+
+trained_pair = weights("teacher", "student", more=choice("digits", ((1, 0.5), (1, 0.9), (4, 0.5), (4, 0.9)),
+                                                         small_student, epochs=8, lr=0.01, batch_size=100))
 temperature_curve = experiment(
     experiments, lambda f, w, c: f(w.make, w.teach, w.measure, temperatures=list(c.temperatures), seeds=list(c.seeds),
                                    alpha=c.alpha),
@@ -41,3 +55,4 @@ def stopped_runs(seed: int) -> dict[str, Case]:
             for name, stop in {"main": (0.4, 0.6)[seed % 2], "within": (0.26, 0.46)[seed % 2], "never": 0.0}.items()}
 stopped_distillation = training(
     stopped_runs, lambda f, student, teacher, c: f(student, teacher, c.split, stop=c.stop, **c.settings))
+own_experiment = hand_in("digits", 8, lambda found: (*found[:2], lambda arm, point, seed: found[2](arm, seed)))

@@ -60,6 +60,13 @@ def compared(answer, world, case: Case):
                   world.measure, control=case.control, seeds=list(case.seeds), questions=case.questions)
 
 
+def moved(seed: int) -> dict[str, Case]:
+    """The same, and a case whose logits lie far from 0, in double precision."""
+    found = sure(seed)
+    last = found[NAMES[-1]]
+    return found | {"far": last.with_(z=last.z.double() + 1e10)}
+
+
 def by_hand(answer, c: Case):
     """The slope, where autograd is switched off: its formula is what is asked for."""
     with torch.inference_mode():
@@ -74,7 +81,7 @@ def by_hand(answer, c: Case):
 error_consistency = loss(answers, lambda f, c: f(c.z_a, c.z_b, c.y), *NAMES, at="")
 squared_ece = loss(confidences, lambda f, c: f(c.confidence, c.right, c.bins), *NAMES, at="")
 squared_ece_null = loss(confidences, lambda f, c: f(c.confidence, c.bins), *NAMES, at="")
-temperature_slope = loss(sure, by_hand, *NAMES, at="")
+temperature_slope = loss(moved, by_hand, *NAMES, "far", at="")
 batched_cka = loss(features, lambda f, c: f(c.f_a, c.f_b, c.size), *NAMES, at="")
 separability = loss(labelled, lambda f, c: f(c.f, c.y, c.k), *NAMES, at="")
 what_teaching_adds = experiment(plans, compared, lambda record, name, value, c: keep_pairs(record, name, value, None))

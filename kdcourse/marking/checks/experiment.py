@@ -40,10 +40,11 @@ class Pupil(nn.Module):
 
 
 class World:
-    """What an answer is given: functions that make, teach and measure pupils. They write into `made` and `measured`."""
+    """What an answer is given: functions that make, teach and measure pupils. They write into `made`, `taught`
+    (the epochs that were learnt) and `measured`."""
 
     def __init__(self, noise: Tensor):
-        self.noise, self.made, self.measured, self.pupils = noise, Log(), Log(), []
+        self.noise, self.made, self.measured, self.pupils, self.taught = noise, Log(), Log(), [], Log()
 
     def make(self, seed) -> Pupil:
         self.made.append(int(seed))
@@ -53,6 +54,7 @@ class World:
         student.learn(float(T), float(alpha), int(seed))
 
     def learn(self, network, epoch) -> None:
+        self.taught.append(float(epoch))
         network.learn(float(epoch), 0, 0)
 
     def measure(self, student) -> float:
@@ -77,6 +79,7 @@ def experiment(draw: Callable, call: Callable, keep: Callable) -> Check:
             with record.trying(name):
                 keep(record, name, call(answer, world, case), case)
             record.keep(f"{name} made", torch.tensor(world.made, dtype=torch.double))
+            record.keep(f"{name} taught", torch.tensor(world.taught, dtype=torch.double))
             record.keep(f"{name} measured", torch.tensor(world.measured, dtype=torch.double).reshape(-1, 7))
         return record
 

@@ -1,7 +1,8 @@
 """Asks for a comparison that was planned and made: the study file and the results as data, and a function that trains
-any of its students again. Six of them are, drawn by lot, and measured here."""
+any of its students again. Some of them are, drawn by lot, and measured here."""
 
 import json
+from collections.abc import Callable
 
 import torch
 
@@ -11,18 +12,19 @@ from kdcourse.marking.checks.base import Check
 from kdcourse.marking.record import Case, Record
 
 
-def hand_in(images: str) -> Check:
-    """`answer()` returns (study, results, learn); `learn(arm, point, seed)` a network for pixels in [0, 1]."""
+def hand_in(images: str, rows: int, form: Callable = lambda found: found) -> Check:
+    """`form(answer())` is (study, results, learn); `learn(arm, point, seed)` a network for pixels in [0, 1]. So many
+    `rows` of what was measured are trained again, or all if there are fewer."""
     def ask(inputs: dict[str, Case], answer) -> Record:
         record = Record()
         with record.trying("hand-in"):
-            study, results, learn = answer()
+            study, results, learn = form(answer())
             text = json.dumps([study, results])
             record.keep("hand-in text", torch.tensor([*text.encode()]))
         with record.trying("again"):
             source = data.load(images)
             study, results = json.loads(text)
-            students, other = again(study, results, inputs["lot"].at)
+            students, other = again(study, results, inputs["lot"].at, rows)
             for i, (arm, point, seed, name) in enumerate(students):
                 split = getattr(source, name)
                 logits = _logits(learn(arm, point, seed), split)
@@ -35,19 +37,20 @@ def hand_in(images: str) -> Check:
 
 
 def lots(seed: int) -> dict[str, Case]:
-    """Six large numbers: which comparison, which of its seeds, whose choice, which setting, which of its seeds, and
+    """Six large numbers: which comparison, which of the measured, whose choice, which setting, which of its seeds, and
     which seed of the pilot."""
     return {"lot": Case(at=torch.randint(10**6, (6,), generator=generator(seed, 1106)).tolist())}
 
 
-def again(study: dict, results: dict, at: list[int]) -> tuple[list[tuple], dict | None]:
-    """(arm, point, seed, split) of the students that are trained again: both sides of one comparison from one seed, for
-    the test images; both from one seed of the pilot, for validation images; and one that was trained to choose, if any
-    was. Then a point which differs from the last one's in every setting, if one was tried."""
-    found = [(arm, results["points"].get(arm, {}), seed, name)
-             for seed, name in ((_at(study["seeds"], at[1]), "test"), (_at(results["pilot"]["seeds"], at[5]), "valid"))
-             for arm in _at([*study["comparisons"].values()], at[0])]
-    if not (tried := results["tried"]):
+def again(study: dict, results: dict, at: list[int], rows: int) -> tuple[list[tuple], dict | None]:
+    """(arm, point, seed, split) of the students that are trained again: both sides of one comparison from one seed of
+    the pilot, for validation images; so many of the measured, for test images; and one that was trained to choose, if
+    any was. Then a point which differs from the last one's in every setting, if one was tried."""
+    points, pilot = results.get("points", {}), _at(results["pilot"]["seeds"], at[5])
+    found = [(arm, points.get(arm, {}), pilot, "valid") for arm in _at([*study["comparisons"].values()], at[0])]
+    measured = [(arm, points.get(arm, {}), seed, "test") for arm in study["arms"] for seed in study["seeds"]]
+    found += [measured[i] for i in torch.randperm(len(measured), generator=generator(at[1])).tolist()[:rows]]
+    if not (tried := results.get("tried")):
         return found, None
     arm = _at([*tried], at[2])
     point = _at(tried[arm], at[3])["point"]

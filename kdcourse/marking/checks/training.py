@@ -60,10 +60,12 @@ def training(draw: Callable, call: Callable) -> Check:
     """`call(answer, student, teacher, case)` trains; every case that is drawn is a run, and recorded."""
     def ask(inputs: dict[str, Case], answer) -> Record:
         record = Record()
+        last = [*inputs][-1]
         for name, case in inputs.items():
             student, teacher = (Toy(*getattr(case, who), factor) for who, factor in
                                 zip(("student", "teacher"), case.factors, strict=True))
             student.eval()  # whoever had it before has evaluated it
+            teacher.train(name != last)  # and one teacher
             with record.trying(name), seeded(case.key):
                 call(answer, student, teacher, case)
             _keep(record, name, student, teacher, case)
@@ -73,8 +75,8 @@ def training(draw: Callable, call: Callable) -> Check:
 
 
 def _keep(record: Record, name: str, student: Toy, teacher: Toy, case: Case) -> None:
-    """The steps (passes through which a gradient came back, up to the next change of weights), the modes, the ends, and
-    whether the first step began with the weights that were given."""
+    """The steps (passes through which a gradient came back, up to the next change of weights), the modes, the ends, how
+    the teacher is left, and whether the first step began with the weights that were given."""
     log, asked, steps = Toy.logs.pop(student.number), Toy.logs.pop(teacher.number), []
     for seen, mode, weights, reached in log:
         if reached and steps and torch.equal(steps[-1][2], weights):  # nothing was updated in between: the same step
@@ -92,3 +94,5 @@ def _keep(record: Record, name: str, student: Toy, teacher: Toy, case: Case) -> 
     record.keep(f"{name} teacher weights", flat(teacher))
     gradients = [parameter.grad for parameter in teacher.parameters() if parameter.grad is not None]
     record.keep(f"{name} teacher gradient", sum(float(grad.abs().sum()) for grad in gradients))
+    record.keep(f"{name} teacher training", teacher.training)
+    record.keep(f"{name} teacher frozen", not all(parameter.requires_grad for parameter in teacher.parameters()))

@@ -70,7 +70,7 @@ reverse_gradient = loss(Formula(probed(lambda c, body, scale, over: scale(c) * b
     "": lambda c: len(c.z_s), "it is not divided by the number of images": lambda c: 1,
     "it is divided by the number of classes as well": lambda c: c.z_s.numel(),
 }), *CASES, at="", where=DERIVED, marks=(1, 0), near=2e-4, of=summed,
-    own="a formula that you derived is asked for, without automatic differentiation")
+    own="a formula that you derived is asked for, without automatic differentiation", far="far")
 
 
 def centred(z):

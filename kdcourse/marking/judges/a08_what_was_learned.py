@@ -83,7 +83,8 @@ temperature_slope = loss(Formula(_slope, kind={
     "": lambda v, T: v / T, "this is the slope in T: in log T it is T times that": lambda v, T: v / T**2,
     "the factor 1/T is missing": lambda v, T: v, "it is multiplied by T": lambda v, T: v * T,
 }, over={"": lambda v: v.mean(), "summed over the images: take the mean": lambda v: v.sum()}),
-    *CASES, at="", where=SURE, marks=(1, 0), near=5e-5, of=lambda c: f"{len(c.y)} images, T = {c.log_T.exp():.2f},")
+    *CASES, at="", where=SURE, marks=(1, 0), near=5e-5, far="far",
+    of=lambda c: f"{len(c.y)} images, T = {c.log_T.exp():.2f},")
 
 
 def _three(a, b, size, diagonal):

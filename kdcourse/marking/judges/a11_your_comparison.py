@@ -146,4 +146,4 @@ seeds_for_all = loss(Formula(lambda c, **forms: needed(c.pilot, c.effect, **form
 }, halves={
     "": 2, "the interval is only as narrow as the effect: it is to be at most half as wide to each side": 1,
 }), *CASES, at="", where=SEEDS, marks=(1, 0), near=1e-3, of=lambda c: f"pilots of {len(c.pilot)} comparisons")
-my_comparison = hand_in(2000, 10, where=PLAN)
+my_comparison = hand_in(2000, 10, 12, where=PLAN)

@@ -122,8 +122,9 @@ def _stays(inputs: dict[str, Case], record: Record) -> bool:
     return more or (first is not None and again is not None and not close(again, first, rtol=1e-6, atol=1e-9))
 
 
-def moments(*, where: str, marks: tuple[float, float, float]) -> Callable:
-    """A judge of {k: the network after k epochs}: `marks` for different ones, for the right ones, and for the seed."""
+def moments(*, where: str, marks: tuple[float, float, float, float]) -> Callable:
+    """A judge of {k: the network after k epochs}: `marks` for different ones, for the right ones, for the seed, and for
+    a single training."""
     def judge(inputs: dict[str, Case], record: Record) -> Verdict:
         ran(record, inputs)
         found = Marks(where)
@@ -137,6 +138,8 @@ def moments(*, where: str, marks: tuple[float, float, float]) -> Callable:
         found.give(marks[2], all(set(record.tensor(f"{name} made", None).tolist()) == {case.seed}
                                  for name, case in inputs.items()),
                    "the teacher was made with another seed than the one given.")
+        once = all((record.tensor(f"{name} taught", None) == 0).sum() == 1 for name in inputs)
+        found.give(marks[3], once, "several trainings were begun: train one teacher, and keep a copy at each stop.")
         return found.verdict()
 
     return judge
@@ -159,11 +162,11 @@ def _moments(record: Record, name: str, case: Case, where: str) -> dict[int, int
         if lessons[: found[stop]].tolist() == list(range(1, found[stop] + 1)):
             raise Wrong(f"epochs count from 0, and the first call was learn(network, 1). Read {where}.")
         if (lessons[: found[stop]] == 0).sum() > 1:
-            raise Wrong("a network that had been taught was taught again from epoch 0: go on where it stopped, or make "
-                        f"a fresh one for each stop. Read {where}.")
+            raise Wrong("a network that had been taught was taught again from epoch 0: go on where it stopped. "
+                        f"Read {where}.")
         if lessons[: found[stop]].tolist() != list(range(found[stop])):
             raise Wrong("what was kept is none of the moments of one training: learn(network, epoch) for epoch = 0, 1, "
-                        f"2, ... on one network, or on a fresh one for each stop. Read {where}.")
+                        f"2, ... on one network. Read {where}.")
     if len(set(found.values())) == 1:
         raise Wrong(f"all stopped networks are the same one, after {found[case.stops[0]]} epochs: keep a copy at each "
                     f"stop (copy.deepcopy), not the network that goes on learning. Read {where}.")

@@ -9,6 +9,7 @@ from itertools import product
 import torch
 from scipy import special
 
+from kdcourse.core import generator
 from kdcourse.marking.judges.base import Marks, ran
 from kdcourse.marking.judges.intervals import t
 from kdcourse.marking.record import Case, Record, Verdict, Wrong, clean
@@ -50,12 +51,16 @@ def needed(pilot, effect: float, spread: Callable = lambda d: d.std(1).max(),
                        if quantile(n, len(pilot)) * wide / math.sqrt(n) <= effect / halves), MOST))
 
 
-def _words(study: dict, results: dict) -> Iterator[str]:
-    """Whether the plan is one that can be answered."""
-    arms, pairs, predicted = study["arms"], study["comparisons"], study["prediction"]
+def _empty(study: dict) -> Iterator[str]:
     for name in ("question", "refuted_by"):
         if len(str(study[name]).split()) < 4:
             yield f"{name} is empty, or nearly"
+
+
+def _words(study: dict, results: dict) -> Iterator[str]:
+    """Whether the plan is one that can be answered."""
+    arms, pairs, predicted = study["arms"], study["comparisons"], study["prediction"]
+    yield from _empty(study)
     if "hard labels" not in [arm["method"] for arm in arms.values()]:
         yield "no arm has the method 'hard labels': does a teacher help at all?"
     if not pairs or any(len(set(pair)) != 2 or not {*pair} <= {*arms} for pair in pairs.values()):
@@ -87,11 +92,16 @@ def _budget(study: dict, results: dict) -> Iterator[str]:
             yield f"the grid of {arm!r} has a value of {again[0]} twice: as one setting it counts once"
     if study["choose"]["on"] != "valid":
         yield "settings are chosen on validation images alone: choose['on'] is 'valid'"
-    groups = [study["seeds"], study["choose"]["seeds"], results["pilot"]["seeds"]]
+    yield from _twice(study, "the submission", study["choose"]["seeds"], results["pilot"]["seeds"])
+
+
+def _twice(study: dict, shown_by: str, *others: list[int]) -> Iterator[str]:
+    """Whether the seeds that are measured are others than those that were looked at before."""
+    groups = [study["seeds"], *others]
     if len({seed for group in groups for seed in group}) < sum(map(len, groups)):
         yield "a seed is there twice: those that choose, those of the pilot and those that are measured are others"
     if known := [seed for seed in study["seeds"] if seed in SHOWN]:
-        yield f"seed {known[0]} is among those measured, and the submission has shown it: take others than 0 to 9"
+        yield f"seed {known[0]} is among those measured, and {shown_by} has shown it: take others than 0 to 9"
 
 
 def _power(study: dict, results: dict) -> Iterator[str]:
@@ -100,11 +110,19 @@ def _power(study: dict, results: dict) -> Iterator[str]:
     pilot = torch.tensor([found[name] for name in study["comparisons"]]).double()
     if pilot.shape[1] != len(results["pilot"]["seeds"]) or pilot.shape[1] < FEWEST:
         yield f"the pilot has a difference for each of its seeds, {FEWEST} at least, in every comparison"
-    n, told, spread = len(study["seeds"]), study["spread"], torch.tensor(found[study["prediction"]["comparison"]]).std()
+    n = len(study["seeds"])
+    if n < FEWEST or n < (least := needed(pilot, study["effect"])):
+        family = f" in a family of {len(pilot)}" if len(pilot) > 1 else ""
+        yield f"n is {n}, and by the pilot this effect needs {least:g} seeds{family}"
+
+
+def _spread(study: dict, results: dict) -> Iterator[str]:
+    """The same, where the plan tells the spread as well."""
+    yield from _power(study, results)
+    told = study["spread"]
+    spread = torch.tensor(results["pilot"]["differences"][study["prediction"]["comparison"]]).std()
     if not abs(spread.item() - told) < ROUNDED:
         yield f"spread is {told:.4f}, and the pilot's differences in the predicted comparison have {spread:.4f}"
-    if n < FEWEST or n < (least := needed(pilot, study["effect"])):
-        yield f"n is {n}, and by the pilot this effect needs {least:g} seeds in a family of {len(pilot)}"
 
 
 def _epochs(study: dict, arm: str) -> int:
@@ -147,44 +165,84 @@ def _choice(study: dict, results: dict) -> Iterator[str]:
                    "images")
 
 
+def _found(study: dict, results: dict) -> dict[str, tuple[float, float, float]]:
+    """Mean, half-width and p value of each comparison."""
+    value = {arm: torch.tensor([row["accuracy"] for row in rows]).double() for arm, rows in results["rows"].items()}
+    return {name: measured(value[a] - value[b]) for name, (a, b) in study["comparisons"].items()}
+
+
+def _mistold(told: dict, numbers: dict[str, float], name: str, says: str, alone: float = math.nan) -> Iterator[str]:
+    """What is told of a comparison and does not follow; `alone` is its p value without a correction."""
+    for key, right in numbers.items():
+        if not _near(told[key], right):
+            why = ": it is in percent" if _near(told[key], 100 * right) else (
+                ": Holm's correction is missing" if key == "holm" and _near(told[key], alone) else "")
+            yield f"{key} of {name!r} is {told[key]:.4f}, and the rows give {right:.4f}{why}"
+    if told["verdict"] != says:
+        yield f"{name!r} is told {told['verdict']!r}, and by its rows it is {says!r}"
+
+
 def _numbers(study: dict, results: dict) -> Iterator[str]:
     """Whether differences, intervals, p values and verdicts follow from the rows."""
-    value = {arm: torch.tensor([row["accuracy"] for row in rows]).double() for arm, rows in results["rows"].items()}
-    found = {name: measured(value[a] - value[b]) for name, (a, b) in study["comparisons"].items()}
+    found = _found(study, results)
     p = holm({name: one[2] for name, one in found.items()})
     for name, (mean, half, alone) in found.items():
         told, says = results["comparisons"][name], verdict(mean, half, p[name], study["margin"])
-        for key, right in {"mean": mean, "low": mean - half, "high": mean + half, "holm": p[name]}.items():
-            if not _near(told[key], right):
-                why = ": it is in percent" if _near(told[key], 100 * right) else (
-                    ": Holm's correction is missing" if key == "holm" and _near(told[key], alone) else "")
-                yield f"{key} of {name!r} is {told[key]:.4f}, and the rows give {right:.4f}{why}"
-        if told["verdict"] != says:
-            yield f"{name!r} is told {told['verdict']!r}, and by its rows it is {says!r}"
+        numbers = {"mean": mean, "low": mean - half, "high": mean + half, "holm": p[name]}
+        yield from _mistold(told, numbers, name, says, alone)
 
 
 def _near(told: float, right: float) -> bool:
     return abs(told - right) < ROUNDED + 0.002 * abs(right)
 
 
-PARTS = {"the plan": (0.15, _words), "the budget": (0.15, _budget), "the pilot": (0.15, _power),
+PARTS = {"the plan": (0.15, _words), "the budget": (0.15, _budget), "the pilot": (0.15, _spread),
          "the rows": (0.15, _rows), "the choice": (0.15, _choice), "the comparisons": (0.15, _numbers)}
-BEFORE = ("the plan", "the budget")    # what is worth something even if nothing comes out again
+BEFORE = ("the plan", "the budget")    # is worth something even if nothing comes out again
+AGAIN = 0.1    # of the marks are for what comes out again
 
 
-def hand_in(images: int, classes: int, *, where: str) -> Callable:
-    """A judge of (study, results, learn), with so many test images and classes. Where what was measured does not come
-    out again, only the plan earns marks."""
+def _design(study: dict, results: dict) -> Iterator[str]:
+    """Whether a study of one comparison, without a search, can be answered."""
+    arms, pairs = study["arms"], study["comparisons"]
+    yield from _empty(study)
+    if len(pairs) != 1 or not {*next(iter(pairs.values()))} <= {*arms}:
+        yield "one comparison decides: comparisons has a single entry, a pair of arms, [ours, control]"
+    ours, control = next(iter(pairs.values()))
+    if ours == control or arms[ours] == arms[control]:
+        yield f"{ours!r} and {control!r} are the same: what does the control take away?"
+    if not 0 < study["effect"] < 0.5:
+        yield f"effect is {study['effect']:g}: it is a share, the smallest difference that the idea promises"
+    yield from _twice(study, "question 12", results["pilot"]["seeds"])
+
+
+def _conclusion(study: dict, results: dict) -> Iterator[str]:
+    """Whether the interval of the one comparison, and what is concluded, follow from the rows."""
+    for name, (mean, half, _) in _found(study, results).items():
+        low, high = mean - half, mean + half
+        says = "refuted" if high < study["effect"] else "supported" if low > 0 else "not shown"
+        yield from _mistold(results["comparisons"][name], {"mean": mean, "low": low, "high": high}, name, says)
+
+
+SMALL = {"the plan": (0.25, _design), "the pilot": (0.25, _power), "the rows": (0.15, _rows),
+         "the comparison": (0.25, _conclusion)}
+
+
+def hand_in(images: int, classes: int, rows: int, *, where: str, parts: dict = PARTS) -> Callable:
+    """A judge of (study, results, learn), with so many test images and classes, and measured rows that were trained
+    again. `parts` {name: (marks, problems(study, results))} are what is looked at; `SMALL` without a search. Where
+    what was measured does not come out again, only the plan earns marks."""
     def judge(inputs: dict[str, Case], record: Record) -> Verdict:
         ran(record, ["hand-in"])
         study, results = json.loads(bytes(record.tensor("hand-in text", None).int().tolist()))
         found = Marks(where)
-        untrue = _said(lambda: _differs(record, study, results, inputs["lot"].at, images, classes), "the training")
-        for name, (share, problems) in PARTS.items():
+        at = inputs["lot"].at
+        untrue = _said(lambda: _differs(record, study, results, at, rows, images, classes), "the training")
+        for name, (share, problems) in parts.items():
             said = _said(lambda problems=problems: next(problems(study, results), ""), name)
             said = said if name in BEFORE else untrue or said
             found.give(share, not said, _sentence(said))
-        found.give(0.1, not untrue, _sentence(untrue))
+        found.give(AGAIN, not untrue, _sentence(untrue))
         return found.verdict()
 
     return judge
@@ -203,35 +261,37 @@ def _said(problem: Callable[[], str], name: str) -> str:
         return f"{name} cannot be read ({clean(type(error).__name__)}: {clean(error)})"
 
 
-def _drawn(study: dict, results: dict, at: list[int]) -> list[tuple]:
-    """(arm, point, seed, split, the accuracy handed in) of the students that were trained again: two of one comparison,
-    the two of the pilot (None: only their difference was handed in), and one of a choice."""
-    pairs, place = [*study["comparisons"].values()], at[1] % len(study["seeds"])
-    pair, pilot = pairs[at[0] % len(pairs)], results["pilot"]["seeds"]
-    found = [(arm, results["points"].get(arm, {}), study["seeds"][place], "test",
-              results["rows"][arm][place]["accuracy"]) for arm in pair]
-    found += [(arm, results["points"].get(arm, {}), pilot[at[5] % len(pilot)], "valid", None) for arm in pair]
-    if tried := results["tried"]:
+def _drawn(study: dict, results: dict, at: list[int], most: int) -> list[tuple]:
+    """(arm, point, seed, split, the accuracy handed in, or None) of the students that were trained again: two of the
+    pilot, of which only the difference was handed in, so many of the measured, and one of a choice."""
+    pairs, pilot, points = [*study["comparisons"].values()], results["pilot"]["seeds"], results.get("points", {})
+    found = [(arm, points.get(arm, {}), pilot[at[5] % len(pilot)], "valid", None) for arm in pairs[at[0] % len(pairs)]]
+    told = {(arm, row["seed"]): row["accuracy"] for arm, rows in results["rows"].items() for row in rows}
+    every = [(arm, points.get(arm, {}), seed, "test", told.get((arm, seed))) for arm in study["arms"]
+             for seed in study["seeds"]]
+    found += [every[i] for i in torch.randperm(len(every), generator=generator(at[1])).tolist()[:most]]
+    if tried := results.get("tried"):
         arm, place = [*tried][at[2] % len(tried)], at[4] % len(study["choose"]["seeds"])
         one = tried[arm][at[3] % len(tried[arm])]
         found.append((arm, one["point"], study["choose"]["seeds"][place], "valid", one["valid_accuracy"][place]))
     return found
 
 
-def _differs(record: Record, study: dict, results: dict, at: list[int], images: int, classes: int) -> str:
+def _differs(record: Record, study: dict, results: dict, at: list[int], rows: int, images: int, classes: int) -> str:
     """What shows that nothing was learned, or that a student who is trained again is another one."""
     ran(record, ["again"])
-    for i, (arm, point, seed, name, told) in enumerate(_drawn(study, results, at)):
+    for i, (arm, point, seed, name, told) in enumerate(_drawn(study, results, at, rows)):
+        who = f"{arm!r} with {point} and seed {seed}" if point else f"{arm!r} with seed {seed}"
         if (found := record.number(f"again {i}")) < 2 / classes:
-            return f"{arm!r} with {point} and seed {seed} is right about {found:.0%} of the images: it learned nothing"
+            return f"{who} is right about {found:.0%} of the images: it learned nothing"
         if told is not None and not abs(found - told) < 3.5 / images:
-            return (f"{arm!r} with {point} and seed {seed}, trained again, has {found:.4f} on {name} images, and "
+            return (f"{who}, trained again, has {found:.4f} on {name} images, and "
                     f"{told:.4f} was handed in: does learn begin afresh each time, and are these numbers its own?")
     if "other" in record.tensors and not record.number("other"):
         return f"{arm!r} comes out the same with {point} and with another setting: does learn use its point?"
     name = [*study["comparisons"]][at[0] % len(study["comparisons"])]
     place = at[5] % len(results["pilot"]["seeds"])
-    found, told = record.number("again 2") - record.number("again 3"), results["pilot"]["differences"][name][place]
+    found, told = record.number("again 0") - record.number("again 1"), results["pilot"]["differences"][name][place]
     if not abs(found - told) < 3.5 / images:
         return (f"the pilot's difference in {name!r} with seed {results['pilot']['seeds'][place]}, trained again, is "
                 f"{found:.4f} on validation images, and {told:.4f} was handed in")

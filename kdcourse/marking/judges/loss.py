@@ -13,6 +13,8 @@ from kdcourse.marking.record import Case, Record, Verdict, Wrong, stopped
 AGAIN = "once more"
 SINGLE = 1e-6   # how near a number in single precision is to the same number, relatively
 EXACT = 3e-5  # how near an answer in single precision is to its own formula, relatively
+FAR = ("with 10^10 added to all logits, in double precision, it is another value: there a formula stays what it is, "
+       "and a difference of two losses loses its digits, as everything does in single precision.")
 
 
 class Question:
@@ -54,11 +56,12 @@ class Question:
 def loss(formula: Formula, *cases: str, where: str, at: str = "z_s", of: Callable = lambda c: "", marks=(0.4, 0.4),
          large: float = 0.2, depends_on: dict[str, tuple] | None = None, ends: dict[str, tuple] | None = None,
          shares: dict[str, float] | None = None, also: tuple = (), near: float | None = None,
-         own: str = "") -> Callable:
+         own: str = "", far: str = "") -> Callable:
     """A judge: `marks` for value and gradient in these cases (no gradient without `at`), `large` for the case of that
     name, `ends` {case: (marks, what it leaves)}, and `also` (marks, problem(inputs, record) -> words, or "" if there is
     none). `depends_on` {argument: cases that differ in nothing else}. `shares` {place: share of the marks for the value
     that a mistake there costs}, where it is not all. `own` says what is to be written without the package's help.
+    `far` names a case in double precision, far from 0, where a formula holds and a difference of two losses does not.
     """
     question = Question(formula, cases, at, of, near)
 
@@ -80,6 +83,8 @@ def loss(formula: Formula, *cases: str, where: str, at: str = "z_s", of: Callabl
             said = problem(inputs, record)
             found.give(weight, not said, said)
         _manners(found, question, record, own)
+        if far and found.earned and not found.failed and not question.agrees(record, far, inputs[far], formula.right):
+            found.take(0.5, FAR)
         return found.verdict()
 
     judge.formula = formula

@@ -5,7 +5,7 @@ not replayed; and no verdict replays more than `MOST_STEPS`.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import NamedTuple
 
@@ -25,7 +25,8 @@ MOST_STEPS = 12_000  # of all replays for one verdict
 
 
 class Marking(NamedTuple):
-    """What each property of a training is worth, beside the weights at its end."""
+    """What each property of a training is worth, beside the weights at its end; `harm` is taken away where the teacher
+    is left otherwise than it came."""
 
     visits: float = 0.2
     order: float = 0.05
@@ -33,6 +34,7 @@ class Marking(NamedTuple):
     student_mode: float = 0.15
     teacher_mode: float = 0.15
     frozen: float = 0.1
+    harm: float = 0.0
 
 
 MARKING = Marking()
@@ -418,6 +420,8 @@ def training(loss: Formula, *, where: str, repair: str, weights: dict[str, float
                 share, problem = reached(replays, formula, loss, name, repair, others, settings if not failed else None)
             found.give(weight, share, f"{said(inputs[name])}{problem}" if problem and not failed else "")
             failed = failed or problem
+        if marks.harm and (left := _left(record, inputs)):
+            found.take(marks.harm, left)
         return found.verdict()
 
     judge.formula = formula
@@ -549,6 +553,17 @@ def diary(found: Marks, run: Case, record: Record, name: str, marks: Marking) ->
     found.give(marks.frozen, asked and kept and free, "" if not asked else
                "the teacher's weights were changed." if not kept else
                "a gradient runs into the teacher: ask it without gradients.")
+
+
+def _left(record: Record, names: Iterable[str]) -> str:
+    """What to say of a teacher that nobody can train after this, or that is put into training mode: it came in eval
+    mode in the last run."""
+    *_, last = names
+    if any(record.tensors.get(f"{name} teacher frozen", torch.zeros(())) for name in names):
+        return "the teacher is frozen for good: whoever trains it next finds no gradients. Ask it without any instead."
+    turned = record.tensors.get(f"{last} teacher training", torch.zeros(()))
+    return "the teacher came in eval mode and is left in training mode." if turned and not (
+        record.tensor(f"{last} teacher modes", None).any()) else ""
 
 
 def _visits(found: Marks, run: Case, record: Record, name: str, marks: Marking) -> None:

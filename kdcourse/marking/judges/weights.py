@@ -81,8 +81,9 @@ def retrained(start: list[Tensor], forward: Callable, split: Split, z_t: Tensor,
 
 
 def weights(networks: dict[str, Network], *, source: str, where: str, trained: float, reported: float,
-            suspects: Callable = lambda networks: ()) -> Callable:
-    """A judge of networks that were trained on a source: `trained` and `reported` are the marks for each.
+            suspects: Callable = lambda networks: (), also: tuple = ()) -> Callable:
+    """A judge of networks that were trained on a source: `trained` and `reported` are the marks for each, and `also`
+    (marks, problem(record, w) -> words, "" if there is none) what else counts where a network has learnt.
 
     `suspects(w)` gives, of the weights w {name: list} that were recorded, (name, words, start, end) of trainings that
     were not asked for. Who trained in exactly that way is told so; of another order of the images nothing can be known.
@@ -92,24 +93,40 @@ def weights(networks: dict[str, Network], *, source: str, where: str, trained: f
         found = Marks(where)
         c = Case(source=source, kept={}, networks={
             name: _network(record, name, networks, where) for name in networks})
-        recognised = _recognised({name: _weights(record, name) for name in networks}, suspects)
+        w = {name: _weights(record, name) for name in networks}
+        recognised = _recognised(w, suspects)
         learnt = {name: on("test")(c, name) >= one.floor for name, one in networks.items()}
         for name, one in networks.items():
             known = recognised.get(name, "") if learnt[name] else ""
             found.give(trained, learnt[name] and not known, known or (
                 f"the {name} reads {on('test')(c, name):.1%} of the test images, recomputed from its weights; at least "
                 f"{one.floor:.0%} is expected of a trained one."))
-        if note := record.notes.get("reported"):
-            names = " and ".join(f'"{name}"' for name in networks)
-            found.give(reported, False, f"accuracies is {note}, and a dict with the keys {names} is expected.")
-            return found.verdict()
-        said = {name: record.number(f"{name} reported") for name in networks}
-        for name in networks:
-            near = abs(said[name] - REPORTED.right(c)[name]) < NEAR
-            found.give(reported, learnt[name] and near, _misreported(c, name, said) if learnt[name] else "")
+        _reported(found, record, c, learnt, reported)
+        for weight, problem in also if any(learnt.values()) else ():
+            said = _said(problem, record, w)
+            found.give(weight, not said, said)
         return found.verdict()
 
     return judge
+
+
+def _reported(found: Marks, record: Record, c: Case, learnt: dict[str, bool], marks: float) -> None:
+    """Give so many marks for each network about which the right number is told."""
+    if note := record.notes.get("reported"):
+        names = " and ".join(f'"{name}"' for name in learnt)
+        found.give(marks, False, f"accuracies is {note}, and a dict with the keys {names} is expected.")
+        return
+    said = {name: record.number(f"{name} reported") for name in learnt}
+    for name in learnt:
+        near = abs(said[name] - REPORTED.right(c)[name]) < NEAR
+        found.give(marks, learnt[name] and near, _misreported(c, name, said) if learnt[name] else "")
+
+
+def _said(problem: Callable, record: Record, w: dict[str, list[Tensor]]) -> str:
+    try:
+        return problem(record, w)
+    except Wrong as wrong:
+        return str(wrong)
 
 
 def _network(record: Record, name: str, networks: dict[str, Network], where: str) -> Callable:
