@@ -83,7 +83,7 @@ def answered(functions, short: str) -> dict:
 
 
 def test_unusual_right_answers_keep_every_automatic_mark(table):
-    assert float(table["unusual"]["automatic"]) == 9
+    assert float(table["unusual"]["automatic"]) == 10
 
 
 def test_the_untouched_exercise_gets_nothing(table):
@@ -99,6 +99,6 @@ def test_a_wrong_answer_of_the_catalogue_keeps_what_the_catalogue_says_and_is_to
     message = row[f"{answer.check} message"]
     assert answer.says in message
     assert float(row[f"{answer.check} points"]) == pytest.approx(0.5 * answer.keeps), message
-    assert float(row["automatic"]) <= 9 - 0.5 * (1 - answer.keeps)
+    assert float(row["automatic"]) <= 10 - 0.5 * (1 - answer.keeps)
     for other in ("teacher_network", "student_network", "teacher_loss", "evaluate", "count_parameters"):
         assert row[f"{other} message"] == "right", other
