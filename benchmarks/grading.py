@@ -31,9 +31,9 @@ from kdcourse.marking.student.base import matching
 
 ROOT, LONGEST = Path(__file__).parents[1], 600
 NAMES = sorted(path.parent.name for path in ROOT.glob("solutions/*/*.ipynb"))
-LOSS_AND_LOOP = (  # exercise 01: (in the solution, instead of it), and the automatic marks that are left of nine
-    ({"T**2 * (log_p_t.exp()": "(log_p_t.exp()", "optimiser.zero_grad()\n": "\n"}, (5, 8.5)),
-    ({"student.train()\n": "student.eval()\n", "dim=1).mean()": "dim=1).sum()"}, (5, 8.5)),
+LOSS_AND_LOOP = (  # exercise 01: (in the solution, instead of it), and the automatic marks that are left of ten
+    ({"T**2 * (log_p_t.exp()": "(log_p_t.exp()", "optimiser.zero_grad()\n": "\n"}, (5, 9.5)),
+    ({"student.train()\n": "student.eval()\n", "dim=1).mean()": "dim=1).sum()"}, (5, 9.5)),
 )
 TWICE = "{0} = (lambda right: lambda *given, **named: 2 * right(*given, **named))({0})"
 

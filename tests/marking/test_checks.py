@@ -6,11 +6,12 @@ Every answer goes both ways with its first seed: checked at home, and recorded i
 import re
 import time
 from collections import Counter
+from functools import cache
 
 import pytest
 import safetensors.torch
 import torch
-from wrong_answers import Answer, experiments, loops, losses
+from wrong_answers import Answer, experiments, loops, losses, right
 from wrong_answers.catalogue import RIGHT, WRONG
 
 from kdcourse import data
@@ -150,7 +151,8 @@ EMPTY = {
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("kind", EMPTY)
 def test_an_answer_without_content_scores_nothing(name, kind, both_ways):
-    answers = (EMPTY[kind],) * 2 + ({},) if name == "trained_pair" else (EMPTY[kind],)
+    empty = EMPTY[kind]
+    answers = (empty, empty, {}, {}, (1.0, 0.5), empty) if name == "trained_pair" else (empty,)
     said, verdict = both_ways(Answer(name, answers, kind), 3)
     assert verdict.share == 0.0 and said == f"{name}: {verdict.message}"
     if kind == "stub":
@@ -175,44 +177,72 @@ def test_an_object_equal_to_everything_scores_nothing(name, both_ways):
     assert both_ways(Answer(name, (lambda *a, **k: EqualToEverything(),), "equal"), 1)[1].share == 0.0
 
 
-def trained(name: str, epochs: int):
-    source = data.load("digits")
-    made = {"teacher": experiments.small_teacher, "student": experiments.small_student}
-    network = made[name](0)
-    settings = {"T": 1.0, "alpha": 0.0, "epochs": epochs, "lr": 0.005, "batch_size": 100, "seed": 0}
-    loops.loop(network, made["student"](1), source.train, **settings)
-    network.eval()
-    accuracy = (network(source.test.x / 255).argmax(dim=1) == source.test.y).float().mean().item()
-    return network, accuracy
+def reading(network, split) -> float:
+    """The share of images that a network reads."""
+    return (network.eval()(split.x / 255).argmax(dim=1) == split.y).double().mean().item()
 
 
-def test_the_trained_pair_is_judged_by_its_weights_and_by_what_is_reported(both_ways):
-    (teacher, of_teacher), (student, of_student) = trained("teacher", 15), trained("student", 15)
+SETTINGS, DIGITS = {"epochs": 8, "lr": 0.01, "batch_size": 100}, data.load("digits")
+GRID = [(T, alpha) for T in (1.0, 4.0) for alpha in (0.5, 0.9)]
+
+
+@cache
+def a_teacher():
+    network, settings = experiments.small_teacher(0), {"T": 1.0, "alpha": 0.0, "lr": 0.005, "batch_size": 100}
+    loops.loop(network, experiments.small_student(1), DIGITS.train, epochs=15, seed=0, **settings)
+    return network
+
+
+@cache
+def a_student(T, alpha, seed=0, train=loops.loop, part="train", epochs=8):
+    student = experiments.small_student(seed)
+    settings = SETTINGS | {"epochs": epochs}
+    train(student, a_teacher(), getattr(DIGITS, part), T=T, alpha=alpha, seed=seed, **settings)
+    return student
+
+
+def searched(train=loops.loop):
+    """What was tried on validation images, and the best of it."""
+    tried = {pair: [reading(a_student(*pair, seed, train), DIGITS.valid) for seed in (0, 1)] for pair in GRID}
+    return tried, max(tried, key=lambda pair: sum(tried[pair]))
+
+
+@pytest.fixture
+def of_pair(both_ways):
+    """The verdict about a pair; what is not given is as it should be."""
+    def judged(student=None, teacher=None, accuracies=None, tried=None, chosen=None, train=loops.loop):
+        teacher, (found, best) = teacher or a_teacher(), searched(train)
+        student = student or a_student(*best, train=train)
+        accuracies = accuracies or {"teacher": reading(teacher, DIGITS.test), "student": reading(student, DIGITS.test)}
+        answers = teacher, student, accuracies, tried or found, best if chosen is None else chosen, train
+        return both_ways(Answer("trained_pair", answers, ""), 0)[1]
+
+    return judged
+
+
+def test_the_trained_pair_is_judged_by_its_weights_and_by_what_is_reported(of_pair):
+    teacher, (_, best) = a_teacher(), searched()
+    student = a_student(*best)
+    of_teacher, of_student = (reading(network, DIGITS.test) for network in (teacher, student))
     assert of_teacher > 0.95 and of_student > 0.9
-
-    def share(*arguments):
-        return both_ways(Answer("trained_pair", arguments, ""), 0)[1]
-
-    assert share(teacher, student, {"teacher": of_teacher, "student": of_student}).share == 1.0
-    fresh = experiments.small_student(7)
-    verdict = share(teacher, fresh, {"teacher": of_teacher, "student": of_student})
+    assert of_pair() == (1.0, "right")
+    verdict = of_pair(experiments.small_student(7), accuracies={"teacher": of_teacher, "student": of_student})
     assert verdict.share == pytest.approx(0.5) and "the student reads" in verdict.message
-    verdict = share(teacher, student, {"teacher": 100 * of_teacher, "student": 100 * of_student})
-    assert verdict.share == pytest.approx(0.6) and "it is in percent" in verdict.message
-    verdict = share(teacher, student, {"teacher": of_student, "student": of_teacher})
-    assert verdict.share == pytest.approx(0.6) and "the two networks are exchanged" in verdict.message
-    for wrong, says in (({"Teacher": of_teacher, "student": of_student}, "a dict with the keys ['Teacher', 'student']"),
-                        ((of_teacher, of_student), "a tuple of 2")):
-        verdict = share(teacher, student, wrong)
-        assert verdict.share == pytest.approx(0.6) and f"accuracies is {says}, and a dict with" in verdict.message
-    valid = data.load("digits").valid
-    found = (student(valid.x / 255).argmax(dim=1) == valid.y).double().mean().item()
-    verdict = share(teacher, student, {"teacher": of_teacher, "student": found})
-    assert verdict.share == pytest.approx(0.8) and "measured on the validation images" in verdict.message
-    assert share(teacher, student, {"teacher": 0.999, "student": of_student}).share == pytest.approx(0.8)
-    verdict = share(student, teacher, {"teacher": of_teacher, "student": of_student})
+    for accuracies, share, says in (
+        ({"teacher": 100 * of_teacher, "student": 100 * of_student}, 0.7, "it is in percent"),
+        ({"teacher": of_student, "student": of_teacher}, 0.7, "the two networks are exchanged"),
+        ({"Teacher": of_teacher, "student": of_student}, 0.7, "is a dict with the keys ['Teacher', 'student']"),
+        ((of_teacher, of_student), 0.7, "accuracies is a tuple of 2, and a dict with"),
+        ({"teacher": of_teacher, "student": reading(student, DIGITS.valid)}, 0.85, "measured on the validation images"),
+        ({"teacher": 0.999, "student": of_student}, 0.85, "you report 0.999 for the teacher"),
+    ):
+        verdict = of_pair(accuracies=accuracies)
+        assert verdict.share == pytest.approx(share) and says in verdict.message, verdict
+    right = {"teacher": of_teacher, "student": of_student}
+    answers = student, teacher, right, *searched(), loops.loop
+    verdict = checks.trained_pair.verdict(0, checks.trained_pair.record(0, *answers))
     assert verdict.share == 0.0 and "the layers of a small_student: are they exchanged?" in verdict.message
-    assert "the student has the layers of a small_teacher" in share(teacher, teacher, {}).message
+    assert "the student has the layers of a small_teacher" in of_pair(teacher, accuracies=right).message
 
     class Cheat(torch.nn.Module):
         def __init__(self, weights):
@@ -220,24 +250,55 @@ def test_the_trained_pair_is_judged_by_its_weights_and_by_what_is_reported(both_
             self.weights = torch.nn.ParameterList(weights.parameters())
 
         def forward(self, x):
-            return torch.nn.functional.one_hot(data.load("digits").test.y, 10).float()
+            return torch.nn.functional.one_hot(DIGITS.test.y, 10).float()
 
     cheat = Cheat(experiments.small_student(3))
-    assert share(teacher, cheat, {"teacher": of_teacher, "student": 1.0}).share == pytest.approx(0.5)
+    assert of_pair(cheat, accuracies={"teacher": of_teacher, "student": 1.0}).share == pytest.approx(0.5)
 
 
-def test_a_student_that_learnt_from_labels_alone_or_from_test_images_is_recognised_by_its_weights(both_ways):
-    source, (teacher, of_teacher) = data.load("digits"), trained("teacher", 15)
-    settings = {"epochs": 8, "lr": 0.01, "batch_size": 100}
-    for split, T, alpha, says in ((source.train, 4.0, 0.5, ""), (source.train, 1.0, 0.0, "labels alone"),
-                                  (source.test, 4.0, 0.9, "the test images"), (source.train, 1.0, 0.5, ""),
-                                  (source.test, 1.0, 0.0, "the test images")):
-        student = experiments.small_student(0)
-        loops.loop(student, teacher, split, T=T, alpha=alpha, seed=0, **settings)
-        accuracy = (student(source.test.x / 255).argmax(dim=1) == source.test.y).double().mean().item()
-        answer = Answer("trained_pair", (teacher, student, {"teacher": of_teacher, "student": accuracy}), "")
-        verdict = both_ways(answer, 0)[1]
-        assert verdict.share == pytest.approx(0.7 if says else 1.0) and says in verdict.message, (T, alpha, verdict)
+def test_a_student_of_another_setting_than_the_chosen_one_is_recognised_by_its_weights(of_pair):
+    _, best = searched()
+    for T, alpha in (pair for pair in GRID if pair != best):
+        verdict = of_pair(a_student(T, alpha))
+        assert verdict.share == pytest.approx(0.8), verdict
+        assert f"the student's weights are those of T = {T:g}, alpha = {alpha:g}, and chosen is" in verdict.message
+    for other in (a_student(*best, seed=5), a_student(*best, epochs=12), a_student(2.0, 0.7)):
+        verdict = of_pair(other)
+        assert verdict.share == pytest.approx(0.8) and "the student ends with other weights" in verdict.message
+
+
+def test_what_was_chosen_follows_from_what_was_tried_and_that_comes_out_again(of_pair):
+    tried, best = searched()
+    worst = min(tried, key=lambda pair: sum(tried[pair]))
+    verdict = of_pair(a_student(*worst), chosen=worst)
+    assert verdict.share == pytest.approx(0.9) and "is better on validation images" in verdict.message
+    verdict = of_pair(a_student(*worst), tried=tried | {worst: [0.995, 0.99]}, chosen=worst)
+    assert verdict.share == pytest.approx(0.9) and "and tried says 0.9950" in verdict.message
+    for odd in ((2.0, 0.5), "T = 1", 3, best[::-1]):
+        verdict = of_pair(chosen=odd)
+        assert verdict.share == pytest.approx(0.7) and "chosen is none of the pairs" in verdict.message, odd
+    for odd in ({"T = 1": [0.9, 0.9]}, [0.9] * 4, {pair: values[:1] for pair, values in tried.items()}):
+        verdict = of_pair(tried=odd)
+        assert verdict.share == pytest.approx(0.8) and "tried is to be a dict with two accuracies" in verdict.message
+
+
+@pytest.mark.parametrize("train", [right.with_a_data_loader, right.teacher_asked_once])
+def test_a_pair_trained_in_an_order_of_ones_own_keeps_every_mark(train, of_pair):
+    assert of_pair(train=train) == (1.0, "right")
+
+
+def test_a_student_that_learnt_from_labels_alone_or_from_test_images_is_recognised_by_its_weights(of_pair):
+    for part, T, alpha, says in (("train", 1.0, 0.0, "labels alone"), ("test", 4.0, 0.9, "the test images"),
+                                 ("test", 1.0, 0.0, "the test images")):
+        verdict = of_pair(a_student(T, alpha, part=part))
+        assert verdict.share == pytest.approx(0.65) and says in verdict.message, (T, alpha, verdict)
+
+
+@pytest.mark.parametrize("name", ["every_third_row_invented", "the_last_third_of_the_seeds_invented"])
+def test_a_third_of_the_rows_that_was_invented_is_noticed_on_forty_draws(name):
+    check, [answer] = checks.my_comparison, [one for one in WRONG if one.name == name]
+    for seed in range(40):
+        assert "trained again, has" in check.verdict(seed, check.record(seed, *answer.arguments)).message, seed
 
 
 @pytest.mark.timed

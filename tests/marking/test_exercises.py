@@ -169,7 +169,8 @@ def test_question_12_prints_every_difference_against_both_baselines_and_the_mode
     plans = "the teacher of 2 epochs", "the finished teacher, half of the time", "a teacher that says nothing"
     pairs = [(plan, baseline) for plan in plans for baseline in ("labels alone", "the finished teacher")]
     for plan, baseline in [*pairs, (plans[0], plans[2])]:    # the last one decides
-        (line,) = [line for line in lines if line.startswith(f"{plan}:") and line.endswith(f"against {baseline}, n = 10")]
+        end = f"against {baseline}, n = 10"
+        (line,) = [line for line in lines if line.startswith(f"{plan}:") and line.endswith(end)]
         assert re.sub(r".*: (\S+) points \+- (\S+) .*", r"\1 +- \2", line) in written, line
 
 
@@ -203,15 +204,15 @@ def used(before, after) -> float:
 
 @pytest.fixture(scope="module")
 def allowed():
-    """Seconds that checking may take: 12 on a machine that imports torch and the course in less than 1.5."""
+    """Seconds that checking may take: 15 on a machine that imports torch and the course in less than 1.5."""
     before = os.times()
     subprocess.run([sys.executable, "-c", IMPORTS], check=True)
-    return max(12.0, 8 * used(before, os.times()))
+    return max(15.0, 10 * used(before, os.times()))
 
 
 @every_assignment
 @pytest.mark.timed
-def test_the_solved_notebook_is_right_in_every_check_within_eight_times_what_importing_takes(name, allowed):
+def test_the_solved_notebook_is_right_in_every_check_within_ten_times_what_importing_takes(name, allowed):
     for _ in range(2):  # once more if somebody else kept the machine busy
         before = os.times()
         results, warnings = student.check(SOLUTIONS[name])

@@ -96,7 +96,7 @@ def by_central_differences(z_s, z_t, T):
 
 @wrong("reverse_gradient", 0.5, "a difference of two losses loses its digits")
 def by_wide_differences(z_s, z_t, T):
-    return differences(z_s, z_t, T, h=1e-3)
+    return differences(z_s, z_t, T, h=1e-4)
 
 
 @wrong("reverse_gradient", 0.5, "a difference of two losses loses its digits")

@@ -332,7 +332,7 @@ def never_taught(make, learn, *, stops, seed):
     return {stop: make(seed) for stop in stops}
 
 
-@wrong("stopped_teachers", 0.4, "holds the network after")
+@wrong("stopped_teachers", 0.6, "holds the network after")
 def kept_before_the_epoch(make, learn, *, stops, seed):
     network, kept = make(seed), {}
     for epoch in range(max(stops)):
@@ -342,7 +342,7 @@ def kept_before_the_epoch(make, learn, *, stops, seed):
     return kept
 
 
-@wrong("stopped_teachers", 0.4, "holds the network after")
+@wrong("stopped_teachers", 0.6, "holds the network after")
 def epochs_added_up(make, learn, *, stops, seed):
     network, kept, epoch = make(seed), {}, 0
     for stop in stops:

@@ -11,11 +11,11 @@ CASES = ("cold", "warm", "hot")
 
 
 def probed(seed: int) -> dict[str, Case]:
-    """Logits and labels at several temperatures, each with a number for every logit, and a second temperature; `far`
-    has a student whose logits lie far from 0, in double precision."""
+    """Logits and labels at several temperatures, each with a number for every logit, and a second temperature. In
+    `far` the student's have the digits that are left of them if 10^11 is added."""
     found = {name: case.with_(probe=torch.rand(case.z_t.shape, generator=generator(seed, i, 21)) + 0.5, T_rest=1.7 + i)
             for i, (name, case) in enumerate(logits(seed).items())}
-    return found | {"far": found["warm"].with_(z_s=found["warm"].z_s.double() + 1e10)}
+    return found | {"far": found["warm"].with_(z_s=found["warm"].z_s.double() + 1e11 - 1e11, away=1e11)}
 
 
 def audits(seed: int) -> dict[str, Case]:
@@ -45,7 +45,8 @@ def alike(seed: int) -> dict[str, Case]:
 
 
 reverse_divergence = loss(logits, lambda f, c: f(c.z_s, c.z_t, c.T), "cold", "warm", "warmer", "hot", "large")
-reverse_gradient = loss(probed, lambda f, c: f(c.z_s, c.z_t, c.T), *CASES, "far", at="", own="torch.autograd")
+reverse_gradient = loss(probed, lambda f, c: f(c.z_s + getattr(c, "away", 0), c.z_t, c.T), *CASES, "far", at="",
+                        own="torch.autograd")
 smoothing_teacher = loss(probed, lambda f, c: f(c.y, c.z_t.shape[1], c.T, c.alpha), *CASES, at="")
 asymmetric = loss(probed, lambda f, c: f(c.z_t, c.y, c.T, c.T_rest), *CASES, at="")
 audit = loss(audits, pair, *CASES, at="")

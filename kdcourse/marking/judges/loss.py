@@ -13,8 +13,9 @@ from kdcourse.marking.record import Case, Record, Verdict, Wrong, stopped
 AGAIN = "once more"
 SINGLE = 1e-6   # how near a number in single precision is to the same number, relatively
 EXACT = 3e-5  # how near an answer in single precision is to its own formula, relatively
-FAR = ("with 10^10 added to all logits, in double precision, it is another value: there a formula stays what it is, "
+FAR = ("with 10^11 added to all logits, in double precision, it is another value: there a formula stays what it is, "
        "and a difference of two losses loses its digits, as everything does in single precision.")
+FARTHEST = 200  # what is further off than that has overflowed, or summed what does not sum to 1
 
 
 class Question:
@@ -61,7 +62,7 @@ def loss(formula: Formula, *cases: str, where: str, at: str = "z_s", of: Callabl
     name, `ends` {case: (marks, what it leaves)}, and `also` (marks, problem(inputs, record) -> words, or "" if there is
     none). `depends_on` {argument: cases that differ in nothing else}. `shares` {place: share of the marks for the value
     that a mistake there costs}, where it is not all. `own` says what is to be written without the package's help.
-    `far` names a case in double precision, far from 0, where a formula holds and a difference of two losses does not.
+    `far` names a case that was asked far from 0, where a formula holds and a difference of two losses does not.
     """
     question = Question(formula, cases, at, of, near)
 
@@ -83,7 +84,7 @@ def loss(formula: Formula, *cases: str, where: str, at: str = "z_s", of: Callabl
             said = problem(inputs, record)
             found.give(weight, not said, said)
         _manners(found, question, record, own)
-        if far and found.earned and not found.failed and not question.agrees(record, far, inputs[far], formula.right):
+        if far and found.earned and not found.failed and _loses_digits(question, far, inputs[far], record):
             found.take(0.5, FAR)
         return found.verdict()
 
@@ -189,6 +190,14 @@ def _large(question: Question, found: Marks, share: float, case: Case, record: R
         why = "with logits in the hundreds the value is right, and its gradient is not: something overflows on its way."
     holds = question.slopes(record, "large", case) and (finite if found.failed else right)
     found.give(share, holds, "" if finite and found.failed else why)
+
+
+def _loses_digits(question: Question, name: str, case: Case, record: Record) -> bool:
+    """Whether the value is off as a difference of large numbers is."""
+    found = record.tensors.get(f"{name} value")
+    if found is None or found.ndim or not abs(found.item() - float(question.formula.right(case))) < FARTHEST:
+        return False
+    return not question.agrees(record, name, case, question.formula.right)
 
 
 def _manners(found: Marks, question: Question, record: Record, own: str) -> None:
