@@ -27,6 +27,6 @@ def stops(seed: int) -> dict[str, Case]:
     cases = {}
     for key, name in enumerate(("first", "second")):
         draw = generator(seed, 12, key)
-        cases[name] = Case(stops=sorted((torch.randperm(7, generator=draw)[:3] + 1).tolist()), noise=noise(seed, key),
+        cases[name] = Case(stops=sorted((torch.randperm(7, generator=draw)[:3] + 2).tolist()), noise=noise(seed, key),
                            seed=torch.randint(100, (), generator=draw).item(), lessons=MOST_LESSONS)
     return cases
