@@ -207,20 +207,16 @@ def searched(train=loops.loop):
     return tried, max(tried, key=lambda pair: sum(tried[pair]))
 
 
-@pytest.fixture
-def of_pair(both_ways):
+def of_pair(student=None, teacher=None, accuracies=None, tried=None, chosen=None, train=loops.loop):
     """The verdict about a pair; what is not given is as it should be."""
-    def judged(student=None, teacher=None, accuracies=None, tried=None, chosen=None, train=loops.loop):
-        teacher, (found, best) = teacher or a_teacher(), searched(train)
-        student = student or a_student(*best, train=train)
-        accuracies = accuracies or {"teacher": reading(teacher, DIGITS.test), "student": reading(student, DIGITS.test)}
-        answers = teacher, student, accuracies, tried or found, best if chosen is None else chosen, train
-        return both_ways(Answer("trained_pair", answers, ""), 0)[1]
-
-    return judged
+    teacher, (found, best) = teacher or a_teacher(), searched(train)
+    student = student or a_student(*best, train=train)
+    accuracies = accuracies or {"teacher": reading(teacher, DIGITS.test), "student": reading(student, DIGITS.test)}
+    answers = teacher, student, accuracies, tried or found, best if chosen is None else chosen, train
+    return checks.trained_pair.verdict(0, checks.trained_pair.record(0, *answers))
 
 
-def test_the_trained_pair_is_judged_by_its_weights_and_by_what_is_reported(of_pair):
+def test_the_trained_pair_is_judged_by_its_weights_and_by_what_is_reported():
     teacher, (_, best) = a_teacher(), searched()
     student = a_student(*best)
     of_teacher, of_student = (reading(network, DIGITS.test) for network in (teacher, student))
@@ -256,7 +252,7 @@ def test_the_trained_pair_is_judged_by_its_weights_and_by_what_is_reported(of_pa
     assert of_pair(cheat, accuracies={"teacher": of_teacher, "student": 1.0}).share == pytest.approx(0.5)
 
 
-def test_a_student_of_another_setting_than_the_chosen_one_is_recognised_by_its_weights(of_pair):
+def test_a_student_of_another_setting_than_the_chosen_one_is_recognised_by_its_weights():
     _, best = searched()
     for T, alpha in (pair for pair in GRID if pair != best):
         verdict = of_pair(a_student(T, alpha))
@@ -267,7 +263,7 @@ def test_a_student_of_another_setting_than_the_chosen_one_is_recognised_by_its_w
         assert verdict.share == pytest.approx(0.8) and "the student ends with other weights" in verdict.message
 
 
-def test_what_was_chosen_follows_from_what_was_tried_and_that_comes_out_again(of_pair):
+def test_what_was_chosen_follows_from_what_was_tried_and_that_comes_out_again():
     tried, best = searched()
     worst = min(tried, key=lambda pair: sum(tried[pair]))
     verdict = of_pair(a_student(*worst), chosen=worst)
@@ -283,11 +279,11 @@ def test_what_was_chosen_follows_from_what_was_tried_and_that_comes_out_again(of
 
 
 @pytest.mark.parametrize("train", [right.with_a_data_loader, right.teacher_asked_once])
-def test_a_pair_trained_in_an_order_of_ones_own_keeps_every_mark(train, of_pair):
+def test_a_pair_trained_in_an_order_of_ones_own_keeps_every_mark(train):
     assert of_pair(train=train) == (1.0, "right")
 
 
-def test_a_student_that_learnt_from_labels_alone_or_from_test_images_is_recognised_by_its_weights(of_pair):
+def test_a_student_that_learnt_from_labels_alone_or_from_test_images_is_recognised_by_its_weights():
     for part, T, alpha, says in (("train", 1.0, 0.0, "labels alone"), ("test", 4.0, 0.9, "the test images"),
                                  ("test", 1.0, 0.0, "the test images")):
         verdict = of_pair(a_student(T, alpha, part=part))
