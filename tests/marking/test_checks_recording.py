@@ -112,9 +112,9 @@ FORGED = {  # what is made of every recorded tensor
 @pytest.fixture(scope="module")
 def answers():
     """A recording of right answers for each check, as tensors."""
-    from wrong_answers.right import RIGHT
+    from wrong_answers import right, studies
 
-    first = {answer.check: answer for answer in reversed(RIGHT)}
+    first = {answer.check: answer for answer in reversed([*right.RIGHT, *studies.RIGHT])}
     return {name: getattr(checks, name).record(5, *first[name].arguments) for name in NAMES if name != "trained_pair"}
 
 
