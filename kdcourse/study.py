@@ -47,7 +47,8 @@ class Paired:
 
 def paired(student: Callable[[int], nn.Module], lessons: Mapping[str, Callable[[nn.Module], nn.Module]], source, *,
            seeds: Sequence[int], epochs: int, lr: float, **training) -> Paired:
-    """Train `student(seed)` afresh under every lesson for every seed, and test each once, after its last epoch.
+    """Train `student(seed)` afresh under every lesson for every seed, and test what is deployed of each once, after its
+    last epoch.
 
     A lesson makes a distiller of a student: `{"hard labels": Supervised, "KD": lambda s: KD(s, bank, T=2)}`. A seed
     has the same first weights and the same order of images in every lesson, so that differences are paired. `training`

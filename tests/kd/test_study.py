@@ -29,6 +29,20 @@ def student(source, hidden=16):
     return lambda seed: models.build("mlp", source.shape, 10, seed=seed, hidden=(hidden,))
 
 
+def test_what_is_tested_is_what_is_deployed_and_not_a_head_that_learnt_nothing(source):
+    teacher = models.build("cnn", source.shape, 10, seed=9, width=4)
+    train.fit(distillers.Supervised(teacher), source, epochs=6, lr=1e-2, batch_size=64)
+    lessons = {"SimKD": lambda network: distillers.SimKD(network, teacher)}
+    found = study.paired(lambda seed: models.build("cnn", source.shape, 10, seed=seed, width=4), lessons, source,
+                         seeds=(0, 1), epochs=6, lr=1e-2, batch_size=64)
+    for network, accuracy, seed in zip(found.networks["SimKD"], found.accuracy["SimKD"], found.seeds, strict=True):
+        distiller = distillers.SimKD(models.build("cnn", source.shape, 10, seed=seed, width=4), teacher)
+        train.fit(distiller, source, seed=seed, epochs=6, lr=1e-2, batch_size=64)
+        z = metrics.predict(distiller.deployable(), source.test)
+        assert accuracy == metrics.accuracy(z, source.test.y) > 0.5
+        torch.testing.assert_close(metrics.predict(network, source.test), z)
+
+
 def test_each_student_is_the_one_that_fit_trains_from_its_seed(source, found):
     bank, result = found
     for place, seed in enumerate(result.seeds):
