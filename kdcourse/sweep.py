@@ -36,9 +36,10 @@ def sweep(student: Callable[[int], nn.Module], make: Callable, grid: Mapping[str
     """Train a fresh `student(seed)` by `make(student, **point)` for every point of `grid` and every seed.
 
     Returns one row for each (point, seed), ready for `pandas.DataFrame`: the point, the seed, what the last row of
-    `train.fit` holds, and what `judge(network)` returns about what is deployed: the finished student, with SimKD its
-    encoder under the teacher's head. With `history` one row for each epoch. A seed has the same first weights and the same order of images at every point, and each result is that of
-    `fit` up to rounding. Points are the product of the lists in `grid`: {"T": [1, 4], "alpha": [0.5, 0.9]} makes four.
+    `train.fit` holds, and what `judge(network)` returns about what is deployed: the finished student, or with SimKD its
+    encoder under the teacher's head. With `history` one row for each epoch. A seed has the same first weights and the
+    same order of images at every point, and each result is that of `fit` up to rounding. Points are the product of the
+    lists in `grid`: {"T": [1, 4], "alpha": [0.5, 0.9]} makes four.
 
     Four or more perceptrons without dropout, of up to 200,000 parameters, that learn from the logits of one teacher by
     distillers that differ in the grid's numbers and in nothing else are trained as one batched model; anything else
@@ -72,7 +73,7 @@ def sweep(student: Callable[[int], nn.Module], make: Callable, grid: Mapping[str
         raise ValueError(f"this sweep cannot be batched: {reason}")
     rows = []
     for made, history_of_one in found or _one_by_one(student, make, points, source, seeds, training):
-        judged = judge(made.distiller.deployable()) if judge is not None else {}
+        judged = judge(made.network) if judge is not None else {}
         kept = (history_of_one if history else history_of_one[-1:]) or [{}]
         rows += [{**made.point, "seed": made.seed, **row, **(judged if row is kept[-1] else {})} for row in kept]
     return rows
@@ -212,10 +213,11 @@ def _alike(one, other) -> bool:
 
 
 def _one_by_one(student, make, points, source, seeds, training) -> Iterator[tuple[Made, list[dict]]]:
-    """`fit` for every (point, seed)."""
+    """`fit` for every (point, seed), with what is deployed in the place of the student."""
     for point, seed in itertools.product(points, seeds):
         made = _made(student, make, point, seed)
-        yield made, train.fit(made.distiller, source, seed=seed, **training)
+        rows = train.fit(made.distiller, source, seed=seed, **training)
+        yield made._replace(network=made.distiller.deployable()), rows
 
 
 def _together(made: list[list[Made]], source, training, history) -> tuple[list | None, str]:

@@ -204,7 +204,7 @@ def measured(plan: Plan, folder: Path, found: Material, points: Mapping[str, Map
         rows[name] = [{"seed": seed, "accuracy": accuracy, **_known(network, found, y)} for seed, accuracy, network
                       in zip(trial.seeds, trial.accuracy[name], trial.networks[name], strict=True)]
     return {"plan": fingerprint(plan), "rows": rows, "images": len(y), "seconds": seconds, "points": dict(points),
-            "cost": costs(plan, found), "identity": gap(plan, found, folder),
+            "cost": costs(plan, found, folder, points), "identity": gap(plan, found, folder),
             "teacher": None if found.said is None else metrics.accuracy(found.said, y), **studies.made_by()}
 
 
@@ -215,9 +215,15 @@ def _known(network: nn.Module, found: Material, y: Tensor) -> dict[str, float]:
     return known if found.said is None else known | {"agreement": metrics.agreement(z, found.said)}
 
 
-def costs(plan: Plan, found: Material) -> list[dict]:
-    """Parameters, multiply-adds and the time for one image of the student and of the teacher."""
+def costs(plan: Plan, found: Material, folder: Path, points: Mapping[str, Mapping]) -> list[dict]:
+    """Parameters, multiply-adds and the time for one image of the student and of the teacher; and of what an arm
+    deploys where that is more than the student, as with SimKD."""
     networks = {"student": student(plan, found.source, 0).eval()}
+    for name, arm in plan.arms.items():
+        settings = {key: value for key, value in points.get(name, {}).items() if key not in TRAINING}
+        made = lesson(plan, arm, found, folder)(student(plan, found.source, 0), **settings)
+        if cost.parameters(shipped := made.deployable().eval()) != cost.parameters(networks["student"]):
+            networks[f"student, {name}"] = shipped
     if found.network is not None:
         networks["teacher"] = found.network.eval()
     shape = found.source.shape

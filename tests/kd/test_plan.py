@@ -445,3 +445,13 @@ def test_the_command_plans_runs_reports_and_checks_a_folder(tmp_path, monkeypatc
     told = capsys.readouterr().out
     parts = "minutes at most", "holds what was measured", "the sentences are yours", "by machine", "still to write"
     assert [part for part in parts if part not in told] == []
+
+
+def test_a_cost_is_that_of_what_an_arm_deploys(tmp_path):
+    arms = {"hard labels": HARD, "KD": KD, "SimKD": {"method": "simkd"}}
+    mine = planned(student={"name": "cnn", "width": 4}, arms=arms)
+    found = running.material(mine, tmp_path)
+    rows = {row["network"]: row for row in running.costs(mine, found, tmp_path, {"KD": {"T": 4.0, "lr": 1e-3}})}
+    assert list(rows) == ["student", "student, SimKD", "teacher"]
+    assert rows["student, SimKD"]["parameters"] > rows["student"]["parameters"]
+    assert rows["student, SimKD"]["multiply_adds"] > rows["student"]["multiply_adds"]
