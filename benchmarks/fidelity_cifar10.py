@@ -8,7 +8,7 @@ methods; 1,000 others validate, and 5,000 judge (`methods_cifar10.py` has the sa
 ResNet-20, which learns from the teacher on the 4,000 images and is recorded once. The settings of KD, DIST and RKD are
 those that `methods_cifar10.py` chose on the validation images; SLKD has KD's T and the paper's lam. Temperature scaling
 is fitted on the validation images. Nothing was chosen by the test images. Each arm is written when it is measured, and
-a later run goes on with those that the file lacks: RKD and SLKD.
+a later run goes on with those that the file lacks.
 
 What two networks have in common anyway: every two students of the labels, and the published ResNet-56 beside the
 teacher. It is no second training of the teacher's network, but larger, and right about more images.

@@ -112,7 +112,7 @@ def test_the_study_has_every_arm_with_every_seed(name):
 def test_the_study_on_cifar10_has_every_arm_with_every_seed_and_its_twins():
     content = study.recorded("fidelity_cifar10")
     students = content["results"]["students"]
-    assert list(students)[:3] == ["hard labels", "KD", "DIST"] and len(content["results"]["twins"]) == 10
+    assert list(students) == ["hard labels", "KD", "DIST", "RKD", "SLKD"] and len(content["results"]["twins"]) == 10
     for arm, runs in students.items():
         assert [run["seed"] for run in runs] == content["seeds"] == list(range(5)), arm
         assert all(run["agreement"] > run["corrected"] and run["scaled_nll"] < run["nll"] + 0.02 for run in runs), arm
