@@ -379,7 +379,7 @@ def counts_never_reset(network, split, batch_size):
     return TALLY["right"] / TALLY["seen"]
 
 
-@wrong("train", 0.7, "labels are smoothed by 0.01")
+@wrong("train", 0.7, "labels are smoothed by 0.0")
 def labels_smoothed_a_little(student, teacher, split, **settings):
     def loss(z_s, z_t, y, T, alpha):
         return (1 - alpha) * F.cross_entropy(z_s, y, label_smoothing=0.01) + alpha * T**2 * kl(z_s, z_t, T)
