@@ -155,8 +155,8 @@ def seconds_of_an_answer(unit: Unit) -> float:
 
 def _timed(seconds: Callable[[int], float], size: int, few: int) -> float:
     """Seconds for each of `size` images at once: told from a few of them on a processor if all would take `LONG`."""
-    if device().type != "cuda" and seconds(few) * size / few > LONG:
-        return seconds(few) / few
+    if device().type != "cuda" and (each := seconds(few) / few) * size > LONG:
+        return each
     return seconds(size) / size
 
 

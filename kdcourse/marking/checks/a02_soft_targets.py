@@ -4,7 +4,7 @@ import torch
 
 from kdcourse.core import generator
 from kdcourse.marking.checks.logits import logits
-from kdcourse.marking.checks.loss import loss
+from kdcourse.marking.checks.loss import far, loss
 from kdcourse.marking.record import Case
 
 CASES = ("cold", "warm", "hot")
@@ -12,10 +12,10 @@ CASES = ("cold", "warm", "hot")
 
 def probed(seed: int) -> dict[str, Case]:
     """Logits and labels at several temperatures, each with a number for every logit, and a second temperature. In
-    `far` the student's have the digits that are left of them if 10^11 is added."""
+    `far` the student's lie far from 0."""
     found = {name: case.with_(probe=torch.rand(case.z_t.shape, generator=generator(seed, i, 21)) + 0.5, T_rest=1.7 + i)
             for i, (name, case) in enumerate(logits(seed).items())}
-    return found | {"far": found["warm"].with_(z_s=found["warm"].z_s.double() + 1e11 - 1e11, away=1e11)}
+    return found | {"far": far(found["warm"], "z_s")}
 
 
 def audits(seed: int) -> dict[str, Case]:
