@@ -248,6 +248,17 @@ def test_every_network_is_timed_in_every_round_on_a_machine_that_is_named():
     LatencyExplorer([row for row in rows if row["runtime"] != "exits"])
 
 
+def test_the_ledger_says_how_well_a_recorded_ratio_repeats():
+    kept = {}
+    for row in study.recorded("ship")["results"]["rows"]:
+        if row["runtime"] != "exits":
+            at = row["threads"], row["network"], row["runtime"], row["batch"]
+            kept.setdefault(at, []).append(row["ratio"])
+    one, two = ([max(rounds) / min(rounds) for at, rounds in kept.items() if at[0] == threads] for threads in (1, 2))
+    one, two = (f"{sorted(apart)[len(apart) * 9 // 10]:.1f}" for apart in (one, two))
+    assert f"nine of ten within a factor of {one} on one, of {two} on two" in LESSON.read_text(encoding="utf-8")
+
+
 POINTS = {"cheap": (1, [0.7]), "better": (2, [0.8]), "worse and dearer": (3, [0.75]), "best": (9, [0.9]),
           "as good and dearer": (10, [0.9]), "dear": (20, [0.5])}
 
