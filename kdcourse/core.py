@@ -118,6 +118,17 @@ def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
             torch.mps.set_rng_state(before)
 
 
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    """Inside, torch computes with so many threads on the CPU; afterwards with as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def check_seed(seed) -> None:
     """Raise TypeError or ValueError unless a seed is an integer of at least 0."""
     try:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from kdcourse import core
 from kdcourse.core import answer_of, device_of, dtype_of
 
 
@@ -71,16 +72,13 @@ def latencies(runs: Mapping[str, Callable[[torch.Tensor], object]], x: torch.Ten
             raise ValueError(f"{name} is a whole number of at least {least}; it is {value!r}")
     if not runs:
         raise ValueError("latencies needs a function to time, {'torch': network}; there is none")
-    before, seconds = torch.get_num_threads(), {name: [] for name in runs}
-    torch.set_num_threads(threads)
-    try:
+    seconds = {name: [] for name in runs}
+    with core.threads(threads):
         for turn in range(warm_up + n):
             for name, run in runs.items():
                 spent = _spent(run, x)
                 if turn >= warm_up:
                     seconds[name].append(spent)
-    finally:
-        torch.set_num_threads(before)
     first = next(iter(seconds.values()))
     ratios = {name: [a / b for a, b in zip(found, first, strict=True)] for name, found in seconds.items()}
     return [{"name": name, **_spread(found), "ratio": statistics.median(ratios[name]), "n": n,

@@ -182,7 +182,7 @@ def reading(network, split) -> float:
     return (network.eval()(split.x / 255).argmax(dim=1) == split.y).double().mean().item()
 
 
-SETTINGS, DIGITS = {"epochs": 8, "lr": 0.01, "batch_size": 100}, data.load("digits")
+SETTINGS, DIGITS = {"epochs": 8, "lr": 0.02, "batch_size": 200}, data.load("digits")
 GRID = [(T, alpha) for T in (1.0, 4.0) for alpha in (0.5, 0.9)]
 
 

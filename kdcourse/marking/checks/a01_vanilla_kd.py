@@ -34,7 +34,7 @@ def small_student() -> nn.Module:
 
 
 trained_pair = weights("teacher", "student", more=choice("digits", ((1, 0.5), (1, 0.9), (4, 0.5), (4, 0.9)),
-                                                         small_student, epochs=8, lr=0.01, batch_size=100))
+                                                         small_student, epochs=8, lr=0.02, batch_size=200))
 temperature_curve = experiment(
     experiments, lambda f, w, c: f(w.make, w.teach, w.measure, temperatures=list(c.temperatures), seeds=list(c.seeds),
                                    alpha=c.alpha),

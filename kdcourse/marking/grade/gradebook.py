@@ -5,12 +5,14 @@ nbgrader is imported only here, and inside functions: it is wanted by instructor
 
 import contextlib
 import functools
+import json
 import logging
 import os
 import sqlite3
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 from kdcourse.marking.grade.base import GradingError, Place
 
@@ -59,11 +61,22 @@ def _page() -> type:
     return Page
 
 
+@functools.cache
+def _validator(schema: str):
+    """What holds metadata against a schema: `jsonschema.validate` looks for mistakes in the schema each time, which takes
+    ten times as long, and nbgrader calls it for every cell, again and again."""
+    import jsonschema
+
+    schema = json.loads(schema)
+    return jsonschema.validators.validator_for(schema)(schema)
+
+
 @contextlib.contextmanager
 def _nbgrader(doing: str) -> Iterator[logging.Logger]:
     """nbgrader, asking nothing twice, with the warnings of others let be and its log kept for the message."""
     try:
         from nbgrader import api
+        from nbgrader.nbgraderformat import common
     except ImportError as error:
         raise GradingError('grading needs nbgrader; run: pip install -e ".[grade]"') from error
     lines: list[str] = []
@@ -71,8 +84,9 @@ def _nbgrader(doing: str) -> Iterator[logging.Logger]:
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())
     logger.addHandler(handler)
-    before = api.create_engine, api.get_alembic_version
+    before = api.create_engine, api.get_alembic_version, common.jsonschema
     api.create_engine, api.get_alembic_version = _engine, _version
+    common.jsonschema = SimpleNamespace(validate=lambda cell, schema: _validator(json.dumps(schema)).validate(cell))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -86,7 +100,7 @@ def _nbgrader(doing: str) -> Iterator[logging.Logger]:
             said, told = f"{said}; make room where the gradebook lies, or see that you may write there", []
         raise GradingError("\n".join([f"nbgrader failed while {doing}: {said}", *told])) from error
     finally:
-        api.create_engine, api.get_alembic_version = before
+        api.create_engine, api.get_alembic_version, common.jsonschema = before
 
 
 def _directory(place: Place, **settings: str):

@@ -81,12 +81,12 @@ def retrained(start: list[Tensor], forward: Callable, split: Split, z_t: Tensor,
 
 
 def weights(networks: dict[str, Network], *, source: str, where: str, trained: float, reported: float,
-            suspects: Callable = lambda networks: (), also: tuple = ()) -> Callable:
+            suspects: Callable = lambda record, networks: (), also: tuple = ()) -> Callable:
     """A judge of networks that were trained on a source: `trained` and `reported` are the marks for each, and `also`
     (marks, problem(record, w) -> words, "" if there is none) what else counts where a network has learnt.
 
-    `suspects(w)` gives, of the weights w {name: list} that were recorded, (name, words, start, end) of trainings that
-    were not asked for. Who trained in exactly that way is told so; of another order of the images nothing can be known.
+    `suspects(record, w)` gives, of the weights w {name: list} that were recorded, (name, words, start, end) of
+    trainings that were not asked for. Who trained in exactly that way is told so; of another order of the images nothing can be known.
     """
     def judge(inputs: dict, record: Record) -> Verdict:
         ran(record, ["networks"])
@@ -94,7 +94,7 @@ def weights(networks: dict[str, Network], *, source: str, where: str, trained: f
         c = Case(source=source, kept={}, networks={
             name: _network(record, name, networks, where) for name in networks})
         w = {name: _weights(record, name) for name in networks}
-        recognised = _recognised(w, suspects)
+        recognised = _recognised(record, w, suspects)
         learnt = {name: on("test")(c, name) >= one.floor for name, one in networks.items()}
         for name, one in networks.items():
             known = recognised.get(name, "") if learnt[name] else ""
@@ -103,7 +103,7 @@ def weights(networks: dict[str, Network], *, source: str, where: str, trained: f
                 f"{one.floor:.0%} is expected of a trained one."))
         _reported(found, record, c, learnt, reported)
         for weight, problem in also if any(learnt.values()) else ():
-            said = _said(problem, record, w)
+            said = told(problem, record, w)
             found.give(weight, not said, said)
         return found.verdict()
 
@@ -122,7 +122,8 @@ def _reported(found: Marks, record: Record, c: Case, learnt: dict[str, bool], ma
         found.give(marks, learnt[name] and near, _misreported(c, name, said) if learnt[name] else "")
 
 
-def _said(problem: Callable, record: Record, w: dict[str, list[Tensor]]) -> str:
+def told(problem: Callable, record: Record, w: dict[str, list[Tensor]]) -> str:
+    """The words for a problem, "" if there is none."""
     try:
         return problem(record, w)
     except Wrong as wrong:
@@ -157,10 +158,10 @@ def _weights(record: Record, name: str) -> list[Tensor]:
     return [record.tensors[f"{name} {i}"].double() for i in range(64) if f"{name} {i}" in record.tensors]
 
 
-def _recognised(w: dict[str, list[Tensor]], suspects: Callable) -> dict[str, str]:
+def _recognised(record: Record, w: dict[str, list[Tensor]], suspects: Callable) -> dict[str, str]:
     """By the names of networks, which training that was not asked for gives exactly their weights."""
     found = {}
-    for name, words, start, end in suspects(w):
+    for name, words, start, end in suspects(record, w):
         recorded = torch.cat([part.flatten() for part in w[name]])
         if (recorded - end).norm() <= SAME * (end - torch.cat([part.flatten() for part in start])).norm():
             found.setdefault(name, f"the {name}'s weights are those of {words}.")
