@@ -169,9 +169,9 @@ def test_question_12_prints_every_difference_against_both_baselines_and_the_mode
     plans = "the teacher of 2 epochs", "the finished teacher, half of the time", "a teacher that says nothing"
     pairs = [(plan, baseline) for plan in plans for baseline in ("labels alone", "the finished teacher")]
     for plan, baseline in [*pairs, (plans[0], plans[2])]:    # the last one decides
-        end = f"against {baseline}, n = 10"
-        (line,) = [line for line in lines if line.startswith(f"{plan}:") and line.endswith(end)]
+        (line,) = [line for line in lines if line.startswith(f"{plan}:") and f" against {baseline}, n = " in line]
         assert re.sub(r".*: (\S+) points \+- (\S+) .*", r"\1 +- \2", line) in written, line
+    assert line.endswith("n = 10")
 
 
 @every_assignment
@@ -226,7 +226,9 @@ def test_the_solved_notebook_is_right_in_every_check_within_ten_times_what_impor
 
 
 @every_assignment
-def test_an_untouched_exercise_is_open_everywhere_and_nothing_is_right(name, capsys):
+def test_an_untouched_exercise_is_open_everywhere_and_nothing_is_right(name, capsys, request):
+    if name != NAME:
+        request.getfixturevalue("worth_grading")
     assert cli.main(["check", str(EXERCISES[name])]) == 1
     run, report = capsys.readouterr().out.split("\n\n")
     automatic, written = ([cell for cell in graded(SOLUTIONS[name]) if cell.cell_type == kind]
