@@ -77,6 +77,8 @@ def parser() -> argparse.ArgumentParser:
         "run.py, which needs onnxruntime and numpy alone, and proof.npz.")
     shipping.add_argument("network", help="fashion_cnn, a network that the course keeps; or a file of ship.save")
     shipping.add_argument("folder", type=Path)
+    shipping.add_argument("--int8", action="store_true",
+                          help="network_int8.onnx, too: in eight bits, calibrated on training images of its source")
     starting = commands.add_parser("start", help="copy an exercise to work/, where you answer it")
     starting.add_argument("exercise", help="01_vanilla_kd, for example; its number will do")
     checking = commands.add_parser(
@@ -258,7 +260,8 @@ def ship(chosen: argparse.Namespace) -> int:
     split, why = shipping.test_images(made)
     if why:
         print(f"the accuracy is not measured anew: {why}")
-    folder = shipping.package(network, made, chosen.folder, split=split)
+    calibrate = shipping.training_images(made) if chosen.int8 else None
+    folder = shipping.package(network, made, chosen.folder, split=split, calibrate=calibrate)
     print(f"{files.shown(folder)} holds {', '.join(sorted(path.name for path in folder.iterdir()))}")
     return 0
 

@@ -24,7 +24,7 @@ torch.set_num_threads(1)
 
 def pytest_addoption(parser):
     parser.addoption("--thorough", action="store_true",
-                     help="judge every answer on ten seeds, not on two, and grade every exercise, not the first alone")
+                     help="judge every answer on ten seeds, not on two; grade and check every exercise, not one")
     parser.addoption("--thorough-where-changed", action="store_true",
                      help="the same for checks and exercises that changed since the branch began, by git")
 
@@ -66,11 +66,11 @@ def chosen(config, check: str) -> tuple[int, ...]:
 
 @pytest.fixture
 def worth_grading(request) -> None:
-    """Skips for an assignment (the test's `name`) that is not to be graded this time: `kdcourse check` runs it."""
+    """Skips for an assignment (the test's `name`) of which nothing changed."""
     import thorough
 
     if not thoroughly(request.config, request.node.callspec.params["name"], thorough.graded_anew):
-        pytest.skip("graded where its files change, and by --thorough; its checks ran in test_exercises.py")
+        pytest.skip("where its files change, and by --thorough; its solution was checked in test_exercises.py")
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from kdcourse import data, files, trained
+from kdcourse import data, files, metrics, trained
+from kdcourse.core import generator
 from kdcourse.ship.base import FromBytes as FromBytes
 from kdcourse.ship.base import lacking as lacking
 from kdcourse.ship.base import needed as needed
@@ -29,13 +30,17 @@ from kdcourse.ship.export import difference as difference
 from kdcourse.ship.export import export as export
 from kdcourse.ship.export import noise as noise
 from kdcourse.ship.export import versions as versions
+from kdcourse.ship.int8 import quantised
 
+CALIBRATE = 500  # images
 SCRIPT = '''\
-"""python run.py images.npy: the classes of images (N, C, H, W) in bytes. Without a file: is it what torch computed?"""
+"""python run.py images.npy: the classes of images (N, C, H, W) in bytes. Without a file: is it what torch computed?
+python run.py images.npy network_int8.onnx: the same by another network of this folder."""
 import json, sys, numpy, onnxruntime
 from pathlib import Path
 here = Path(__file__).parent
-network = onnxruntime.InferenceSession(here / "network.onnx", providers=["CPUExecutionProvider"])
+name = sys.argv[2] if len(sys.argv) > 2 else "network.onnx"
+network = onnxruntime.InferenceSession(here / name, providers=["CPUExecutionProvider"])
 classes, proof = json.loads(network.get_modelmeta().custom_metadata_map["classes"]), numpy.load(here / "proof.npz")
 images = numpy.load(sys.argv[1]) if len(sys.argv) > 1 else proof["images"]
 if images.max() < 2: sys.exit("images are bytes from 0 to 255; all of these lie between 0 and 1")
@@ -67,12 +72,15 @@ def load(what: Path | str) -> tuple:
     raise ValueError(f"{what} is neither a file that ship.save wrote nor one of: {', '.join(trained.RECIPES)}")
 
 
-def package(network: torch.nn.Module, made: Made, folder: Path | str, *, split=None) -> Path:
+def package(network: torch.nn.Module, made: Made, folder: Path | str, *, split=None,
+            calibrate: torch.Tensor | None = None) -> Path:
     """Write what is shipped into a new or an empty folder, and return it: `network.onnx` with the preprocessing inside,
     `weights.safetensors` (which `read` reads), `card.md`, `run.py`, which needs onnxruntime and numpy alone, and
     `proof.npz`, images of noise with torch's logits about them.
 
-    With a `split` of test images the accuracy of the card is measured on them, through `network.onnx`. Raises
+    With `calibrate`, some hundred training images (N, C, H, W) uint8, there is `network_int8.onnx`, too: the network in
+    eight bits, as `int8.quantised` makes it. With a `split` of test images the accuracies of the card are measured on
+    them, through these files. Raises
     ValueError when something is in the folder, when the network is not the one that `made` builds, when the names of
     the classes are not one for each logit or are not those of the split, and as `export` does; then nothing is written.
     """
@@ -84,18 +92,23 @@ def package(network: torch.nn.Module, made: Made, folder: Path | str, *, split=N
                          f"{', '.join(made.classes)}: logit k is that of the k-th; give both in one order")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as partial:
-        _write(network, made, Path(partial), split)
+        _write(network, made, Path(partial), split, calibrate)
         for path in Path(partial).iterdir():
             path.replace(folder / path.name)
     return folder
 
 
-def _write(network: torch.nn.Module, made: Made, folder: Path, split) -> None:
-    """The five files of `package`."""
+def _write(network: torch.nn.Module, made: Made, folder: Path, split, calibrate) -> None:
+    """The files of `package`."""
     save(network, folder / "weights.safetensors", made)  # first: it is known here whether `made` builds the network
-    path = export(network, folder / "network.onnx", shape=made.shape, classes=made.classes)
+    path, small = export(network, folder / "network.onnx", shape=made.shape, classes=made.classes), []
+    if calibrate is not None:
+        small.append(quantised(path, folder / "network_int8.onnx", calibrate))
+    eight_bits = dict.fromkeys(path.name for path in small)
     if split is not None:
-        made = replace(made, test=made.test or split.name, **judged(predict(path, split), split, made.classes))
+        z = predict(path, split)
+        made = replace(made, test=made.test or split.name, **judged(z, split, made.classes))
+        eight_bits = {path.name: _beside(z, predict(path, split), split) for path in small}
     weights = save(network, folder / "weights.safetensors", made)
     images = noise(made.shape)
     with torch.no_grad():
@@ -103,13 +116,36 @@ def _write(network: torch.nn.Module, made: Made, folder: Path, split) -> None:
     with open(folder / "proof.npz", "wb") as file:
         np.savez(file, images=images.numpy(), logits=z.numpy())
     files.write(folder / "run.py", SCRIPT)
-    files.write(folder / "card.md", card(network, made, [path, weights], difference(network, path, images),
-                                         versions(path)))
+    files.write(folder / "card.md", card(network, made, [path, *small, weights], difference(network, path, images),
+                                         versions(path), eight_bits))
+
+
+def _beside(z: torch.Tensor, other: torch.Tensor, split) -> dict:
+    """What a card says of other logits about a split of test images, beside those of the shipped network."""
+    right = (other.argmax(dim=1) == split.y).sum().item()
+    return {"right": right, "judged": len(split), "agreement": metrics.agreement(z, other)}
 
 
 def test_images(made: Made):
     """The split of test images on which a network is to be judged, and what is wrong if there is none: (split, "") or
     (None, why)."""
+    source, why = _source(made)
+    return (source.test if source else None), why
+
+
+def training_images(made: Made) -> torch.Tensor:
+    """`CALIBRATE` training images (N, C, H, W) uint8 of the source whose test images judge a network, or all if there
+    are fewer. Raises ValueError where that source is not to be had."""
+    source, why = _source(made)
+    if source is None:
+        raise ValueError(f"eight bits are calibrated on training images, and {why}. Give some hundred of yours: "
+                         "ship.package(network, made, folder, calibrate=images), (N, C, H, W) uint8")
+    x = source.train.x
+    return x[torch.randperm(len(x), generator=generator(0))[:CALIBRATE]]
+
+
+def _source(made: Made):
+    """(source, "") or (None, why)."""
     if made.test not in data.SOURCES:
         return None, f"{made.test or 'what judges it'} is no source that data.load knows"
     try:
@@ -118,7 +154,7 @@ def test_images(made: Made):
         return None, str(error).splitlines()[0]
     if source.shape != tuple(made.shape) or tuple(source.classes) != tuple(made.classes):
         return None, f"the images or the classes of {made.test} are others now"
-    return source.test, ""
+    return source, ""
 
 
 def _from_recipe(name: str) -> Made:

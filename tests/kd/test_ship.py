@@ -241,7 +241,7 @@ def test_without_the_extra_the_command_says_what_to_install(monkeypatch, tmp_pat
 
 def test_the_script_is_short_and_needs_onnxruntime_and_numpy_alone(small):
     lines = (small[1] / "run.py").read_text().splitlines()
-    assert len(lines) <= 14 and lines[0].startswith('"""')
+    assert len(lines) <= 16 and lines[0].startswith('"""')
     imported = {name for line in lines if line.startswith(("import", "from"))
                 for name in line.replace("import ", "").replace("from ", "").split(" Path")[0].split(", ")}
     assert imported - set(sys.stdlib_module_names) == {"numpy", "onnxruntime"}
@@ -301,3 +301,53 @@ def test_the_script_runs_in_a_fresh_environment_without_torch(shipped, fresh, ou
     answers = metrics.predict(trained.network("fashion_cnn"), split)[:20].argmax(1)
     said = run(str(shipped / "run.py"), "images.npy").stdout.splitlines()
     assert said == [split.classes[k] for k in answers] and len(set(said)) > 3
+
+
+@pytest.fixture(scope="module")
+def in_eight_bits(tmp_path_factory):
+    """The folder that the command makes when it is asked for eight bits."""
+    folder = tmp_path_factory.mktemp("eight") / "cnn"
+    assert cli.main(["ship", "fashion_cnn", str(folder), "--int8"]) == 0
+    return folder
+
+
+def test_with_int8_the_card_says_of_the_network_in_eight_bits_what_its_file_does(in_eight_bits):
+    split = data.load("fashion_small").test
+    z, other = (ship.predict(in_eight_bits / name, split) for name in ("network.onnx", "network_int8.onnx"))
+    card = (in_eight_bits / "card.md").read_text(encoding="utf-8")
+    [line] = [line for line in card.splitlines() if line.startswith("- network_int8.onnx, the same in eight bits")]
+    low, high = ship.wilson((other.argmax(1) == split.y).sum().item(), len(split))
+    assert f" {100 * metrics.accuracy(other, split.y):.2f} %, [{100 * low:.2f}, {100 * high:.2f}]" in line
+    assert f" {100 * metrics.agreement(z, other):.1f} %" in line
+    assert abs(metrics.accuracy(other, split.y) - metrics.accuracy(z, split.y)) < 0.01 and not torch.equal(z, other)
+    content = (in_eight_bits / "network_int8.onnx").read_bytes()
+    assert f"SHA-256 of network_int8.onnx: {hashlib.sha256(content).hexdigest()}" in card
+    assert len(content) < 0.5 * (in_eight_bits / "network.onnx").stat().st_size
+    assert onnx.load(in_eight_bits / "network_int8.onnx").graph.node[-1].op_type == "DequantizeLinear"
+
+
+def test_the_script_runs_either_file(in_eight_bits, tmp_path):
+    images = data.load("fashion_small").test.x[:20]
+    np.save(tmp_path / "images.npy", images.numpy())
+    for name in ("network.onnx", "network_int8.onnx"):
+        command = [sys.executable, in_eight_bits / "run.py", tmp_path / "images.npy", name]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        z = ship.session(in_eight_bits / name)(images)
+        assert " ".join(said) == " ".join(data.load("fashion_small").classes[k] for k in z.argmax(1))
+
+
+def test_eight_bits_without_test_images_are_said_not_to_be_measured_and_without_training_images_refused(tmp_path):
+    network = made().build()
+    ship.package(network, made(), tmp_path / "new", calibrate=ship.noise(SHAPE, 20))
+    assert "network_int8.onnx, the same in eight bits: not measured" in (tmp_path / "new" / "card.md").read_text()
+    ship.save(network, tmp_path / "mine.safetensors", made())
+    assert cli.main(["ship", str(tmp_path / "mine.safetensors"), str(tmp_path / "other"), "--int8"]) == 2
+    assert not (tmp_path / "other").exists()
+    with pytest.raises(ValueError, match=r"calibrated on training images, and .*no source.*calibrate=images"):
+        ship.training_images(made())
+
+
+def test_where_eight_bits_fail_nothing_is_left(tmp_path):
+    with pytest.raises(ValueError, match="images to calibrate with"):
+        ship.package(made().build(), made(), tmp_path / "new", calibrate=torch.zeros(3, *SHAPE))
+    assert not any((tmp_path / "new").iterdir())

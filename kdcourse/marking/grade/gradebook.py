@@ -63,8 +63,8 @@ def _page() -> type:
 
 @functools.cache
 def _validator(schema: str):
-    """What holds metadata against a schema: `jsonschema.validate` looks for mistakes in the schema each time, which takes
-    ten times as long, and nbgrader calls it for every cell, again and again."""
+    """What holds metadata against a schema: `jsonschema.validate` looks for mistakes in the schema each time, which
+    takes ten times as long, and nbgrader calls it for every cell, again and again."""
     import jsonschema
 
     schema = json.loads(schema)

@@ -138,7 +138,8 @@ def on_labels(part: str) -> Tensor:
     return trained_on(part, torch.zeros(len(data.load("digits").splits[part]), 10), 1, 0)
 
 
-SEARCH = choice(((1, 0.5), (1, 0.9), (4, 0.5), (4, 0.9)), first_student, (0.1, 0.1, 0.2))
+GRID = (1, 0.5), (1, 0.9), (4, 0.5), (4, 0.9)
+SEARCH = choice(GRID, first_student, (0.1, 0.1, 0.2))
 
 
 def other_trainings(record, w):
@@ -150,7 +151,7 @@ def other_trainings(record, w):
     taught = SEARCH[-1][1]
     if told(taught, record, w):  # it is not what its own train makes of the training images
         z_t = small_teacher(w["teacher"], images("digits", "test")[0])
-        yield from (("student", words, start, trained_on("test", z_t, T, alpha)) for T in (1, 4) for alpha in (0.5, 0.9))
+        yield from (("student", words, start, trained_on("test", z_t, *pair)) for pair in GRID)
 
 
 trained_pair = weights({
