@@ -62,13 +62,11 @@ def _page() -> type:
 
 
 @functools.cache
-def _validator(schema: str):
+def _validator(validators, schema: str):
     """What holds metadata against a schema: `jsonschema.validate` looks for mistakes in the schema each time, which
     takes ten times as long, and nbgrader calls it for every cell, again and again."""
-    import jsonschema
-
     schema = json.loads(schema)
-    return jsonschema.validators.validator_for(schema)(schema)
+    return validators.validator_for(schema)(schema)
 
 
 @contextlib.contextmanager
@@ -86,7 +84,9 @@ def _nbgrader(doing: str) -> Iterator[logging.Logger]:
     logger.addHandler(handler)
     before = api.create_engine, api.get_alembic_version, common.jsonschema
     api.create_engine, api.get_alembic_version = _engine, _version
-    common.jsonschema = SimpleNamespace(validate=lambda cell, schema: _validator(json.dumps(schema)).validate(cell))
+    validators = common.jsonschema.validators
+    common.jsonschema = SimpleNamespace(  # one such place may lie in another
+        validators=validators, validate=lambda cell, schema: _validator(validators, json.dumps(schema)).validate(cell))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
