@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from scipy.linalg import orthogonal_procrustes
-from sklearn.manifold import TSNE, trustworthiness
 from torch import Tensor
 
 from kdcourse.metrics import neighbours as neighbours
@@ -30,6 +29,8 @@ class EmbeddingExplorer(Explorer):
 
     def __init__(self, features: Mapping[str, Tensor], y: Tensor, images, classes: Sequence[str], *,
                  perplexities: Sequence[float] = (5, 15, 30), seed: int = 0, k: int = 10):
+        from sklearn.manifold import TSNE, trustworthiness  # a second to import, and every lesson has widgets
+
         self.images, self.y, self.classes = gallery(images, y, classes)
         n, self.k = len(self.y), k
         self.features = {name: finite(f"the features of {name!r}", f, n) for name, f in features.items()}

@@ -19,6 +19,7 @@ from kdcourse.marking import checks
 from kdcourse.marking.checks import CheckFailed
 
 NAMES = sum(checks.ASSIGNMENTS.values(), ())
+LONGEST = 10    # seconds of the processor in which any answer is judged
 WITHOUT_A_FUNCTION = ("trained_pair",)    # checks that are given what an experiment made
 
 
@@ -31,7 +32,9 @@ def once(monkeypatch) -> list:
     def remembered(check, seed, record):
         key = check.name, seed, safetensors.torch.save(record.tensors), tuple(sorted(record.notes.items()))
         if key not in judged:
+            before = time.process_time()
             judged[key] = verdict(check, seed, record)
+            assert time.process_time() - before < LONGEST, f"{check.name}: seconds of the processor"
         given.append(judged[key])
         return judged[key]
 
@@ -291,20 +294,10 @@ def test_a_student_that_learnt_from_labels_alone_or_from_test_images_is_recognis
 
 
 @pytest.mark.parametrize("name", ["every_third_row_invented", "the_last_third_of_the_seeds_invented"])
-def test_a_third_of_the_rows_that_was_invented_is_noticed_on_forty_draws(name):
+def test_a_third_of_the_rows_that_was_invented_is_noticed_on_every_draw(name, request):
     check, [answer] = checks.my_comparison, [one for one in WRONG if one.name == name]
-    for seed in range(40):
+    for seed in range(40 if request.config.getoption("--thorough") else 10):
         assert "trained again, has" in check.verdict(seed, check.record(seed, *answer.arguments)).message, seed
-
-
-@pytest.mark.timed
-def test_a_wrong_answer_is_judged_within_ten_seconds_of_the_processor():
-    for answer in WRONG:
-        if answer.check == "stopped_distillation" or answer.name == "a_hundred_epochs":
-            check = getattr(checks, answer.check)
-            record, before = check.record(3, *answer.arguments), time.process_time()
-            check.verdict(3, record)
-            assert time.process_time() - before < 10, answer.name
 
 
 @pytest.mark.parametrize("loss", [
