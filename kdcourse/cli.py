@@ -71,14 +71,7 @@ def parser() -> argparse.ArgumentParser:
     opening = commands.add_parser("lesson", help="make a worksheet of a lesson, with blanks to fill in")
     opening.add_argument("lesson", help="02_soft_targets, for example; its number will do")
     _add_study(commands)
-    shipping = commands.add_parser(
-        "ship", help="write a network as files that run without torch, with a model card",
-        description="Writes into FOLDER network.onnx with the preprocessing inside, weights.safetensors, card.md, "
-        "run.py, which needs onnxruntime and numpy alone, and proof.npz.")
-    shipping.add_argument("network", help="fashion_cnn, a network that the course keeps; or a file of ship.save")
-    shipping.add_argument("folder", type=Path)
-    shipping.add_argument("--int8", action="store_true",
-                          help="network_int8.onnx, too: in eight bits, calibrated on training images of its source")
+    _add_ship(commands)
     starting = commands.add_parser("start", help="copy an exercise to work/, where you answer it")
     starting.add_argument("exercise", help="01_vanilla_kd, for example; its number will do")
     checking = commands.add_parser(
@@ -108,6 +101,17 @@ def _count(typed: str) -> int:
     if not typed.isdecimal() or not int(typed):
         raise argparse.ArgumentTypeError(f"{typed!r} is no whole number of at least 1")
     return int(typed)
+
+
+def _add_ship(commands) -> None:
+    shipping = commands.add_parser(
+        "ship", help="write a network as files that run without torch, with a model card",
+        description="Writes into FOLDER network.onnx with the preprocessing inside, weights.safetensors, card.md, "
+        "run.py, which needs onnxruntime and numpy alone, and proof.npz.")
+    shipping.add_argument("network", help="fashion_cnn, a network that the course keeps; or a file of ship.save")
+    shipping.add_argument("folder", type=Path)
+    shipping.add_argument("--int8", action="store_true",
+                          help="network_int8.onnx, too: in eight bits, calibrated on training images of its source")
 
 
 def _add_study(commands) -> None:
