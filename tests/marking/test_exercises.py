@@ -171,7 +171,7 @@ def test_question_12_prints_every_difference_against_both_baselines_and_the_mode
     for plan, baseline in [*pairs, (plans[0], plans[2])]:    # the last one decides
         (line,) = [line for line in lines if line.startswith(f"{plan}:") and f" against {baseline}, n = " in line]
         assert re.sub(r".*: (\S+) points \+- (\S+) .*", r"\1 +- \2", line) in written, line
-    assert line.endswith("n = 10")
+        assert line.endswith("n = 5" if "the finished teacher" in line else "n = 10"), line
 
 
 @every_assignment
