@@ -28,6 +28,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from kdcourse import data, distillers, metrics, models, procedures, train
+from kdcourse.core import threads
 from kdcourse.data import Augment
 from kdcourse.sweep import sweep
 from kdcourse.teachers import LogitBank, Teacher
@@ -165,13 +166,11 @@ def sweep_of(images, hidden: int, batch_size: int, epochs: int) -> dict:
                      {"T": [1, 2, 4, 16, 32, 64]}, images, seeds=range(5), epochs=epochs, lr=1e-3,
                      batch_size=batch_size, batched=batched)
 
-    threads = torch.get_num_threads()
     seconds = {}
-    for n in sorted({1, threads}):
-        torch.set_num_threads(n)
+    for n in sorted({1, torch.get_num_threads()}):
         plans = {f"common, {n} threads": lambda: run(False), f"ours, {n} threads": lambda: run(True)}
-        seconds |= in_turn(plans, repeats=3)
-    torch.set_num_threads(threads)
+        with threads(n):
+            seconds |= in_turn(plans, repeats=3)
     common, ours = (min(value for key, value in seconds.items() if key.startswith(name)) for name in ("common", "ours"))
     return {"seconds": seconds | {"common": common, "ours": ours}, "ratio": common / ours}
 

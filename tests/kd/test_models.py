@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-from kdcourse import cost, data, metrics, models
+from kdcourse import core, cost, data, metrics, models
 from kdcourse.models.base import place_of
 from kdcourse.models.resnet import Block
 
@@ -18,9 +18,8 @@ SHAPE = (3, 12, 8)  # not square, so that height and width cannot be confused
 
 @pytest.fixture
 def two_threads():
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(1)
+    with core.threads(2):
+        yield
 
 
 NARROW = {"resnet8x4": {"width": 8}, "resnet32x4": {"width": 8}, "resnet110": {"depth": 14}, "resnet50": {"width": 4},
