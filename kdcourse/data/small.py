@@ -7,6 +7,7 @@ Which images the first two hold is a rule about pixels, so it does not matter in
 
 import hashlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -103,11 +104,17 @@ def _source(name: str, sizes: dict[str, int], classes: tuple[str, ...]) -> Sourc
     path = FOLDER / f"{name}.webp"
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != CHECKSUMS[name]:
         raise DataError(f"{path}, which comes with the course, is missing or not whole; install the course again")
-    x, splits, start = tiles(path, sum(sizes.values())), {}, 0
+    x, splits, start = _once(path, CHECKSUMS[name], sum(sizes.values())).clone(), {}, 0
     for kind, size in sizes.items():
         splits[kind] = Split(f"{name}/{kind}", x[start : start + size], torch.arange(size) % len(classes))
         start += size
     return Source(name, splits["train"], splits["valid"], splits["test"], classes)
+
+
+@cache
+def _once(path: Path, checksum: str, n: int) -> Tensor:
+    """The images of a sheet with that checksum, which are decoded once: at most 9 MB of each. Not to be changed."""
+    return tiles(path, n)
 
 
 def tiles(path: Path, n: int) -> Tensor:

@@ -2,11 +2,13 @@
 file. It knows of no limits: whoever calls it says when a cell is late."""
 
 import asyncio
+import contextlib
 import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
@@ -65,12 +67,18 @@ async def execute(client: Client, cell, index: int, late: Callable[[], str], gra
     - `died`: its kernel ended, by its own will or not;
     - `gone`: the kernel had ended before this cell began, in what came before;
     - `stuck`: the kernel did not come back from the interrupt within `grace` seconds.
+
+    Processes that an interrupted cell had started end with it: they would take the time of the cells that follow.
     """
+    earlier = below(client)
     running, why = asyncio.ensure_future(client.async_execute_cell(cell, index)), ""
     while not (await asyncio.wait([running], timeout=OFTEN))[0]:
         if why := late():
             await client.km.interrupt_kernel()
             await asyncio.wait([running], timeout=grace)
+            for started in below(client) - earlier:
+                with contextlib.suppress(psutil.Error):
+                    started.kill()
             break
     if not running.done():
         running.cancel()
@@ -83,6 +91,13 @@ async def execute(client: Client, cell, index: int, late: Callable[[], str], gra
     except Exception as error:  # a message that cannot be read, an output that cannot be merged: this cell's alone
         cell.outputs = [{"output_type": "error", "ename": type(error).__name__, "evalue": "", "traceback": []}]
     return why, "" if not client.exits and await client.km.is_alive() else "died"
+
+
+def below(client: Client) -> set[psutil.Process]:
+    """What the kernel, and what it started, has started and still runs."""
+    with contextlib.suppress(psutil.Error):
+        return set(psutil.Process(client.km.provisioner.pid).children(recursive=True))
+    return set()
 
 
 async def silently(client: Client, code: str) -> bool:
