@@ -24,9 +24,15 @@ torch.set_num_threads(1)
 
 def pytest_addoption(parser):
     parser.addoption("--thorough", action="store_true",
-                     help="judge every answer on ten seeds, not on two; grade and check every exercise, not one")
+                     help="judge every answer on ten seeds, not on two; grade and check every exercise, not one; ask "
+                          "trained networks about all images, not the first; compile every distiller, not four")
     parser.addoption("--thorough-where-changed", action="store_true",
-                     help="the same for checks and exercises that changed since the branch began, by git")
+                     help="the same for what changed since the branch began, by git")
+
+
+def pytest_xdist_auto_num_workers(config):
+    """Two processes more than there are cores: tests of the browser and of the sandbox wait more than they compute."""
+    return (os.cpu_count() or 1) + 2
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -71,6 +77,14 @@ def worth_grading(request) -> None:
 
     if not thoroughly(request.config, request.node.callspec.params["name"], thorough.graded_anew):
         pytest.skip("where its files change, and by --thorough; its solution was checked in test_exercises.py")
+
+
+@pytest.fixture
+def touched(request):
+    """Whether one of these files or folders changed, `touched("kdcourse/models/")`; with `--thorough` all did, and
+    without an option none."""
+    return lambda *begins: thoroughly(request.config, "", lambda paths: {""} if any(
+        path.startswith(begins) for path in paths) else set())
 
 
 @pytest.fixture(scope="module")

@@ -274,11 +274,14 @@ def cifar10(folder):
 
 @pytest.mark.parametrize("file, right", [("resnet20-12fca82f", 9173), ("resnet32-d509ac18", 9263),
                                          ("resnet56-4bfd9763", 9339)])
-def test_trained_resnets_are_as_accurate_on_cifar10_as_measured_elsewhere(file, right, real_data, two_threads, request):
+def test_trained_resnets_are_as_accurate_on_cifar10_as_measured_elsewhere(
+    file, right, real_data, two_threads, touched, request
+):
     test = cifar10(real_data / "cifar10").test
     assert test.y.bincount().tolist() == [1000] * 10
-    if "resnet20" not in file and not request.config.getoption("--thorough"):
-        test = test.take(torch.arange(600), "600")  # the larger ones take minutes: three standard errors are 3 points
+    whole = "resnet20" in file and touched("kdcourse/models/", "kdcourse/data/", "kdcourse/metrics.py")
+    if not whole and not request.config.getoption("--thorough"):
+        test = test.take(torch.arange(600), "600")  # all would take minutes: three standard errors are 3 points
     network = models.trained_resnet(real_data / "resnet_cifar10" / f"{file}.th")
     z = metrics.predict(network.to(memory_format=torch.channels_last), test, batch_size=200)
     most = 2 if len(test) == 10_000 else 350

@@ -9,7 +9,7 @@ from itertools import combinations
 
 import pytest
 import torch
-from wrong_answers import networks
+from wrong_answers import loops, networks
 from wrong_answers.catalogue import RIGHT
 
 from kdcourse.core import generator
@@ -69,6 +69,7 @@ def of_training(name: str, inputs: dict, value) -> Record:
     replays = Replays(inputs, record)
     for run in inputs:
         record.keep(f"{run} weights", replays.end(replays.run(run), value).float())
+        del record.tensors[f"{run} early weights"]  # which are those of the right training
     return record
 
 
@@ -83,6 +84,18 @@ def repeated_once(monkeypatch):
         return kept[key] if key in kept else kept.setdefault(key, end(replays, run, weights))
 
     monkeypatch.setattr(Replays, "end", once)
+
+
+@pytest.mark.parametrize("answer", [loops.loop, loops.teacher_in_training_mode, loops.plain_gradient_descent])
+def test_weights_recorded_early_save_time_and_decide_nothing(answer):
+    check = checks.train
+    record = check.record(SEED, answer)
+    without = Record({name: kept for name, kept in record.tensors.items() if " early " not in name}, record.notes)
+    assert len(record.tensors) == len(without.tensors) + 8
+    assert check.verdict(SEED, record) == check.verdict(SEED, without)
+    for name in [name for name in record.tensors if name.endswith("early weights")]:
+        record.keep(name, torch.randn(len(record.tensors[name]), generator=torch.Generator().manual_seed(0)))
+    assert check.verdict(SEED, record).share <= check.verdict(SEED, without).share
 
 
 def of_network(name: str, inputs: dict, value) -> Record:

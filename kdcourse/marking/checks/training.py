@@ -9,6 +9,8 @@ from kdcourse.core import generator, seeded
 from kdcourse.marking.checks.base import CLASSES, Check, Log, flat, images, rows
 from kdcourse.marking.record import Case, Record
 
+EARLY = 3  # steps after which the weights are recorded, beside those at the end
+
 
 class Toy(nn.Module):
     """A linear network that logs each call: the rows it saw, its mode, its weights, and whether a gradient came back.
@@ -75,8 +77,9 @@ def training(draw: Callable, call: Callable) -> Check:
 
 
 def _keep(record: Record, name: str, student: Toy, teacher: Toy, case: Case) -> None:
-    """The steps (passes through which a gradient came back, up to the next change of weights), the modes, the ends, how
-    the teacher is left, and whether the first step began with the weights that were given."""
+    """The steps (passes through which a gradient came back, up to the next change of weights), the modes, the weights
+    after a few steps and at the end, how the teacher is left, and whether the first step began with the weights that
+    were given."""
     log, asked, steps = Toy.logs.pop(student.number), Toy.logs.pop(teacher.number), []
     for seen, mode, weights, reached in log:
         if reached and steps and torch.equal(steps[-1][2], weights):  # nothing was updated in between: the same step
@@ -87,6 +90,9 @@ def _keep(record: Record, name: str, student: Toy, teacher: Toy, case: Case) -> 
     record.keep(f"{name} sizes", torch.tensor([sum(map(len, seen)) for seen, _, _ in steps]))
     record.keep(f"{name} modes", torch.tensor([float(mode) for _, mode, _ in steps]))
     record.keep(f"{name} weights", flat(student))
+    if (early := min(EARLY, len(steps) - 1)) > 0:
+        record.keep(f"{name} early steps", early)
+        record.keep(f"{name} early weights", steps[early][2])
     record.keep(f"{name} moved", len(steps) > 1)
     given = torch.cat([part.flatten() for part in case.student])
     record.keep(f"{name} begun", not steps or torch.equal(steps[0][2], given))

@@ -22,6 +22,7 @@ SAME = 5e-6  # of the way that the weights went: single precision stays below 7e
 ALIKE = 2e-4  # the same, to name a mistake: where its way is short, rounding is a larger part of it
 FAR = 2  # times the steps that were asked for are still replayed
 MOST_STEPS = 12_000  # of all replays for one verdict
+ASTRAY = 1e-2  # of the way so far: a replay this far from the weights recorded after a few steps goes no further
 
 
 class Marking(NamedTuple):
@@ -202,15 +203,18 @@ def replay(run: Case, loss: Callable, *, clear=True, rule=adam, anew=lambda epoc
     optimiser starts anew with that epoch. The learning rate is multiplied by `pace(share of the epochs that are over)`
     and, after each, by `fade`. `heard(z)` is what is taken for the teacher's logits, `answers` says of which images,
     `labels` what is taken for the labels. Gradients are cleared in every step, never, or with each "epoch"; a step is
-    made so many `times`."""
+    made so many `times`. Where `run.early` says what the weights were after so many steps, and they are others here,
+    these are returned."""
     x, n, K = run.split.x.double().flatten(1) / 255, len(run.split), len(run.student[1])
     w = _start(run).requires_grad_()
     W_t, b_t = (part.double() for part in run.teacher)
     z_t = (x @ W_t.T + b_t) * (run.factors[1] if run.teacher_mode else 1)
     memory, seen, total, epochs = {}, 0, torch.zeros_like(w), run.settings["epochs"]
     order = torch.cat([*run.steps, torch.zeros(0, dtype=torch.long)])[:n]
-    for rows, training_mode in zip(run.steps, run.student_modes, strict=True):
+    for made, (rows, training_mode) in enumerate(zip(run.steps, run.student_modes, strict=True)):
         epoch = seen // n
+        if run.early and made == run.early.steps and _astray(w.detach(), run):
+            break
         if forget or (seen % n == 0 and seen and anew(epoch)):
             memory = {}
         z_s = (x[rows] @ w[:-K].reshape(K, -1).T + w[-K:]) * (run.factors[0] if training_mode else 1)
@@ -229,6 +233,18 @@ def replay(run: Case, loss: Callable, *, clear=True, rule=adam, anew=lambda epoc
             for _ in range(times):
                 rule(w, total, memory, rate)
     return w.detach()
+
+
+class Early(NamedTuple):
+    """The student's weights after so many steps, as they were recorded."""
+
+    steps: int
+    weights: Tensor
+
+
+def _astray(w: Tensor, run: Case) -> bool:
+    """Whether these weights are far from those that were recorded early."""
+    return bool((w - run.early.weights).norm() > ASTRAY * (w - _start(run)).norm())
 
 
 class Setting(NamedTuple):
@@ -328,7 +344,7 @@ class Replays:
         if name not in self.runs:
             teacher = self.record.tensor(f"{name} teacher modes", None)
             self.runs[name] = self.inputs[name].with_(
-                steps=steps(self.record, name), teacher_mode=len(teacher) > 0 and bool(teacher.all()),
+                steps=steps(self.record, name), early=None, teacher_mode=len(teacher) > 0 and bool(teacher.all()),
                 student_modes=(self.record.tensor(f"{name} modes", None) > 0).tolist())
         return self.runs[name]
 
@@ -338,7 +354,13 @@ class Replays:
         if self.left < len(run.steps) or too_many(run):
             return False
         self.left -= len(run.steps)
-        return near(self.record, name, run, self.end(run, weights), within)
+        return near(self.record, name, run, self.end(run.with_(early=self._early(name)), weights), within)
+
+    def _early(self, name: str) -> Early | None:
+        """What was recorded early in a run, if it was."""
+        number, kept = (self.record.tensors.get(f"{name} {what}") for what in ("early steps", "early weights"))
+        whole = kept is not None and kept.shape == _start(self.run(name)).shape
+        return Early(int(number), kept.double()) if whole and number is not None and number.numel() == 1 else None
 
     def end(self, run: Case, weights: Callable) -> Tensor:
         """The weights at the end of a training."""
