@@ -75,10 +75,10 @@ async def execute(client: Client, cell, index: int, late: Callable[[], str], gra
     while not (await asyncio.wait([running], timeout=OFTEN))[0]:
         if why := late():
             await client.km.interrupt_kernel()
-            await asyncio.wait([running], timeout=grace)
-            for started in below(client) - earlier:
+            for started in below(client) - earlier:  # before the kernel is waited for, whose core they may keep busy
                 with contextlib.suppress(psutil.Error):
                     started.kill()
+            await asyncio.wait([running], timeout=grace)
             break
     if not running.done():
         running.cancel()
