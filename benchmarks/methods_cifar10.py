@@ -1,6 +1,6 @@
 """Which method helps on CIFAR-10, and does it matter whether the teacher has seen its student's images?
 
-    python benchmarks/methods_cifar10.py                          # until everything is measured: two idle hours
+    python benchmarks/methods_cifar10.py                          # until everything is measured: six hours of one core
     python benchmarks/methods_cifar10.py --until 15:00            # starts no training after that time of the day
     python benchmarks/methods_cifar10.py --only "lightnn, unseen images" --methods kd dist dkd
     python benchmarks/methods_cifar10.py --report                 # trains nothing, writes the result file
