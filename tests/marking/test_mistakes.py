@@ -96,6 +96,9 @@ def test_weights_recorded_early_save_time_and_decide_nothing(answer):
     for name in [name for name in record.tensors if name.endswith("early weights")]:
         record.keep(name, torch.randn(len(record.tensors[name]), generator=torch.Generator().manual_seed(0)))
     assert check.verdict(SEED, record).share <= check.verdict(SEED, without).share
+    for odd in (float("nan"), float("inf"), -1.0, 2.5):
+        record.keep("main early steps", odd)
+        assert check.verdict(SEED, record).share <= check.verdict(SEED, without).share
 
 
 def of_network(name: str, inputs: dict, value) -> Record:

@@ -236,9 +236,9 @@ def replay(run: Case, loss: Callable, *, clear=True, rule=adam, anew=lambda epoc
 
 
 class Early(NamedTuple):
-    """The student's weights after so many steps, as they were recorded."""
+    """The student's weights after so many steps, as they were recorded: any number may stand there."""
 
-    steps: int
+    steps: float
     weights: Tensor
 
 
@@ -360,7 +360,7 @@ class Replays:
         """What was recorded early in a run, if it was."""
         number, kept = (self.record.tensors.get(f"{name} {what}") for what in ("early steps", "early weights"))
         whole = kept is not None and kept.shape == _start(self.run(name)).shape
-        return Early(int(number), kept.double()) if whole and number is not None and number.numel() == 1 else None
+        return Early(number.item(), kept.double()) if whole and number is not None and number.numel() == 1 else None
 
     def end(self, run: Case, weights: Callable) -> Tensor:
         """The weights at the end of a training."""
