@@ -135,7 +135,7 @@ def status(units: Sequence[Unit], folder: Path) -> dict[str, list[str]]:
 def report(study: Study, folder: Path) -> str:
     """What was measured so far, in Markdown: every arm with its seeds, and every question with difference, interval and
     verdict, all of them one family (`metrics.family`)."""
-    rows = _rows(study, folder)
+    rows = finished(study, folder)
     lines = [f"# {study.name}", "", f"{study.source}. {study.notes}", "",
              "| arm | n | top-1, % | top-5, % | seconds each |", "|---|---|---|---|---|"]
     for name, seeds in rows.items():
@@ -151,7 +151,7 @@ def figure(study: Study, folder: Path, path: Path) -> None:
     """The differences of all questions that have at least two pairs, with their intervals, as a picture."""
     from matplotlib.figure import Figure
 
-    compared = _compared(study, _rows(study, folder))
+    compared = _compared(study, finished(study, folder))
     drawn = Figure(figsize=(8, 1 + 0.25 * max(len(compared), 1)), layout="constrained")
     ax = drawn.subplots()
     for place, c in enumerate(compared.values()):
@@ -163,8 +163,8 @@ def figure(study: Study, folder: Path, path: Path) -> None:
     drawn.savefig(path, dpi=120)
 
 
-def _rows(study: Study, folder: Path) -> dict[str, dict[int, dict]]:
-    """What was measured of every arm, by seed."""
+def finished(study: Study, folder: Path) -> dict[str, dict[int, dict]]:
+    """What was measured: for the name of every arm the contents of its trainings' files, by seed."""
     rows, store = {arm.name: {} for arm in study.arms}, Store(folder)
     for unit in [*study.units(), *_further(study, store)]:
         if (found := store.read(unit)) is not None:
@@ -199,14 +199,21 @@ def _answers(study: Study, rows: dict[str, dict]) -> list[str]:
     return lines
 
 
-def _compared(study: Study, rows: dict[str, dict]) -> dict[str, metrics.Comparison]:
-    """The questions that have at least two pairs, as one family."""
-    pairs, images = {}, {row["result"]["images"] for seeds in rows.values() for row in seeds.values()}
+def pairs(study: Study, rows: dict[str, dict]) -> dict[str, tuple[list[float], list[float]]]:
+    """For each question whose two arms share at least two seeds in `finished` rows the top-1 accuracies of both, in
+    [0, 1], seed by seed: as `metrics.family` takes them."""
+    found = {}
     for question, arms in study.questions.items():
         both = sorted(rows[arms[0]].keys() & rows[arms[1]].keys())
         if len(both) > 1:
-            pairs[question] = tuple([rows[arm][seed]["result"]["test_top1"] for seed in both] for arm in arms)
-    return metrics.family(pairs, images=max(images), margin=study.margin) if pairs else {}
+            found[question] = tuple([rows[arm][seed]["result"]["test_top1"] for seed in both] for arm in arms)
+    return found
+
+
+def _compared(study: Study, rows: dict[str, dict]) -> dict[str, metrics.Comparison]:
+    """The questions that have at least two pairs, as one family."""
+    asked, images = pairs(study, rows), {row["result"]["images"] for seeds in rows.values() for row in seeds.values()}
+    return metrics.family(asked, images=max(images), margin=study.margin) if asked else {}
 
 
 def _mean(values: Sequence[float]) -> float:
