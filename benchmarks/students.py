@@ -5,6 +5,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from kdcourse import data, distillers, metrics
 from kdcourse.sweep import sweep
 
 HARD = "hard labels"
+FEW = 100   # validation images after an epoch; all of them judge the finished student
 KEYS = ("cell", "teacher", "stage", "method", "settings", "seed")
 
 
@@ -105,12 +107,17 @@ def _make(method: str, teacher, student, **settings):
 def _train(journal, head, grid, seeds, source, student, make, stop, training) -> None:
     if time.monotonic() > stop:
         raise OutOfTime
-    start, test = time.perf_counter(), source.test if head["stage"] == "measured" else None
+    start, held_out = time.perf_counter(), {"valid": source.valid}
+    if head["stage"] == "measured":
+        held_out["test"] = source.test
 
     def judge(network):
-        return {"test_accuracy": None if test is None else metrics.accuracy(metrics.predict(network, test), test.y)}
+        found = {kind: metrics.accuracy(metrics.predict(network, split), split.y) for kind, split in held_out.items()}
+        return {f"{kind}_accuracy": found.get(kind) for kind in ("valid", "test")}
 
-    rows = sweep(student, make, grid, source, seeds=seeds, judge=judge, **training)
+    # `fit` asks about validation images after every epoch, which with few images to train on is most of its time
+    quick = replace(source, valid=source.valid.take(torch.arange(min(FEW, len(source.valid))), "first"))
+    rows = sweep(student, make, grid, quick, seeds=seeds, judge=judge, **training)
     seconds = (time.perf_counter() - start) / len(rows)
     journal.add({**head, "settings": {name: row[name] for name in grid}, "seed": row["seed"],
                  "valid_accuracy": row["valid_accuracy"], "test_accuracy": row["test_accuracy"],
