@@ -137,8 +137,10 @@ def test_twins_are_drawn_once_and_what_is_to_be_left_out_never():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_recipe_makes_the_sheet_again_byte_for_byte(name, monkeypatch):
+def test_the_recipe_makes_the_sheet_again_byte_for_byte(name, monkeypatch, touched):
     needs(HAS[name])
+    if name != "tissue_small" and not touched("kdcourse/data/", "benchmarks/sheets.py", "tests/kd/test_small.py"):
+        pytest.skip("where recipes or sheets change, and by --thorough: each takes seconds")
     sheets, kept = benchmark("sheets", monkeypatch), small.FOLDER / f"{name}.webp"
     images = sheets.IMAGES[name]()
     source = data.load(name)
