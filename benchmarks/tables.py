@@ -69,6 +69,22 @@ def of_hints(first: str) -> list[str]:
     return lines
 
 
+def of_halves(name: str) -> list[str]:
+    """Who teaches, by which method, and how well its students do; and the answers to the study's questions."""
+    results = content(name)["results"]
+    lines = ["| images, student | lesson | test accuracy | n |", "|---|---|---|---|"]
+    for title, cell in results["cells"].items():
+        lines += [f"| {title} | {arm.removeprefix(title.split()[0]).replace(f' to {title.split()[1]}', ':').strip()} "
+                  f"| {100 * entry['test_accuracy']:.1f} | {entry['n']} |" for arm, entry in cell["arms"].items()]
+    lines += ["", "| question | difference | verdict |", "|---|---|---|"]
+    for cell in results["cells"].values():
+        lines += [f"| {question} | {c['points']:+.1f} [{c['low']:+.1f}, {c['high']:+.1f}], n = {c['n']} "
+                  f"| {c['verdict']} |" for question, c in cell["questions"].items()]
+    lacking = [{"cell": arm, "method": f"seeds {', '.join(map(str, seeds))}"}
+               for arm, seeds in results["missing"].items()]
+    return [*lines, missing(lacking, list(results["missing"]))]
+
+
 def rows(title: str, table: dict) -> list[str]:
     """The rows of one family of comparisons with hard labels."""
     found = []
@@ -102,6 +118,7 @@ def mean(values: list[float]) -> str:
 TABLES = {
     "methods_fashion": of_methods,
     "methods_cifar10": of_methods,
+    "cifar10_halves": of_halves,
     "tutorial": of_tutorial,
     "hints": of_hints,
 }
