@@ -1,13 +1,14 @@
 """How long does a class wait? Recorded teachers, recorded trajectories and batched sweeps against the common practice.
 
-    python benchmarks/speed.py                      # about half an hour on two idle cores
+    python benchmarks/speed.py                      # about forty minutes on two idle cores
     python benchmarks/speed.py --only resnet56 sweep
 
 Every measurement times an epoch of ours and one of the common practice in turn, several times, after a warm-up, and
 compares medians. The common practice is written out below: a DataLoader with torchvision's transforms image by image
 (with the faster of no worker and all of them), the teacher asked at every step, tensors contiguous. Both train the same
 networks on the same images with the same batch size. What recording costs, and after how many epochs it has paid for
-itself, stands beside every ratio.
+itself, stands beside every ratio. Two more measurements ask what is not done by default: compiling, and what it costs
+to read every term at every step.
 """
 
 import argparse
@@ -186,6 +187,55 @@ def sweep_mnist() -> dict:
     return sweep_of(whole.with_train(whole.train.take(torch.arange(5_000), "first")), 64, 128, 2)
 
 
+def compiled() -> dict:
+    """An epoch of KD on CIFAR-10 with torch.compile and without, from recorded answers, in float32 and in bfloat16."""
+    images, teacher, found = cifar(), Teacher(trained(20)), {}
+    bank = LogitBank.record(teacher, images.train)
+    for student in ("resnet8", "lightnn"):
+        for precision in ("float32", "bfloat16"):
+            os.environ["KDCOURSE_PRECISION"] = precision
+            distiller, twin = (
+                distillers.KD(models.build(student, images.shape, 10, seed=0), bank, T=T, alpha=ALPHA).to(
+                    memory_format=torch.channels_last) for _ in range(2))
+            ours = epochs_of(torch.compile(twin), images)
+            start = time.perf_counter()
+            ours()
+            first = time.perf_counter() - start
+            seconds = in_turn({"as it is": epochs_of(distiller, images), "compiled": ours})
+            found[f"{student}, {precision}"] = seconds | {
+                "ratio": seconds["as it is"] / seconds["compiled"], "compiling": first - seconds["compiled"]}
+            torch._dynamo.reset()
+    return {"epochs": found}
+
+
+class Reading(distillers.KD):
+    """KD whose every term is read at every step, as a loop reads it that adds up numbers."""
+
+    def forward(self, batch):
+        terms = super().forward(batch)
+        for term in terms.values():
+            term.value.item()
+        return terms
+
+
+def reading() -> dict:
+    """An epoch of KD of a perceptron on digits whose terms are read once, at its end, and at every step."""
+    images = data.load("digits")
+    bank = LogitBank.record(models.build("mlp", images.shape, 10, seed=9), images.train)
+    made = {name: kind(models.build("mlp", images.shape, 10, seed=0), bank, T=T, alpha=ALPHA)
+            for name, kind in {"at the end": distillers.KD, "at every step": Reading}.items()}
+    seconds = in_turn({name: epochs_of(one, images, batch_size=16) for name, one in made.items()}, repeats=25)
+    return {"seconds": seconds, "of each other": seconds["at every step"] / seconds["at the end"]}
+
+
+def epochs_of(distiller, images, batch_size: int = BATCH):
+    """A function that trains for one more epoch, without augmentation and without a look at validation images."""
+    optimiser = torch.optim.Adam(distiller.parameter_groups(), lr=1e-3)
+    for group in optimiser.param_groups:
+        group["initial_lr"] = group["lr"]
+    return lambda: train.epoch(distiller, images.train.batches(batch_size, seed=0), optimiser, lambda progress: 1.0)
+
+
 def accuracy() -> dict:
     """What four recorded views cost: ResNet-20 to ResNet-8, ten epochs, against the live teacher and endless views."""
     images = source(train=IMAGES, valid=2_000, test=8_000)
@@ -226,7 +276,7 @@ def cifar() -> data.Source:
     return source(train=IMAGES, valid=2, test=2)
 
 
-MEASUREMENTS = (resnet56, resnet20, tutorial, vit, slkd, sweep_digits, sweep_mnist, memory, accuracy)
+MEASUREMENTS = (resnet56, resnet20, tutorial, vit, slkd, sweep_digits, sweep_mnist, compiled, reading, memory, accuracy)
 
 
 def main() -> None:
