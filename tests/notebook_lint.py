@@ -18,6 +18,8 @@ PRIVATE = re.compile(r"(?<![\w./~<\\)\]}+-])/(?:root\b|[A-Za-z_][\w.+-]*/[\w.+-]
 MOST_WORDS = 3_000          # of core prose: before the ledger, and not in what is optional
 FORMULA = re.compile(r"\$\$.+?\$\$|(?<![\\$])\$[^$\n]+\$", re.DOTALL)
 DOUBLED = re.compile(r"\\\\[A-Za-z]+")
+FENCED = re.compile(r"^(```|~~~).*?^\1", re.DOTALL | re.MULTILINE)
+RULE = re.compile(r"\|?[-:| ]*-[-:| ]*\|?")   # what stands below the head of a table: |---|---|
 SWALLOWED = re.compile(r";\s*$", re.MULTILINE)
 
 
@@ -51,10 +53,22 @@ def places(found) -> list[str]:
     return [found] if isinstance(found, str) and PRIVATE.search(found) else []
 
 
+def lost_rows(text: str) -> list[str]:
+    """The rows in Markdown that are shown as text, with their bars: those that follow no head with a rule below it."""
+    lines, found, inside = FENCED.sub("", text).splitlines(), [], False
+    for line, after in zip(lines, [*lines, ""][1:], strict=True):
+        row = line.startswith("|")
+        inside = row and (inside or RULE.fullmatch(after.strip()) is not None)
+        if row and not inside:
+            found.append(line)
+    return found
+
+
 def _prose(cells: list[str]) -> list[str]:
     """Formulas; and for a lesson with a ledger its length, and the minutes in its headings."""
     found = [f"a formula has a doubled backslash: {bad}" for cell in cells for formula in FORMULA.findall(cell)
              for bad in DOUBLED.findall(formula)]
+    found += [f"a row belongs to no table: {row[:60]!r}" for cell in cells for row in lost_rows(cell)]
     text = "\n" + "\n".join(cells)
     if "\n## Ledger" not in text:
         return found

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from kdcourse import distillers, metrics
+from kdcourse import distillers, metrics, studies
 from kdcourse.marking import checks
+from kdcourse.studies import halves
 
 RESULTS = sorted((Path(__file__).parents[2] / "benchmarks" / "results").glob("*.json"))
 
@@ -305,6 +306,26 @@ def test_the_tables_of_the_methods_are_what_was_measured_and_what_is_missing_is_
         for arm, entry in cell["table"].items():
             assert entry["n"] + len(lacking.get((title, arm), ())) == len(content["seeds"]), (title, arm)
     assert all(row["test_accuracy"] is None for row in results["trials"] if row["stage"] == "chosen")
+
+
+def test_the_table_of_the_halves_is_what_was_measured_and_what_is_missing_is_named():
+    content = json.loads((RESULTS[0].parent / "cifar10_halves.json").read_text())
+    text, results, study = (RESULTS[0].parent.parent / "README.md").read_text(), content["results"], halves.study()
+    trained = {(row["arm"], row["seed"]): row["result"]["test_top1"] for row in results["trials"]}
+    wanted = {(unit.arm.name, unit.seed) for unit in study.units()}
+    assert trained.keys() == wanted - {(arm, seed) for arm, seeds in results["missing"].items() for seed in seeds}
+    for arm, accuracy in ((arm, entry) for cell in results["cells"].values() for arm, entry in cell["arms"].items()):
+        found = [top1 for (name, _), top1 in trained.items() if name == arm]
+        assert (accuracy["n"], accuracy["test_accuracy"]) == (len(found), pytest.approx(sum(found) / len(found)))
+    for question, c in ((q, c) for cell in results["cells"].values() for q, c in cell["questions"].items()):
+        assert (c["ours"], c["baseline"]) == study.questions[question]
+        pairs = [[trained[arm, seed] for seed in range(c["n"])] for arm in study.questions[question]]
+        one = metrics.compare(*pairs, images=10_000)
+        assert (c["points"], c["low"], c["high"]) == pytest.approx((100 * one.mean, 100 * one.low, 100 * one.high))
+        beside = f"{c['points']:+.1f} [{c['low']:+.1f}, {c['high']:+.1f}], n = {c['n']}"
+        assert f"| {question} | {beside} | {c['verdict']} |" in text
+    assert all(row["settings"] == studies.Unit(study, study.arm(row["arm"]), row["seed"]).settings()
+               for row in results["trials"])  # a later run refuses others
 
 
 @pytest.fixture(scope="module")

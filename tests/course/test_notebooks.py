@@ -1,5 +1,6 @@
 """The notebooks as files: fit to be committed, no dead links, and what a reader writes by hand is the package's."""
 
+import json
 import os
 import re
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from lessons import by_hand, cell_of, prose
-from notebook_lint import defects
+from notebook_lint import defects, lost_rows
 from torchvision.models.mobilenetv2 import InvertedResidual
 from torchvision.models.resnet import BasicBlock
 
@@ -32,6 +33,7 @@ BROKEN = {
     "times_kept": "when its cells were run",
     "doubled_backslash": "doubled backslash: \\\\log",
     "too_many_words": "words of prose",
+    "row_without_a_table": "belongs to no table: '| DIST",
     "no_minutes": "names no minutes: '## 2 · Another'",
 }
 
@@ -75,6 +77,33 @@ def test_every_term_of_the_glossary_stands_in_a_lesson():
 def test_lint_rejects_a_notebook_with(name, message):
     found = defects(ROOT / "tests" / "broken_notebooks" / f"{name}.ipynb")
     assert len(found) == 1 and message in found[0], found
+
+
+PAGES = [*sorted(ROOT.glob("*.md")), *(
+    path for folder in ("benchmarks", "book", "exercises", "kdcourse", "notebooks", "solutions")
+    for path in sorted((ROOT / folder).rglob("*")) if path.suffix in (".md", ".ipynb"))]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_row_on_a_page_belongs_to_a_table(path):
+    assert [row for text in markdown(path) for row in lost_rows(text)] == []
+
+
+@pytest.mark.parametrize("text, lost", [
+    ("| a | b |\n|---|---|\n| 1 | 2 |\n\ntext", []), ("text\n\n| a |\n|:-:|\n| 1 |\n| 2 |", []),
+    ("```\n| no | table |\n```", []), ("a | b", []), ("text\n| 1 |\nmore", ["| 1 |"]),
+    ("| a |\n|---|\n| 1 |\n\n| 2 |", ["| 2 |"]), ("| a |\n| 1 |", ["| a |", "| 1 |"]),
+])
+def test_a_row_is_lost_where_no_head_stands_above_it(text, lost):
+    assert lost_rows(text) == lost
+
+
+def markdown(path: Path) -> list[str]:
+    """The text of a page, or of the cells of a notebook that are text."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".md":
+        return [text]
+    return ["".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "markdown"]
 
 
 def test_every_broken_notebook_is_expected():
