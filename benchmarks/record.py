@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 RESULTS = Path(__file__).parent / "results"
+PLACES = ("--journal", "--folder")  # options that only say where rows lie until all is measured
 
 
 def _git(*arguments: str) -> str:
@@ -69,11 +70,11 @@ def seeds_and_name(asked: argparse.Namespace) -> tuple[list[int], str]:
 
 def command(words: Sequence[str]) -> str:
     """A command line as a reader of the repository types it: `python benchmarks/NAME.py ...`, whatever folder it was
-    called from. `--journal FILE`, which only says where rows lie until all is measured, is left out."""
+    called from. The options in `PLACES`, with what follows each, are left out."""
     kept, given = [], iter(words[1:])
     for word in given:
         option, equals, _ = word.partition("=")
-        if len(option) < 3 or not "--journal".startswith(option):   # argparse takes the beginning of a name, too
+        if len(option) < 3 or not any(place.startswith(option) for place in PLACES):   # argparse takes the beginning of a name, too
             kept.append(word)
         elif not equals:
             next(given)
