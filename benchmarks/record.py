@@ -74,7 +74,8 @@ def command(words: Sequence[str]) -> str:
     kept, given = [], iter(words[1:])
     for word in given:
         option, equals, _ = word.partition("=")
-        if len(option) < 3 or not any(place.startswith(option) for place in PLACES):   # argparse takes the beginning of a name, too
+        # argparse takes the beginning of a name, too
+        if len(option) < 3 or not any(place.startswith(option) for place in PLACES):
             kept.append(word)
         elif not equals:
             next(given)

@@ -67,7 +67,7 @@ def test_results_of_uncommitted_code_or_too_few_seeds_are_rejected():
     (["tutorial.py", "--report", "--journal=/tmp/rows.jsonl"], "python benchmarks/tutorial.py --report"),
     (["tutorial.py", "--jou", "rows.jsonl", "--until", "15:00"], "python benchmarks/tutorial.py --until 15:00"),
     (["cifar10_halves.py", "--report", "--folder", "/tmp/halves"], "python benchmarks/cifar10_halves.py --report"),
-    (["cifar10_halves.py", "--folder=halves", "--only", "lightnn"], "python benchmarks/cifar10_halves.py --only lightnn"),
+    (["cifar10_halves.py", "--folder=halves", "--only", "kd"], "python benchmarks/cifar10_halves.py --only kd"),
     (["grading.py", "01", "--jobs", "2"], "python benchmarks/grading.py 01 --jobs 2"),
 ])
 def test_a_command_is_recorded_as_a_reader_of_the_repository_types_it(typed, kept, record):
