@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import shutil
+from collections import defaultdict
 from dataclasses import asdict
 from pathlib import Path
 
@@ -24,7 +25,7 @@ import torch
 from cifar10 import images
 from record import RESULTS, write
 
-from kdcourse import data, metrics, studies
+from kdcourse import data, files, metrics, studies
 from kdcourse.data import cifar
 
 NAME, PRECISION = "cifar10_halves", "bfloat16"
@@ -68,7 +69,7 @@ def unpack(study: studies.Study, store: studies.Store) -> None:
         if unit.teaches and not store.weights(unit).exists():
             shutil.copy(kept(unit), store.weights(unit))
         if not store.path(unit).exists():
-            store.path(unit).write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
+            files.write(store.path(unit), json.dumps(row, indent=1) + "\n")
 
 
 def kept(unit: studies.Unit) -> Path:
@@ -86,15 +87,14 @@ def report(study: studies.Study, store: studies.Store) -> Path:
     trials = [row for seeds in rows.values() for row in seeds.values()]
     for row in trials:
         row["result"]["rows"] = row["result"]["rows"][-1:]  # the last epoch is enough to read, and to go on from
-    missing = {name: lacking for name in rows if (lacking := sorted({*seeds_of(study, name)} - rows[name].keys()))}
+    missing = defaultdict(list)
+    for unit in study.units():
+        if unit.seed not in rows[unit.arm.name]:
+            missing[unit.arm.name].append(unit.seed)
     results = {"cells": {cell: table(study, rows, cell) for cell in cells(study)}, "missing": missing, "trials": trials}
     settings = {"study": NAME, "precision": PRECISION, "notes": study.notes,
                 "arms": {arm.name: asdict(arm) for arm in study.arms}}
     return write(NAME, settings=settings, seeds=list(study.seeds), results=results)
-
-
-def seeds_of(study: studies.Study, name: str) -> tuple[int, ...]:
-    return (0,) if name in study.teachers() else study.seeds
 
 
 def cells(study: studies.Study) -> list[str]:
