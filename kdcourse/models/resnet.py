@@ -42,7 +42,8 @@ class Block(nn.Module):
         if self.project is not None:
             x = self.project(x)
         elif self.new:
-            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.new // 2, self.new - self.new // 2))
+            x = F.avg_pool2d(x, 1, self.stride)  # every second pixel; a slice's gradient would lose its memory format
+            x = F.pad(x, (0, 0, 0, 0, self.new // 2, self.new - self.new // 2))
         return f + x if self.last else F.relu(f + x)
 
 
