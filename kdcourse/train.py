@@ -6,6 +6,7 @@ Notebook 01 writes it by hand before it imports it. It never sees test images.
 import math
 import operator
 from collections import defaultdict
+from collections.abc import Callable
 from functools import partial
 from numbers import Real
 
@@ -24,6 +25,10 @@ SCHEDULES = Choices("schedule", {  # the learning rate's factor as a function of
     "cosine": lambda progress: (1 + math.cos(math.pi * progress)) / 2,
     "steps": lambda progress: 0.1 ** sum(progress >= share for share in (150 / 240, 180 / 240, 210 / 240)),
 })
+
+
+ONE_PASS = (torch.optim.Adam, torch.optim.AdamW)
+OTHER_KERNELS = {"fused", "foreach", "capturable", "differentiable"}  # who chose one has it
 
 
 class NotFinite(RuntimeError):
@@ -54,7 +59,7 @@ def fit(distiller, source, *, epochs, lr, batch_size=128, seed=0, optimizer=torc
     distiller, source = distiller.to(device, memory_format=torch.channels_last), source.to(device)
     in_any_layout(distiller, lambda: check(distiller, source))
     check_last_batch(distiller, source.train, batch_size, seed=seed, augment=augment)
-    factor, optimiser = SCHEDULES[schedule], optimizer(distiller.parameter_groups(), lr=lr)
+    factor, optimiser = SCHEDULES[schedule], made(optimizer, distiller.parameter_groups(), lr=lr, device=device)
     for group in optimiser.param_groups:
         group["initial_lr"] = group["lr"]
     rows = []
@@ -74,6 +79,14 @@ def fit(distiller, source, *, epochs, lr, batch_size=128, seed=0, optimizer=torc
                 stopped.add_note(f"stopped in epoch {len(rows) + 1} of {epochs}: the student keeps what it learnt")
             raise
     return rows
+
+
+def made(optimizer: Callable, groups: list[dict], *, lr, device: torch.device) -> torch.optim.Optimizer:
+    """`optimizer(groups, lr=lr)`. Adam and AdamW get the kernel that passes over weights, gradients and moments once
+    in the place of a dozen times: the same step up to rounding, in a third of the time on a CPU."""
+    kind, settings = getattr(optimizer, "func", optimizer), getattr(optimizer, "keywords", {})  # of a partial
+    one_pass = kind in ONE_PASS and not OTHER_KERNELS & settings.keys() and device.type in ("cpu", "cuda")
+    return optimizer(groups, lr=lr, **({"fused": True} if one_pass else {}))
 
 
 def epoch(distiller, batches, optimiser, factor) -> dict[str, Tensor]:
@@ -122,7 +135,7 @@ class Meter:
 def _mean(images: tuple, values: tuple[Tensor, ...]) -> Tensor:
     images = _stacked([torch.as_tensor(n) for n in images])
     values = _stacked(values).where(images > 0, 0)  # a term that was off may have been anything
-    return sum(n * value for n, value in zip(images, values, strict=True)) / sum(images)
+    return (images * values).sum(dim=0) / images.sum(dim=0)
 
 
 def _stacked(values) -> Tensor:

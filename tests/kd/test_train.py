@@ -4,6 +4,7 @@ import copy
 import math
 import random
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -173,6 +174,36 @@ def test_cosine_schedule_falls_from_the_learning_rate_along_half_a_cosine(source
     train(Supervised(mlp()), source, optimizer=SpySGD, lr=0.3, schedule="cosine")
     assert SpySGD.rates == pytest.approx([0.15 * (1 + math.cos(math.pi * step / 10)) for step in range(10)])
     assert SpySGD.rates[0] == 0.3 and SpySGD.rates[5] == pytest.approx(0.15)
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW])
+@pytest.mark.parametrize("make", [mlp, resnet])
+def test_the_kernel_that_passes_once_takes_the_step_of_the_loop_over_weights(kind, make, source):
+    """Rounding apart: a step of Adam is nearly +-lr for every weight, so the bound is a thousandth of a step."""
+    def trained(optimizer):
+        student = make()
+        fit(Supervised(student), source, epochs=1, lr=1e-3, batch_size=300, optimizer=optimizer)
+        return student
+
+    one_pass, loop = trained(kind), trained(partial(kind, foreach=False))
+    for ours, other in zip(one_pass.parameters(), loop.parameters(), strict=True):
+        assert torch.allclose(ours, other, rtol=0, atol=1e-6)
+    assert not all(torch.equal(a, b) for a, b in zip(one_pass.parameters(), make().parameters(), strict=True))
+
+
+@pytest.mark.parametrize("optimizer, kernel", [
+    (torch.optim.Adam, True), (torch.optim.AdamW, True), (partial(torch.optim.AdamW, weight_decay=0.1), True),
+    (partial(torch.optim.Adam, foreach=True), None), (partial(torch.optim.Adam, fused=False), False),
+    (torch.optim.SGD, None), (lambda groups, lr: torch.optim.Adam(groups, lr=lr), None),
+])
+def test_who_chooses_a_kernel_of_the_optimiser_has_it(optimizer, kernel):
+    groups = [{"params": mlp().parameters()}]  # which can be read once
+    made = train_module.made(optimizer, groups, lr=0.5, device=torch.device("cpu"))
+    assert made.defaults.get("fused") == kernel and made.defaults["lr"] == 0.5
+    assert len(made.param_groups[0]["params"]) == len(list(mlp().parameters()))
+    elsewhere = train_module.made(partial(torch.optim.Adam, lr=0.5), [{"params": [nn.Parameter(torch.ones(1))]}], lr=1,
+                                  device=torch.device("meta"))
+    assert not elsewhere.defaults.get("fused") and elsewhere.defaults["lr"] == 1
 
 
 def test_unknown_schedule_names_the_choices(source):
