@@ -168,6 +168,17 @@ def test_resnet_block_is_what_the_paper_says_with_shortcut_A(channels, stride, l
     torch.testing.assert_close(block(x), expected if last else expected * (expected > 0), rtol=1e-5, atol=1e-5)
 
 
+def test_the_gradient_through_a_shortcut_has_the_memory_format_of_the_maps():
+    """With another one the steps before it take several times as long."""
+    block = Block(8, 16, 2, last=False).to(memory_format=torch.channels_last)
+    x = images(3, (8, 6, 6)).to(memory_format=torch.channels_last).requires_grad_()
+    [of_shortcut] = torch.autograd.grad(F.avg_pool2d(x, 1, 2).square().sum(), x)
+    [gradient] = torch.autograd.grad(block(x).square().sum(), x)
+    assert all(g.is_contiguous(memory_format=torch.channels_last) for g in (of_shortcut, gradient))
+    kept = of_shortcut != 0
+    assert torch.equal(kept[:, :, ::2, ::2], x[:, :, ::2, ::2] != 0) and kept[:, :, ::2, ::2].sum() == kept.sum() > 0
+
+
 @pytest.mark.parametrize("depth", [2, 7, 18, 21, -4])
 def test_resnet_refuses_a_depth_that_is_not_6n_plus_2(depth):
     with pytest.raises(ValueError, match=rf"depth 6n \+ 2 .*, not {depth}$"):
