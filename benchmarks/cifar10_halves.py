@@ -10,7 +10,8 @@ file holds every finished training, and the teachers' weights lie beside it, so 
 most telling arms come first. Networks compute in bfloat16 while they train, as on a GPU, losses in float32: a processor
 with instructions for it takes two thirds of the time.
 
-Questions about one student and one half of the images are one family for Holm.
+Questions about one student and one half of the images are three families for Holm: those about KD and DIST (lesson 06),
+those about SLKD (lesson 07), and those about the ViT as a teacher.
 """
 
 import argparse
@@ -103,18 +104,30 @@ def cells(study: studies.Study) -> list[str]:
 
 
 def table(study: studies.Study, rows: dict, cell: str) -> dict:
-    """The arms of a cell with their mean accuracy, and the answers to its questions, one family."""
+    """The arms of a cell with their mean accuracy, and the answers to its questions."""
     half, student = cell.split()
     of = [arm.name for arm in study.arms if arm.name.split()[0] == half and student in arm.name.split()]
     arms = {name: {"test_accuracy": sum(values) / len(values), "n": len(values)} for name in of
             if (values := [row["result"]["test_top1"] for row in rows[name].values()])}
-    pairs = {question: pair for question, pair in studies.pairs(study, rows).items()
-             if study.questions[question][0] in of}
-    compared = metrics.family(pairs, images=10_000, margin=study.margin) if pairs else {}
+    families = defaultdict(dict)
+    for question, pair in studies.pairs(study, rows).items():
+        if study.questions[question][0] in of:
+            families[family(study, question)][question] = pair
+    compared = {}
+    for pairs in families.values():
+        compared |= metrics.family(pairs, images=10_000, margin=study.margin)
     return {"arms": arms, "questions": {
         question: {"ours": study.questions[question][0], "baseline": study.questions[question][1],
-                   "points": 100 * c.mean, "low": 100 * c.low, "high": 100 * c.high, "n": c.n, "p": c.p,
-                   "p_holm": c.holm, "verdict": c.verdict} for question, c in compared.items()}}
+                   "family": family(study, question), "points": 100 * c.mean, "low": 100 * c.low, "high": 100 * c.high,
+                   "n": c.n, "p": c.p, "p_holm": c.holm, "verdict": c.verdict} for question, c in compared.items()}}
+
+
+def family(study: studies.Study, question: str) -> str:
+    """What a question is about, SLKD, the ViT or else DIST: those of one kind are corrected together."""
+    arms = [study.arm(name) for name in study.questions[question]]
+    if any(arm.lesson["method"].startswith("slkd") for arm in arms):
+        return "SLKD"
+    return "ViT" if "vit" in [arm.teacher for arm in arms] else "DIST"
 
 
 if __name__ == "__main__":

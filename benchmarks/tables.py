@@ -80,9 +80,10 @@ def of_halves(name: str) -> list[str]:
     for cell in results["cells"].values():
         lines += [f"| {question} | {c['points']:+.1f} [{c['low']:+.1f}, {c['high']:+.1f}], n = {c['n']} "
                   f"| {c['verdict']} |" for question, c in cell["questions"].items()]
-    lacking = [{"cell": arm, "method": f"seeds {', '.join(map(str, seeds))}"}
+    begun = [arm for cell in results["cells"].values() for arm in cell["arms"]]
+    lacking = [f"{arm} (seeds {', '.join(map(str, seeds))})" if arm in begun else arm
                for arm, seeds in results["missing"].items()]
-    return [*lines, missing(lacking, list(results["missing"]))]
+    return [*lines, f"\nNot yet measured: {'; '.join(lacking)}." if lacking else "\nNothing is missing."]
 
 
 def rows(title: str, table: dict) -> list[str]:

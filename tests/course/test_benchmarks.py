@@ -326,6 +326,16 @@ def test_the_table_of_the_halves_is_what_was_measured_and_what_is_missing_is_nam
         assert (c["points"], c["low"], c["high"]) == pytest.approx((100 * one.mean, 100 * one.low, 100 * one.high))
         beside = f"{c['points']:+.1f} [{c['low']:+.1f}, {c['high']:+.1f}], n = {c['n']}"
         assert f"| {question} | {beside} | {c['verdict']} |" in text
+    for cell in results["cells"].values():
+        for family in {c["family"] for c in cell["questions"].values()}:
+            pairs = {question: [[trained[arm, seed] for seed in range(c["n"])] for arm in (c["ours"], c["baseline"])]
+                     for question, c in cell["questions"].items() if c["family"] == family}
+            about = {"slkd": "SLKD", "vit": "ViT"}  # in the name of an arm
+            assert {next((about[word] for word in about if word in " ".join(study.questions[question]).split()), "DIST")
+                    for question in pairs} == {family}
+            for question, c in metrics.family(pairs, images=10_000, margin=study.margin).items():
+                found = cell["questions"][question]
+                assert (found["p_holm"], found["verdict"]) == (pytest.approx(c.holm), c.verdict)
     assert all(row["settings"] == studies.Unit(study, study.arm(row["arm"]), row["seed"]).settings()
                for row in results["trials"])  # a later run refuses others
 
