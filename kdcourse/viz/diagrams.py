@@ -51,7 +51,8 @@ def hint(student: Sequence[str], teacher: Sequence[str], pair: tuple[int, int], 
     box(ax, x_s, 1.45, 0.85, 0.28, helper, "white", dashed=True)
     arrow(ax, (x_s, 0.88), (x_s, 1.15), COLOURS[1])
     arrow(ax, (x_s, 1.75), (x_t, 2.32), COLOURS[1], both=True)
-    ax.text((x_s + x_t) / 2 + 0.15, 2.03, "hint loss", color=COLOURS[1], fontsize=9, va="center")
+    ax.text((x_s + x_t) / 2, 2.03, "hint loss", color=COLOURS[1], fontsize=9, ha="center", va="center",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})
     ax.text(x_s + 1.0, 1.45, "trained, then\nthrown away", color="0.35", fontsize=8, va="center")
     ax.set(xlim=(0, 2.3 + 2.2 * max(len(student), len(teacher))), ylim=(0, 3.2))
     return figure
@@ -153,6 +154,7 @@ def patches(image, grid: tuple[int, int]):
         box(right, 0.7 * (k % 8) + 0.4, 2.2 - 0.55 * (k // 8), 0.24, 0.18, str(k), COLOURS[5])
     right.text(0.1, 2.75, f"{rows * columns} tokens, row by row", fontsize=10)
     right.set(xlim=(0, 5.8), ylim=(0, 3.0))
+    figure.get_layout_engine().set(h_pad=0.12)  # inches: without axes the title would touch the border
     for ax in (left, right):
         ax.axis("off")
     return figure

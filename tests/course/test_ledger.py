@@ -38,7 +38,9 @@ def said(name: str, place: str, other: str | None, quantity: str | None) -> tupl
         clear = "better" if low > 0 else "worse" if high < 0 else "not shown"
         return f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]", clear, len(gains)
     if other is None:
-        return "{points:+.1f} points [{low:+.1f}, {high:+.1f}]".format(**one), one["verdict"], one["n"]
+        numbers = "{points:+.1f} points [{low:+.1f}, {high:+.1f}]".format(**one)
+        lost = one.get("holm") is False and one["verdict"] in ("better", "worse")  # that of the interval alone
+        return numbers, "not shown after Holm" if lost else one["verdict"], one["n"]
     ours, theirs = ([1 - run["test_errors"] / 10_000 for run in runs] for runs in (one, found(name, other)))
     comparison = metrics.compare(ours, theirs, images=10_000, margin=0.002)
     return str(comparison).split(", n =")[0], comparison.verdict, len(ours)
