@@ -89,15 +89,18 @@ def legend(ax, names: Sequence):
     return ax.legend(frameon=False, fontsize="small", ncols=columns, loc="upper left", bbox_to_anchor=(1, 1))
 
 
-def show(figure=None, *, alt: str, colours: int = 256) -> None:
+def show(figure=None, *, alt: str, colours: int | None = 256) -> None:
     """Show the figure (the current one, if none is given) once, with a text for readers who cannot see it.
 
-    A palette of up to 256 `colours`, the most fitting ones, makes a stored notebook a third as large.
+    A palette of up to 256 `colours`, the most fitting ones, makes a stored notebook a third as large; None keeps them
+    all, for a picture that is read by a colour bar.
     """
     figure = figure or plt.gcf()
     drawn, png = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", dpi=100)
     plt.close(figure)
     with PIL.Image.open(drawn) as picture:
-        picture.convert("RGB").quantize(colours, dither=PIL.Image.Dither.NONE).save(png, "png", optimize=True)
+        picture = picture.convert("RGB")
+        picture = picture if colours is None else picture.quantize(colours, dither=PIL.Image.Dither.NONE)
+        picture.save(png, "png", optimize=True)
     display(Image(data=png.getvalue(), alt=alt))
