@@ -44,9 +44,10 @@ def one_vector(panels: Mapping[str, Sequence[float]], classes: Sequence[str], *,
     for name, values in panels.items():
         if len(values) != len(classes):
             raise ValueError(f"{name!r} has {len(values)} numbers, and there are {len(classes)} classes")
-    rows = -(-len(panels) // 3)
-    _, axes = plt.subplots(rows, 3, figsize=(8.4, 2.3 * rows), layout="constrained", sharex=True, squeeze=False)
-    for ax, (name, values) in zip(axes.flat, panels.items(), strict=False):
+    columns = 2 if len(panels) == 4 else 3
+    rows = -(-len(panels) // columns)
+    _, axes = plt.subplots(rows, columns, figsize=(8.4, 2.3 * rows), layout="constrained", sharex=True, squeeze=False)
+    for place, (ax, (name, values)) in enumerate(zip(axes.flat, panels.items(), strict=False)):
         values = [float(value) for value in values]
         colours = [COLOURS[1] if k == label else COLOURS[0] for k in range(len(classes))]
         ax.bar(range(len(classes)), [0.0 if value != value else value for value in values], color=colours)
@@ -56,6 +57,7 @@ def one_vector(panels: Mapping[str, Sequence[float]], classes: Sequence[str], *,
         ax.axhline(0, color="0.4", linewidth=0.8)
         ax.set_title(f"{name}\n{(notes or {}).get(name, '')}".strip(), fontsize=9)
         ax.set_xticks(range(len(classes)), classes, rotation=90, fontsize=7)
+        ax.tick_params(axis="x", labelbottom=place + columns >= len(panels))  # the lowest of its column says the classes
         ax.tick_params(axis="y", labelsize=7)
     for ax in list(axes.flat)[len(panels):]:
         ax.axis("off")
