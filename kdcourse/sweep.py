@@ -277,15 +277,12 @@ class _Students:
         return functional_call(distiller, {f"student.{name}": value for name, value in weights.items()}, (batch,))
 
     @torch.no_grad()
-    def judged(self, split) -> list[list[dict]]:
-        """Accuracy and likelihood of every student on the images of `split`, by seed and point."""
+    def answers(self, split) -> Tensor:
+        """Every student's logits about the images of `split`, (seeds, points, N, K) on the CPU."""
         network = self.prototype.student.eval()
         one = lambda weights, x: functional_call(network, weights, (x,))  # noqa: E731
         every = vmap(vmap(one, in_dims=(0, None)), in_dims=(0, None))
-        z = torch.cat([every(self.weights, batch.x) for batch in split.batches(500)], dim=2).cpu()
-        y = split.y.cpu()
-        return [[{"valid_accuracy": metrics.accuracy(z_s, y), "valid_nll": metrics.nll(z_s, y)} for z_s in seed]
-                for seed in z]
+        return torch.cat([every(self.weights, batch.x) for batch in split.batches(500)], dim=2).cpu()
 
     def finished(self, s: int, p: int) -> Made:
         """A copy of the student of this seed and point, with what it learnt."""
@@ -333,10 +330,14 @@ def _trained(students: _Students, source, training, history) -> list[list[list[d
         means = _epoch(students, source.train, optimiser, number, training, rows)
         if not history and number + 1 < training["epochs"]:
             continue
-        judged = students.judged(source.valid)
+        z, y = students.answers(source.valid), source.valid.y.cpu()
         for s, p in itertools.product(range(len(rows)), range(len(rows[0]))):
+            if broken := train.unanswered(z[s, p], number, training["lr"]):
+                made = students.made[s][p]
+                raise train.NotFinite(f"{made.point}, seed {made.seed}: {broken}", rows[s][p])
             own = {key: mean[s, p].item() for key, mean in means.items() if not mean[s, p].isnan()}  # absent, as in fit
-            rows[s][p].append({"epoch": number + 1} | own | judged[s][p])
+            judged = {"valid_accuracy": metrics.accuracy(z[s, p], y), "valid_nll": metrics.nll(z[s, p], y)}
+            rows[s][p].append({"epoch": number + 1} | own | judged)
     return rows
 
 

@@ -180,6 +180,13 @@ def test_a_student_that_diverges_is_named(source, bank):
         sweep(student, make, {"T": [4]}, source, seeds=[1], batched=True, **settings)
 
 
+@pytest.mark.parametrize("batched", [True, False])
+def test_a_last_step_that_breaks_a_student_ends_in_not_finite_too(source, batched):
+    settings = TRAINING | {"lr": 1e38, "optimizer": torch.optim.SGD, "batch_size": 300, "epochs": 1}
+    with pytest.raises(train.NotFinite, match=r"after epoch 1 the logits of \d+ of \d+ validation.*1e\+38"):
+        sweep(student, distillers.Supervised, {}, source, seeds=range(2), batched=batched, **settings)
+
+
 def test_the_prototype_is_left_as_it_was(source, bank):
     made = []
     def make(network, T):
