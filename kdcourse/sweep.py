@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.nn.parameter import is_lazy
 from tqdm.auto import tqdm
 
 from kdcourse import metrics, profiles, train
@@ -46,7 +47,9 @@ def sweep(student: Callable[[int], nn.Module], make: Callable, grid: Mapping[str
     (convolutions, batch normalisation, dropout, helpers that learn too, a loss that branches on a hyper-parameter) one
     by one. `batched=False` asks for the latter, `batched=True` insists and raises ValueError with the reason if it
     cannot be. Raises what `make` and `fit` raise, TypeError or ValueError for a grid or seeds that are no lists, and
-    ValueError when `student` gives the same network twice.
+    ValueError when `student` gives the same network twice, or for one seed other weights each time. A student that
+    starts from the same weights with every seed, a pretrained one, is allowed: its seeds differ in the order of images
+    and in what is drawn in the training, and say nothing of other first weights.
 
     >>> from kdcourse import data, distillers, models
     >>> source = data.load("digits")
@@ -59,8 +62,8 @@ def sweep(student: Callable[[int], nn.Module], make: Callable, grid: Mapping[str
     points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
     training = {"epochs": epochs, "lr": lr, "batch_size": batch_size, "optimizer": optimizer, "schedule": schedule,
                 "augment": augment, "device": device}
+    _check_fresh(student(seeds[0]), student(seeds[0]), seeds[0])
     first = [_made(student, make, point, seeds[0]) for point in points]  # all are checked before any is trained
-    _check_fresh(first[0].network, student(seeds[0]))
     train.check_settings(first[0].distiller, source, epochs=epochs, batch_size=batch_size, seed=seeds[0], lr=lr,
                          optimizer=optimizer)
     found, reason = None, ""
@@ -116,10 +119,28 @@ def _lists(student, make, grid, seeds) -> tuple[dict[str, list], list[int]]:
     return grid, seeds
 
 
-def _check_fresh(one: nn.Module, other: nn.Module) -> None:
+def _check_fresh(one: nn.Module, other: nn.Module, seed: int) -> None:
+    """Raise ValueError unless two students of one seed are two networks with the same weights."""
     if {id(parameter) for parameter in one.parameters()} & {id(parameter) for parameter in other.parameters()}:
         raise ValueError("student(seed) gave the same weights twice, so that the second student would go on where the "
                          "first one stopped: build a network in it, lambda seed: models.build(..., seed=seed)")
+    ours, theirs = (dict([*network.named_parameters(), *network.named_buffers()]) for network in (one, other))
+    for name in [*ours, *theirs]:
+        if not _drawn_alike(ours.get(name), theirs.get(name)):
+            raise ValueError(
+                f"student({seed}) gave other weights when it was called again, {name} to begin with, so that students "
+                "of one seed would be no pairs: draw them from the seed, lambda seed: models.build(..., seed=seed), "
+                "or build them in a function below `with kdcourse.core.seeded(seed):`"
+            )
+
+
+def _drawn_alike(one: Tensor | None, other: Tensor | None) -> bool:
+    """Whether two tensors are the same but for what a training on a GPU, within `student`, may add by rounding."""
+    if one is None or other is None or is_lazy(one) or is_lazy(other) or one.shape != other.shape:
+        return False
+    one, other = one.detach(), other.detach()
+    near = one.is_floating_point() and (one - other).norm() <= 0.01 * one.norm()
+    return torch.equal(one, other) or bool(near)
 
 
 def _why_not(made: list[Made], optimizer) -> str:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from kdcourse import data, distillers, metrics, models, train
-from kdcourse.core import Term
+from kdcourse.core import Term, seeded
 from kdcourse.data import Augment
 from kdcourse.losses import kd_loss
 from kdcourse.sweep import sweep
@@ -474,6 +474,62 @@ def test_a_student_that_is_not_built_anew_is_refused(source):
     for build in (lambda seed: shared, lambda seed: models.wrap(shared, mean=[0.0], std=[1.0])):
         with pytest.raises(ValueError, match=r"the same weights twice.*models.build\(..., seed=seed\)"):
             sweep(build, distillers.Supervised, {}, source, **settings)
+
+
+def flat(seed=None):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+
+
+def half_drawn(seed):
+    network = student(seed)
+    network.linear = nn.Linear(16, 10)  # a new head, and only the body has a seed
+    return network
+
+
+def random_features(seed):
+    network = student(seed)
+    network.register_buffer("shift", torch.rand(64))
+    return network
+
+
+def another_seed(seed):
+    another_seed.calls += 1
+    return student(seed + another_seed.calls)
+
+
+another_seed.calls = 0
+
+
+@pytest.mark.parametrize("build", [flat, half_drawn, random_features, another_seed])
+def test_a_student_that_is_not_drawn_from_its_seed_is_refused_before_anything_is_trained(build, source, monkeypatch):
+    monkeypatch.setattr(train, "fit", lambda *a, **k: pytest.fail("trained"))
+    for batched in (None, False):
+        with pytest.raises(ValueError, match=r"student\(4\) gave other weights.*seed=seed\).*core\.seeded\(seed\)"):
+            sweep(build, distillers.Supervised, {}, source, seeds=[4, 1], batched=batched, **TRAINING)
+
+
+def test_a_student_that_is_drawn_in_seeded_or_starts_from_what_was_learnt_elsewhere_is_trained(few):
+    body = student(7).state_dict()
+
+    def drawn(seed):
+        with seeded(seed):
+            return flat()
+
+    def pretrained(seed):
+        network = student(0)
+        network.load_state_dict(body)
+        return network
+
+    def warm(seed):
+        network = student(seed)
+        train.fit(distillers.Supervised(network), few, seed=seed, epochs=1, lr=1e-3)
+        with torch.no_grad():
+            network.linear.weight *= 1 + 1e-6 * torch.rand(())  # as sums on a GPU differ from call to call
+        return network
+
+    for build in (drawn, pretrained, warm):
+        rows = sweep(build, distillers.Supervised, {}, few, seeds=range(2), **TRAINING | {"epochs": 1})
+        assert [row["seed"] for row in rows] == [0, 1] and rows[0]["ce"] != rows[1]["ce"]
 
 
 def test_global_random_numbers_are_as_before_though_a_loss_draws(few):
