@@ -8,7 +8,9 @@ whose batched loss was tried against their own. All others are trained one by on
 import copy
 import itertools
 import math
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from types import BuiltinFunctionType, FunctionType
 from typing import NamedTuple
 
@@ -47,7 +49,9 @@ def sweep(student: Callable[[int], nn.Module], make: Callable, grid: Mapping[str
     (convolutions, batch normalisation, dropout, helpers that learn too, a loss that branches on a hyper-parameter) one
     by one. `batched=False` asks for the latter, `batched=True` insists and raises ValueError with the reason if it
     cannot be. Raises what `make` and `fit` raise, TypeError or ValueError for a grid or seeds that are no lists, and
-    ValueError when `student` gives the same network twice, or for one seed other weights each time. A student that
+    ValueError when `student` gives the same network twice, or for one seed other weights each time; when a distiller
+    trains nothing of the student that `make` was given; and when two of them would train the same weights, a peer that
+    was built outside `make`. What is frozen may be shared: banks and teachers. A student that
     starts from the same weights with every seed, a pretrained one, is allowed: its seeds differ in the order of images
     and in what is drawn in the training, and say nothing of other first weights.
 
@@ -62,20 +66,20 @@ def sweep(student: Callable[[int], nn.Module], make: Callable, grid: Mapping[str
     points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
     training = {"epochs": epochs, "lr": lr, "batch_size": batch_size, "optimizer": optimizer, "schedule": schedule,
                 "augment": augment, "device": device}
-    _check_fresh(student(seeds[0]), student(seeds[0]), seeds[0])
-    first = [_made(student, make, point, seeds[0]) for point in points]  # all are checked before any is trained
-    train.check_settings(first[0].distiller, source, epochs=epochs, batch_size=batch_size, seed=seeds[0], lr=lr,
-                         optimizer=optimizer)
+    apart = _Apart()
+    check = partial(train.check_settings, source=source, epochs=epochs, batch_size=batch_size, seed=seeds[0], lr=lr,
+                    optimizer=optimizer)
+    first = _first(student, make, points, seeds[0], apart, check)
     found, reason = None, ""
     if batched or (batched is None and len(points) * len(seeds) >= FEWEST):
         reason = _why_not(first, optimizer)
         if not reason:
-            rest = [[_made(student, make, point, seed) for point in points] for seed in seeds[1:]]
+            rest = [[apart.add(_made(student, make, point, seed)) for point in points] for seed in seeds[1:]]
             found, reason = _together([first, *rest], source, training, history)
     if batched and reason:
         raise ValueError(f"this sweep cannot be batched: {reason}")
     rows = []
-    for made, history_of_one in found or _one_by_one(student, make, points, source, seeds, training):
+    for made, history_of_one in found or _one_by_one(student, make, points, source, seeds, apart, training):
         judged = judge(made.network) if judge is not None else {}
         kept = (history_of_one if history else history_of_one[-1:]) or [{}]
         rows += [{**made.point, "seed": made.seed, **row, **(judged if row is kept[-1] else {})} for row in kept]
@@ -94,6 +98,20 @@ class Made(NamedTuple):
 def _made(student, make, point: dict, seed: int) -> Made:
     network = student(seed)
     return Made(point, seed, network, make(network, **point))
+
+
+def _first(student, make, points, seed: int, apart: "_Apart", check: Callable) -> list[Made]:
+    """The students of the first seed, all points checked before any is trained. The first one is made twice, to see
+    that nothing is trained for two."""
+    one, other = student(seed), student(seed)
+    _check_fresh(one, other, seed)
+    first = [Made(points[0], seed, one, make(one, **points[0]))]
+    first += [_made(student, make, point, seed) for point in points[1:]]
+    again = Made(points[0], seed, other, make(other, **points[0]))
+    for made in [*first, again]:
+        check(made.distiller)
+        apart.add(made)
+    return first
 
 
 def _lists(student, make, grid, seeds) -> tuple[dict[str, list], list[int]]:
@@ -121,7 +139,9 @@ def _lists(student, make, grid, seeds) -> tuple[dict[str, list], list[int]]:
 
 def _check_fresh(one: nn.Module, other: nn.Module, seed: int) -> None:
     """Raise ValueError unless two students of one seed are two networks with the same weights."""
-    if {id(parameter) for parameter in one.parameters()} & {id(parameter) for parameter in other.parameters()}:
+    places = [{parameter.untyped_storage().data_ptr() for parameter in network.parameters()} - {0}  # nowhere
+              for network in (one, other)]
+    if one is other or places[0] & places[1]:
         raise ValueError("student(seed) gave the same weights twice, so that the second student would go on where the "
                          "first one stopped: build a network in it, lambda seed: models.build(..., seed=seed)")
     ours, theirs = (dict([*network.named_parameters(), *network.named_buffers()]) for network in (one, other))
@@ -143,6 +163,53 @@ def _drawn_alike(one: Tensor | None, other: Tensor | None) -> bool:
     return torch.equal(one, other) or bool(near)
 
 
+class _Apart:
+    """What the distillers of a sweep train, so that no weight is trained for two students. It keeps nothing alive."""
+
+    def __init__(self):
+        self.known = {}
+
+    def add(self, made: Made) -> Made:
+        """`made` as it is. Raises ValueError unless it trains its own student, and nothing that another one trains."""
+        trained, kind = _trained_by(made.distiller), type(made.distiller).__name__
+        if not _trains_its_own(made, trained):
+            raise ValueError(
+                f"make(student) gave a {kind} that trains nothing of the student that it was given, so that the seeds "
+                "are not those of what is trained: build a new distiller around the argument, "
+                "lambda student: distillers.KD(student, bank)"
+            )
+        for key, parameter in trained.items():
+            if key in self.known and self.known[key]() is parameter:
+                names = {id(value): name for name, value in made.distiller.named_parameters()}
+                raise ValueError(
+                    f"two students would train the same weights, {names.get(key, 'a parameter')} of a {kind}, so that "
+                    "the second would go on where the first one stopped: build in make whatever learns, "
+                    "lambda student: distillers.DML(student, models.build(..., seed=1)), and freeze what does not, "
+                    "network.requires_grad_(False)"
+                )
+        self.known |= {key: weakref.ref(parameter) for key, parameter in trained.items()}
+        return made
+
+
+def _trained_by(distiller) -> dict[int, Tensor]:
+    """What the optimiser would change, by its id, however its groups are written."""
+    groups = [group["params"] if isinstance(group, Mapping) else [group] for group in distiller.parameter_groups()]
+    listed = itertools.chain.from_iterable([group] if isinstance(group, Tensor) else group for group in groups)
+    parameters = [entry if isinstance(entry, Tensor) else entry[1] for entry in listed]  # or (name, parameter)
+    return {id(parameter): parameter for parameter in parameters if parameter.requires_grad}
+
+
+def _trains_its_own(made: Made, trained: Mapping[int, Tensor]) -> bool:
+    """Whether a distiller trains its student or a part of it; of a frozen student, whether it deploys it, as SimKD does
+    with a projector that learns."""
+    own = {id(parameter) for parameter in made.network.parameters()}
+    if not own or not trained:  # `fit` says what is wrong with these
+        return True
+    if not any(parameter.requires_grad for parameter in made.network.parameters()):
+        trained = {id(parameter) for parameter in made.distiller.deployable().parameters()}
+    return not own.isdisjoint(trained)
+
+
 def _why_not(made: list[Made], optimizer) -> str:
     """Why these students cannot be trained as one batched model, or would not be faster; empty if they can.
 
@@ -161,11 +228,11 @@ def _why_not(made: list[Made], optimizer) -> str:
 def _odd_one(made: Made) -> str:
     """What keeps this distiller, whatever the others are, from being one of a batch; empty if nothing does."""
     distiller, network = made.distiller, made.network
-    groups = distiller.parameter_groups()
-    trained = sorted(id(parameter) for group in groups for parameter in group["params"])
+    groups, trained = list(distiller.parameter_groups()), _trained_by(distiller).keys()
     if distiller.student is not network or distiller.deployable() is not network:
         return "what is trained or deployed is not the student as it was built"
-    if len(groups) != 1 or set(groups[0]) != {"params"} or trained != sorted(map(id, network.parameters())):
+    alone = len(groups) == 1 and isinstance(groups[0], Mapping) and set(groups[0]) == {"params"}
+    if not alone or trained != set(map(id, network.parameters())):
         return "something beside the student is trained, not all of it, or at a rate of its own"
     others = {*distiller._modules, *distiller._buffers, *distiller._parameters} - {"student", "teacher"}
     if type(getattr(distiller, "teacher", None)) not in (type(None), Teacher, LogitBank) or others:
@@ -233,10 +300,10 @@ def _alike(one, other) -> bool:
     return isinstance(one, (*PLAIN, set, torch.Size)) and one == other
 
 
-def _one_by_one(student, make, points, source, seeds, training) -> Iterator[tuple[Made, list[dict]]]:
+def _one_by_one(student, make, points, source, seeds, apart, training) -> Iterator[tuple[Made, list[dict]]]:
     """`fit` for every (point, seed), with what is deployed in the place of the student."""
     for point, seed in itertools.product(points, seeds):
-        made = _made(student, make, point, seed)
+        made = apart.add(_made(student, make, point, seed))
         rows = train.fit(made.distiller, source, seed=seed, **training)
         yield made._replace(network=made.distiller.deployable()), rows
 
