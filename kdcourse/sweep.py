@@ -30,6 +30,7 @@ LAYERS = (nn.Linear, nn.ReLU, nn.Flatten, nn.Identity, Normalise)       # faster
 CONTAINERS = (Classifier, nn.Sequential, nn.ModuleList)
 PLAIN = (bool, int, float, str, type(None), FunctionType, BuiltinFunctionType)  # what no step can change
 LARGEST = 200_000                                                       # parameters; above, arithmetic is the bound
+ROW = ("seed", "epoch", "valid_accuracy", "valid_nll")                  # what every row holds beside its point
 FEWEST = 4                                                              # students; below, one by one is as fast
 
 
@@ -48,12 +49,14 @@ def sweep(student: Callable[[int], nn.Module], make: Callable, grid: Mapping[str
     distillers that differ in the grid's numbers and in nothing else are trained as one batched model; anything else
     (convolutions, batch normalisation, dropout, helpers that learn too, a loss that branches on a hyper-parameter) one
     by one. `batched=False` asks for the latter, `batched=True` insists and raises ValueError with the reason if it
-    cannot be. Raises what `make` and `fit` raise, TypeError or ValueError for a grid or seeds that are no lists, and
-    ValueError when `student` gives the same network twice, or for one seed other weights each time; when a distiller
-    trains nothing of the student that `make` was given; and when two of them would train the same weights, a peer that
-    was built outside `make`. What is frozen may be shared: banks and teachers. A student that
-    starts from the same weights with every seed, a pretrained one, is allowed: its seeds differ in the order of images
-    and in what is drawn in the training, and say nothing of other first weights.
+    cannot be.
+
+    Raises what `make` and `fit` raise; TypeError or ValueError for a grid or seeds that are no lists; and ValueError
+    for a name that both the grid and a row have, for a `student` that gives the same network twice or other weights for
+    the same seed, for a distiller that trains nothing of the student that `make` was given, and for two that would
+    train the same weights, a peer built outside `make` say. What is frozen may be shared, as banks and teachers are. A
+    student that starts from the same weights with every seed, a pretrained one, is allowed: its seeds differ in what is
+    drawn in the training alone.
 
     >>> from kdcourse import data, distillers, models
     >>> source = data.load("digits")
@@ -81,8 +84,7 @@ def sweep(student: Callable[[int], nn.Module], make: Callable, grid: Mapping[str
     rows = []
     for made, history_of_one in found or _one_by_one(student, make, points, source, seeds, apart, training):
         judged = judge(made.network) if judge is not None else {}
-        kept = (history_of_one if history else history_of_one[-1:]) or [{}]
-        rows += [{**made.point, "seed": made.seed, **row, **(judged if row is kept[-1] else {})} for row in kept]
+        rows += _rows(made, history_of_one if history else history_of_one[-1:], judged)
     return rows
 
 
@@ -93,6 +95,15 @@ class Made(NamedTuple):
     seed: int
     network: nn.Module
     distiller: nn.Module
+
+
+def _rows(made: Made, found: list[dict], judged: dict) -> list[dict]:
+    """What `fit` found of a student with its point and its seed, and in the last row what it was judged."""
+    found, own = found or [{}], {**made.point, "seed": made.seed}
+    if lost := own.keys() & {*judged, *itertools.chain(*found)}:
+        raise ValueError(f"{min(lost)!r} is a name of the grid or the seed, and also of what was measured: one of both "
+                         "would be lost. Let judge, or the distiller's term, call it otherwise")
+    return [{**own, **row, **(judged if row is found[-1] else {})} for row in found]
 
 
 def _made(student, make, point: dict, seed: int) -> Made:
@@ -127,6 +138,10 @@ def _lists(student, make, grid, seeds) -> tuple[dict[str, list], list[int]]:
     for name, values in grid.items():
         if isinstance(values, str) or not isinstance(values, Iterable):
             raise TypeError(f"the values of {name} are a list, {{{name!r}: [{values!r}]}} say; given: {values!r}")
+        if name in ROW:
+            raise ValueError(f"every row has its own {name!r}, and the grid's would be lost: call it otherwise, say "
+                             "{'drawn': [0, 1]} with lambda student, drawn: distillers.SimKD(student, teacher, "
+                             "seed=drawn)")
     if isinstance(seeds, str) or not isinstance(seeds, Iterable):
         raise TypeError(f"seeds are a list, seeds=range(3) for three of them or seeds=[7] for one; given: {seeds!r}")
     grid, seeds = {name: list(values) for name, values in grid.items()}, list(seeds)

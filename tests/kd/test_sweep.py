@@ -485,6 +485,30 @@ def test_a_student_that_is_not_built_anew_is_refused(source):
             sweep(build, distillers.Supervised, {}, source, **settings)
 
 
+@pytest.mark.parametrize("name", ["seed", "epoch", "valid_accuracy", "valid_nll"])
+def test_a_grid_with_the_name_of_what_every_row_holds_is_refused_before_anything_is_trained(name, few, monkeypatch):
+    monkeypatch.setattr(train, "fit", lambda *a, **k: pytest.fail("trained"))
+    with pytest.raises(ValueError, match=f"its own '{name}'.*call it otherwise"):
+        sweep(student, lambda network, **point: distillers.Supervised(network), {name: [1, 2]}, few, seeds=[0],
+              **TRAINING)
+
+
+def test_a_name_of_the_grid_or_the_seed_is_not_lost_to_a_term_or_to_the_judge(few, few_bank):
+    class Named(distillers.KD):
+        def forward(self, batch):
+            return {"T": Term(1.0, kd_loss(self.student(batch.x), self.teacher(batch), T=self.T))}
+
+    settings = TRAINING | {"epochs": 1, "seeds": [0, 1]}
+    for batched in (True, False):
+        with pytest.raises(ValueError, match="'T' is a name of the grid or the seed, and also of what was measured"):
+            sweep(student, lambda network, T: Named(network, few_bank, T=T), {"T": [1, 4]}, few, batched=batched,
+                  **settings)
+        for name in ("T", "seed"):
+            with pytest.raises(ValueError, match=f"'{name}' is a name of the grid or the seed.*Let judge"):
+                sweep(student, lambda network, T: distillers.KD(network, few_bank, T=T), {"T": [1, 4]}, few,
+                      judge=lambda network: {name: 0}, batched=batched, **settings)  # noqa: B023
+
+
 def slkd(network, bank, learner):
     return distillers.SLKD(network, bank, learners=[learner])
 
