@@ -293,14 +293,8 @@ def interval(values: Sequence[float]) -> tuple[float, float, float]:
 
     Raises TypeError when they are no list of numbers, and ValueError when one is not finite or there are too few.
     """
-    x = _numbers("values", values)
-    n = len(x)
-    if n < 2:
-        raise ValueError(f"an interval needs at least two values, and there are {n}: train with more seeds")
-    from scipy import special
-
-    half = special.stdtrit(n - 1, 0.975).item() * x.std().item() / math.sqrt(n)
-    return x.mean().item(), x.mean().item() - half, x.mean().item() + half
+    x = _several(_numbers("values", values))
+    return _ends(x, x.std().item())
 
 
 @dataclass(frozen=True)
@@ -347,21 +341,28 @@ def compare(ours: Sequence[float], baseline: Sequence[float], *, images: int, ma
     are "equal" if the whole interval lies within `margin` of 0: a share as well, 0.01 is one point. Choose it before
     you look, much smaller than the effect that you ask about: 0.002 on MNIST.
 
+    Accuracies are counts of images. Where all seeds differ by the same number of images, and not by 0, that may be
+    luck, and their spread is not known to be 0: interval and p value are then those of the smallest other spread that
+    counts can have, one seed an image away from the rest, 1 / (images sqrt(n)).
+
     Differences of accuracies, in [-1, 1], may be compared as well. Raises TypeError when one of both is no list of
     numbers (a dict of them has seeds in an order of its own), and ValueError when there are fewer than two pairs, the
     lengths differ, a number is not finite or was given in percent, or the margin is not a share from 0 to 0.1.
 
     >>> print(compare([0.97, 0.98, 0.99], [0.95, 0.97, 0.96], images=597))
     +2.0 points [-0.5, +4.5], n = 3 seeds, 597 test images: inconclusive
+    >>> print(compare([0.92, 0.90], [0.90, 0.88], images=50))  # an image more, twice
+    +2.0 points [-10.7, +14.7], n = 2 seeds, 50 test images: inconclusive
     """
     ours, baseline = _shares("ours", ours), _shares("baseline", baseline)
     if len(ours) != len(baseline):
         raise ValueError(f"pairs are needed, seed by seed; there are {len(ours)} results and {len(baseline)} baselines")
     if not 0 <= margin <= 0.1:
         raise ValueError(f"margin is a share from 0 to 0.1 (0.01 is one point, 0.002 a fifth of one); it is {margin}")
-    difference = ours - baseline
-    return Comparison(len(ours), _whole("images", images, "how many test images there are, len(source.test)"),
-                      *interval(difference), margin, _p_value(difference))
+    images = _whole("images", images, "how many test images there are, len(source.test)")
+    difference = _several(ours - baseline)
+    spread = _spread(difference, images)
+    return Comparison(len(ours), images, *_ends(difference, spread), margin, _p_value(difference, spread))
 
 
 def family(
@@ -412,9 +413,32 @@ def holm(p: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _p_value(difference: Tensor) -> float:
+def _several(x: Tensor) -> Tensor:
+    if len(x) < 2:
+        raise ValueError(f"an interval needs at least two values, and there are {len(x)}: train with more seeds")
+    return x
+
+
+def _ends(x: Tensor, spread: float) -> tuple[float, float, float]:
+    """The mean and the ends of its 95 % interval by Student's t, where the values have this standard deviation."""
+    from scipy import special
+
+    half = special.stdtrit(len(x) - 1, 0.975).item() * spread / math.sqrt(len(x))
+    return x.mean().item(), x.mean().item() - half, x.mean().item() + half
+
+
+def _spread(difference: Tensor, images: int) -> float:
+    """Standard deviation of the differences; where all are the same number of images but 0, as if one were an image
+    away. Equal means equal up to rounding, here or to four digits by whoever kept them."""
+    apart = (difference.max() - difference.min()).item()
+    if images and apart < 2.01e-4 and apart * images < 0.5 <= difference.mean().abs().item() * images:
+        return 1 / (images * math.sqrt(len(difference)))
+    return difference.std().item()
+
+
+def _p_value(difference: Tensor, spread: float) -> float:
     """Two-sided p value of Student's t test that the mean of the differences is 0."""
-    n, mean, error = len(difference), difference.mean().item(), difference.std().item() / math.sqrt(len(difference))
+    n, mean, error = len(difference), difference.mean().item(), spread / math.sqrt(len(difference))
     if error == 0:
         return 0.0 if mean else 1.0
     from scipy import special

@@ -8,13 +8,16 @@ whose batched loss was tried against their own. All others are trained one by on
 import copy
 import itertools
 import math
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from types import BuiltinFunctionType, FunctionType
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.nn.parameter import is_lazy
 from tqdm.auto import tqdm
 
 from kdcourse import metrics, profiles, train
@@ -27,6 +30,7 @@ LAYERS = (nn.Linear, nn.ReLU, nn.Flatten, nn.Identity, Normalise)       # faster
 CONTAINERS = (Classifier, nn.Sequential, nn.ModuleList)
 PLAIN = (bool, int, float, str, type(None), FunctionType, BuiltinFunctionType)  # what no step can change
 LARGEST = 200_000                                                       # parameters; above, arithmetic is the bound
+ROW = ("seed", "epoch", "valid_accuracy", "valid_nll")                  # what every row holds beside its point
 FEWEST = 4                                                              # students; below, one by one is as fast
 
 
@@ -45,8 +49,14 @@ def sweep(student: Callable[[int], nn.Module], make: Callable, grid: Mapping[str
     distillers that differ in the grid's numbers and in nothing else are trained as one batched model; anything else
     (convolutions, batch normalisation, dropout, helpers that learn too, a loss that branches on a hyper-parameter) one
     by one. `batched=False` asks for the latter, `batched=True` insists and raises ValueError with the reason if it
-    cannot be. Raises what `make` and `fit` raise, TypeError or ValueError for a grid or seeds that are no lists, and
-    ValueError when `student` gives the same network twice.
+    cannot be.
+
+    Raises what `make` and `fit` raise; TypeError or ValueError for a grid or seeds that are no lists; and ValueError
+    for a name that both the grid and a row have, for a `student` that gives the same network twice or other weights for
+    the same seed, for a distiller that trains nothing of the student that `make` was given, and for two that would
+    train the same weights, a peer built outside `make` say. What is frozen may be shared, as banks and teachers are. A
+    student that starts from the same weights with every seed, a pretrained one, is allowed: its seeds differ in what is
+    drawn in the training alone.
 
     >>> from kdcourse import data, distillers, models
     >>> source = data.load("digits")
@@ -59,23 +69,22 @@ def sweep(student: Callable[[int], nn.Module], make: Callable, grid: Mapping[str
     points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
     training = {"epochs": epochs, "lr": lr, "batch_size": batch_size, "optimizer": optimizer, "schedule": schedule,
                 "augment": augment, "device": device}
-    first = [_made(student, make, point, seeds[0]) for point in points]  # all are checked before any is trained
-    _check_fresh(first[0].network, student(seeds[0]))
-    train.check_settings(first[0].distiller, source, epochs=epochs, batch_size=batch_size, seed=seeds[0], lr=lr,
-                         optimizer=optimizer)
+    apart = _Apart()
+    check = partial(train.check_settings, source=source, epochs=epochs, batch_size=batch_size, seed=seeds[0], lr=lr,
+                    optimizer=optimizer)
+    first = _first(student, make, points, seeds[0], apart, check)
     found, reason = None, ""
     if batched or (batched is None and len(points) * len(seeds) >= FEWEST):
         reason = _why_not(first, optimizer)
         if not reason:
-            rest = [[_made(student, make, point, seed) for point in points] for seed in seeds[1:]]
+            rest = [[apart.add(_made(student, make, point, seed)) for point in points] for seed in seeds[1:]]
             found, reason = _together([first, *rest], source, training, history)
     if batched and reason:
         raise ValueError(f"this sweep cannot be batched: {reason}")
     rows = []
-    for made, history_of_one in found or _one_by_one(student, make, points, source, seeds, training):
+    for made, history_of_one in found or _one_by_one(student, make, points, source, seeds, apart, training):
         judged = judge(made.network) if judge is not None else {}
-        kept = (history_of_one if history else history_of_one[-1:]) or [{}]
-        rows += [{**made.point, "seed": made.seed, **row, **(judged if row is kept[-1] else {})} for row in kept]
+        rows += _rows(made, history_of_one if history else history_of_one[-1:], judged)
     return rows
 
 
@@ -88,9 +97,32 @@ class Made(NamedTuple):
     distiller: nn.Module
 
 
+def _rows(made: Made, found: list[dict], judged: dict) -> list[dict]:
+    """What `fit` found of a student with its point and its seed, and in the last row what it was judged."""
+    found, own = found or [{}], {**made.point, "seed": made.seed}
+    if lost := own.keys() & {*judged, *itertools.chain(*found)}:
+        raise ValueError(f"{min(lost)!r} is a name of the grid or the seed, and also of what was measured: one of both "
+                         "would be lost. Let judge, or the distiller's term, call it otherwise")
+    return [{**own, **row, **(judged if row is found[-1] else {})} for row in found]
+
+
 def _made(student, make, point: dict, seed: int) -> Made:
     network = student(seed)
     return Made(point, seed, network, make(network, **point))
+
+
+def _first(student, make, points, seed: int, apart: "_Apart", check: Callable) -> list[Made]:
+    """The students of the first seed, all points checked before any is trained. The first one is made twice, to see
+    that nothing is trained for two."""
+    one, other = student(seed), student(seed)
+    _check_fresh(one, other, seed)
+    first = [Made(points[0], seed, one, make(one, **points[0]))]
+    first += [_made(student, make, point, seed) for point in points[1:]]
+    again = Made(points[0], seed, other, make(other, **points[0]))
+    for made in [*first, again]:
+        check(made.distiller)
+        apart.add(made)
+    return first
 
 
 def _lists(student, make, grid, seeds) -> tuple[dict[str, list], list[int]]:
@@ -106,6 +138,10 @@ def _lists(student, make, grid, seeds) -> tuple[dict[str, list], list[int]]:
     for name, values in grid.items():
         if isinstance(values, str) or not isinstance(values, Iterable):
             raise TypeError(f"the values of {name} are a list, {{{name!r}: [{values!r}]}} say; given: {values!r}")
+        if name in ROW:
+            raise ValueError(f"every row has its own {name!r}, and the grid's would be lost: call it otherwise, say "
+                             "{'drawn': [0, 1]} with lambda student, drawn: distillers.SimKD(student, teacher, "
+                             "seed=drawn)")
     if isinstance(seeds, str) or not isinstance(seeds, Iterable):
         raise TypeError(f"seeds are a list, seeds=range(3) for three of them or seeds=[7] for one; given: {seeds!r}")
     grid, seeds = {name: list(values) for name, values in grid.items()}, list(seeds)
@@ -116,10 +152,77 @@ def _lists(student, make, grid, seeds) -> tuple[dict[str, list], list[int]]:
     return grid, seeds
 
 
-def _check_fresh(one: nn.Module, other: nn.Module) -> None:
-    if {id(parameter) for parameter in one.parameters()} & {id(parameter) for parameter in other.parameters()}:
+def _check_fresh(one: nn.Module, other: nn.Module, seed: int) -> None:
+    """Raise ValueError unless two students of one seed are two networks with the same weights."""
+    places = [{parameter.untyped_storage().data_ptr() for parameter in network.parameters()} - {0}  # nowhere
+              for network in (one, other)]
+    if one is other or places[0] & places[1]:
         raise ValueError("student(seed) gave the same weights twice, so that the second student would go on where the "
                          "first one stopped: build a network in it, lambda seed: models.build(..., seed=seed)")
+    ours, theirs = (dict([*network.named_parameters(), *network.named_buffers()]) for network in (one, other))
+    for name in [*ours, *theirs]:
+        if not _drawn_alike(ours.get(name), theirs.get(name)):
+            raise ValueError(
+                f"student({seed}) gave other weights when it was called again, {name} to begin with, so that students "
+                "of one seed would be no pairs: draw them from the seed, lambda seed: models.build(..., seed=seed), "
+                "or build them in a function below `with kdcourse.core.seeded(seed):`"
+            )
+
+
+def _drawn_alike(one: Tensor | None, other: Tensor | None) -> bool:
+    """Whether two tensors are the same but for what a training on a GPU, within `student`, may add by rounding."""
+    if one is None or other is None or is_lazy(one) or is_lazy(other) or one.shape != other.shape:
+        return False
+    one, other = one.detach(), other.detach()
+    near = one.is_floating_point() and (one - other).norm() <= 0.01 * one.norm()
+    return torch.equal(one, other) or bool(near)
+
+
+class _Apart:
+    """What the distillers of a sweep train, so that no weight is trained for two students. It keeps nothing alive."""
+
+    def __init__(self):
+        self.known = {}
+
+    def add(self, made: Made) -> Made:
+        """`made` as it is. Raises ValueError unless it trains its own student, and nothing that another one trains."""
+        trained, kind = _trained_by(made.distiller), type(made.distiller).__name__
+        if not _trains_its_own(made, trained):
+            raise ValueError(
+                f"make(student) gave a {kind} that trains nothing of the student that it was given, so that the seeds "
+                "are not those of what is trained: build a new distiller around the argument, "
+                "lambda student: distillers.KD(student, bank)"
+            )
+        for key, parameter in trained.items():
+            if key in self.known and self.known[key]() is parameter:
+                names = {id(value): name for name, value in made.distiller.named_parameters()}
+                raise ValueError(
+                    f"two students would train the same weights, {names.get(key, 'a parameter')} of a {kind}, so that "
+                    "the second would go on where the first one stopped: build in make whatever learns, "
+                    "lambda student: distillers.DML(student, models.build(..., seed=1)), and freeze what does not, "
+                    "network.requires_grad_(False)"
+                )
+        self.known |= {key: weakref.ref(parameter) for key, parameter in trained.items()}
+        return made
+
+
+def _trained_by(distiller) -> dict[int, Tensor]:
+    """What the optimiser would change, by its id, however its groups are written."""
+    groups = [group["params"] if isinstance(group, Mapping) else [group] for group in distiller.parameter_groups()]
+    listed = itertools.chain.from_iterable([group] if isinstance(group, Tensor) else group for group in groups)
+    parameters = [entry if isinstance(entry, Tensor) else entry[1] for entry in listed]  # or (name, parameter)
+    return {id(parameter): parameter for parameter in parameters if parameter.requires_grad}
+
+
+def _trains_its_own(made: Made, trained: Mapping[int, Tensor]) -> bool:
+    """Whether a distiller trains its student or a part of it; of a frozen student, whether it deploys it, as SimKD does
+    with a projector that learns."""
+    own = {id(parameter) for parameter in made.network.parameters()}
+    if not own or not trained:  # `fit` says what is wrong with these
+        return True
+    if not any(parameter.requires_grad for parameter in made.network.parameters()):
+        trained = {id(parameter) for parameter in made.distiller.deployable().parameters()}
+    return not own.isdisjoint(trained)
 
 
 def _why_not(made: list[Made], optimizer) -> str:
@@ -140,11 +243,11 @@ def _why_not(made: list[Made], optimizer) -> str:
 def _odd_one(made: Made) -> str:
     """What keeps this distiller, whatever the others are, from being one of a batch; empty if nothing does."""
     distiller, network = made.distiller, made.network
-    groups = distiller.parameter_groups()
-    trained = sorted(id(parameter) for group in groups for parameter in group["params"])
+    groups, trained = list(distiller.parameter_groups()), _trained_by(distiller).keys()
     if distiller.student is not network or distiller.deployable() is not network:
         return "what is trained or deployed is not the student as it was built"
-    if len(groups) != 1 or set(groups[0]) != {"params"} or trained != sorted(map(id, network.parameters())):
+    alone = len(groups) == 1 and isinstance(groups[0], Mapping) and set(groups[0]) == {"params"}
+    if not alone or trained != set(map(id, network.parameters())):
         return "something beside the student is trained, not all of it, or at a rate of its own"
     others = {*distiller._modules, *distiller._buffers, *distiller._parameters} - {"student", "teacher"}
     if type(getattr(distiller, "teacher", None)) not in (type(None), Teacher, LogitBank) or others:
@@ -212,10 +315,10 @@ def _alike(one, other) -> bool:
     return isinstance(one, (*PLAIN, set, torch.Size)) and one == other
 
 
-def _one_by_one(student, make, points, source, seeds, training) -> Iterator[tuple[Made, list[dict]]]:
+def _one_by_one(student, make, points, source, seeds, apart, training) -> Iterator[tuple[Made, list[dict]]]:
     """`fit` for every (point, seed), with what is deployed in the place of the student."""
     for point, seed in itertools.product(points, seeds):
-        made = _made(student, make, point, seed)
+        made = apart.add(_made(student, make, point, seed))
         rows = train.fit(made.distiller, source, seed=seed, **training)
         yield made._replace(network=made.distiller.deployable()), rows
 
@@ -277,15 +380,12 @@ class _Students:
         return functional_call(distiller, {f"student.{name}": value for name, value in weights.items()}, (batch,))
 
     @torch.no_grad()
-    def judged(self, split) -> list[list[dict]]:
-        """Accuracy and likelihood of every student on the images of `split`, by seed and point."""
+    def answers(self, split) -> Tensor:
+        """Every student's logits about the images of `split`, (seeds, points, N, K) on the CPU."""
         network = self.prototype.student.eval()
         one = lambda weights, x: functional_call(network, weights, (x,))  # noqa: E731
         every = vmap(vmap(one, in_dims=(0, None)), in_dims=(0, None))
-        z = torch.cat([every(self.weights, batch.x) for batch in split.batches(500)], dim=2).cpu()
-        y = split.y.cpu()
-        return [[{"valid_accuracy": metrics.accuracy(z_s, y), "valid_nll": metrics.nll(z_s, y)} for z_s in seed]
-                for seed in z]
+        return torch.cat([every(self.weights, batch.x) for batch in split.batches(500)], dim=2).cpu()
 
     def finished(self, s: int, p: int) -> Made:
         """A copy of the student of this seed and point, with what it learnt."""
@@ -333,10 +433,14 @@ def _trained(students: _Students, source, training, history) -> list[list[list[d
         means = _epoch(students, source.train, optimiser, number, training, rows)
         if not history and number + 1 < training["epochs"]:
             continue
-        judged = students.judged(source.valid)
+        z, y = students.answers(source.valid), source.valid.y.cpu()
         for s, p in itertools.product(range(len(rows)), range(len(rows[0]))):
+            if broken := train.unanswered(z[s, p], number, training["lr"]):
+                made = students.made[s][p]
+                raise train.NotFinite(f"{made.point}, seed {made.seed}: {broken}", rows[s][p])
             own = {key: mean[s, p].item() for key, mean in means.items() if not mean[s, p].isnan()}  # absent, as in fit
-            rows[s][p].append({"epoch": number + 1} | own | judged[s][p])
+            judged = {"valid_accuracy": metrics.accuracy(z[s, p], y), "valid_nll": metrics.nll(z[s, p], y)}
+            rows[s][p].append({"epoch": number + 1} | own | judged)
     return rows
 
 

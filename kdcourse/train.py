@@ -33,7 +33,8 @@ OTHER_KERNELS = {"fused", "foreach", "capturable", "differentiable"}  # who chos
 
 class NotFinite(RuntimeError):
     """The loss became NaN or infinite. `rows` holds the epochs before; the student, its moving statistics included, is
-    as it was one step earlier."""
+    as it was one step earlier. After an epoch whose last step broke the network, which the message says, it is as that
+    step left it."""
 
     def __init__(self, message: str, rows: list[dict]):
         super().__init__(message)
@@ -51,8 +52,9 @@ def fit(distiller, source, *, epochs, lr, batch_size=128, seed=0, optimizer=torc
     or a function. `on_epoch(rows)` is called after each epoch.
 
     Raises TypeError or ValueError, before anything is trained, when the student is frozen, does not return a logit per
-    class or cannot train on a last batch of one image, and `NotFinite` when the loss does not stay finite. On an
-    interrupt the student keeps what it learnt, and the exception has the `rows` so far.
+    class or cannot train on a last batch of one image, and `NotFinite` when the loss or the answers about validation
+    images do not stay finite. Whatever stops the training, an interrupt or an error in `on_epoch`: the student keeps
+    what it learnt, and the exception has the `rows` so far.
     """
     check_settings(distiller, source, epochs=epochs, batch_size=batch_size, seed=seed, lr=lr, optimizer=optimizer)
     device = torch.device(device or profiles.device())
@@ -69,11 +71,13 @@ def fit(distiller, source, *, epochs, lr, batch_size=128, seed=0, optimizer=torc
                 batches = source.train.batches(batch_size, seed=seed, epoch=number, epochs=epochs, augment=augment)
                 means = epoch(distiller, batches, optimiser, factor)
                 z, y = metrics.predict(distiller.deployable(), source.valid), source.valid.y.cpu()
+                if broken := unanswered(z, number, optimiser.param_groups[0]["initial_lr"]):
+                    raise NotFinite(broken, [])
                 rows.append({"epoch": number + 1} | {key: mean.item() for key, mean in means.items()}
                             | {"valid_accuracy": metrics.accuracy(z, y), "valid_nll": metrics.nll(z, y)})
                 if on_epoch is not None:
                     on_epoch(rows)
-        except (NotFinite, KeyboardInterrupt) as stopped:
+        except BaseException as stopped:
             stopped.rows = rows
             if isinstance(stopped, KeyboardInterrupt):
                 stopped.add_note(f"stopped in epoch {len(rows) + 1} of {epochs}: the student keeps what it learnt")
@@ -113,6 +117,18 @@ def epoch(distiller, batches, optimiser, factor) -> dict[str, Tensor]:
         optimiser.step()
         meter.add(terms, len(batch.y))
     return meter.means()
+
+
+def unanswered(z: Tensor, epoch: int, lr: float) -> str:
+    """What is wrong with a network whose logits (N, K) about validation images, after that epoch, are not finite; empty
+    if they are. Its last step is the only one that no loss has looked at."""
+    broken = (~z.amax(dim=1).isfinite()).sum().item()
+    if not broken:
+        return ""
+    return (
+        f"after epoch {epoch + 1} the logits of {broken} of {len(z)} validation images are not finite: the last step "
+        f"made the weights too large. Most often the learning rate is too high (it is {lr:g}); try a tenth of it"
+    )
 
 
 class Meter:

@@ -342,6 +342,50 @@ def test_p_of_differences_that_do_not_vary_is_0_or_1():
     assert metrics.compare(BASELINE, BASELINE, images=1).p == 1
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("images, n, kept", [(50, 2, 4), (597, 2, 16), (597, 3, 4), (10_000, 5, 16)])
+def test_seeds_that_differ_by_the_same_number_of_images_are_judged_as_if_one_were_an_image_away(images, n, kept, sign):
+    baseline = [images // 2 - k for k in range(n)]
+    away = np.sqrt(1 / n) / images
+    assert away == pytest.approx(np.std([1 / images] + [0] * (n - 1), ddof=1))
+    for more in (1, 3, 20):
+        ours = [count + sign * more for count in baseline]
+        one = metrics.compare(*([round(count / images, kept) for count in arm] for arm in (ours, baseline)),
+                              images=images)
+        half = stats.t.ppf(0.975, n - 1) * away / np.sqrt(n)
+        assert (one.low, one.high) == pytest.approx((one.mean - half, one.mean + half))
+        assert one.p == pytest.approx(2 * stats.t.sf(n * more, n - 1), rel=0.1)
+        assert (one.p < 0.05) == (one.low > 0 or one.high < 0)
+
+
+def test_two_seeds_that_differ_by_one_image_decide_nothing_alone_or_in_a_family():
+    pair = [0.92, 0.90], [0.90, 0.88]
+    one = metrics.compare(*pair, images=50)
+    assert one.verdict == "inconclusive" and one.p == pytest.approx(2 * stats.t.sf(2, 1))
+    assert metrics.family({"KD": pair}, images=50)["KD"].verdict == "inconclusive"
+    assert metrics.compare([0.02, 0.02], [0.0, 0.0], images=50).p == pytest.approx(one.p)
+
+
+def test_counts_whose_differences_vary_are_compared_by_their_own_spread_to_the_last_bit():
+    for n, images in ((2, 50), (5, 50), (4, 10_000)):
+        counts = np.random.default_rng(n).integers(images // 2, images, n)
+        baseline, ours = (counts - 3) / images, (counts + (np.arange(n) == 0)) / images
+        one = metrics.compare(ours, baseline, images=images)
+        assert (one.mean, one.low, one.high) == metrics.interval(torch.tensor(ours) - torch.tensor(baseline))
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5])
+@pytest.mark.parametrize("images", [20, 50, 200])
+def test_methods_that_do_not_differ_have_a_verdict_at_most_once_in_twenty_with_few_images_and_seeds(n, images):
+    """The two answer differently about a tenth of the images; each is right about half of those."""
+    draw, studies = np.random.default_rng(n), 2000
+    other = draw.binomial(images, 0.1, (studies, n))
+    gains = (2 * draw.binomial(other, 0.5) - other) / images
+    found = [metrics.compare(gain, [0.0] * n, images=images, margin=0) for gain in gains]
+    decided = np.mean([one.verdict in ("better", "worse") for one in found])
+    assert decided < 0.05 + 3 * np.sqrt(0.05 * 0.95 / studies)
+
+
 def test_holm_by_hand():
     # sorted: 0.001, 0.012, 0.013, 0.04, 0.3, times 5, 4, 3, 2, 1: 0.005, 0.048, 0.039 (below 0.048), 0.08, 0.3
     assert metrics.holm([0.04, 0.001, 0.3, 0.013, 0.012]) == pytest.approx([0.08, 0.005, 0.3, 0.048, 0.048])

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from kdcourse import data, distillers, metrics, models, train
-from kdcourse.core import Term
+from kdcourse.core import Term, seeded
 from kdcourse.data import Augment
 from kdcourse.losses import kd_loss
 from kdcourse.sweep import sweep
@@ -130,11 +130,14 @@ def test_nothing_to_sweep_over_still_trains_every_seed(source):
         assert row == pytest.approx({"seed": row["seed"]} | expected, rel=1e-3)
 
 
+def dropping(seed):
+    with seeded(seed):
+        return models.Classifier((1, 8, 8), [nn.Sequential(nn.Flatten(), nn.Linear(64, 8))], 8, 10, dropout=0.1)
+
+
 CANNOT = {
     "Conv2d layers": lambda bank, source: (lambda s: models.build("cnn", (1, 8, 8), 10, seed=s), distillers.Supervised),
-    "Dropout layers": lambda bank, source: (
-        lambda s: models.Classifier((1, 8, 8), [nn.Sequential(nn.Flatten(), nn.Linear(64, 8))], 8, 10, dropout=0.1),
-        distillers.Supervised),
+    "Dropout layers": lambda bank, source: (dropping, distillers.Supervised),
     "parameters are not faster": lambda bank, source: (lambda s: student(s, (4_000,)), distillers.Supervised),
     "beside the student is trained": lambda bank, source: (student, lambda n: distillers.CTKD(n, bank)),
     "gives logits can be shared": lambda bank, source: (
@@ -178,6 +181,13 @@ def test_a_student_that_diverges_is_named(source, bank):
     settings = TRAINING | {"lr": 1e30, "optimizer": torch.optim.SGD}
     with pytest.raises(train.NotFinite, match=r"\{'T': 4\}, seed 1, is not finite in epoch 1.*smaller learning rate"):
         sweep(student, make, {"T": [4]}, source, seeds=[1], batched=True, **settings)
+
+
+@pytest.mark.parametrize("batched", [True, False])
+def test_a_last_step_that_breaks_a_student_ends_in_not_finite_too(source, batched):
+    settings = TRAINING | {"lr": 1e38, "optimizer": torch.optim.SGD, "batch_size": 300, "epochs": 1}
+    with pytest.raises(train.NotFinite, match=r"after epoch 1 the logits of \d+ of \d+ validation.*1e\+38"):
+        sweep(student, distillers.Supervised, {}, source, seeds=range(2), batched=batched, **settings)
 
 
 def test_the_prototype_is_left_as_it_was(source, bank):
@@ -464,9 +474,190 @@ def test_no_epochs_give_a_row_for_each_student_as_it_was_built(source, bank):
 
 def test_a_student_that_is_not_built_anew_is_refused(source):
     shared, settings = student(0), {"seeds": [0, 1], **TRAINING}
-    for build in (lambda seed: shared, lambda seed: models.wrap(shared, mean=[0.0], std=[1.0])):
+
+    def same_memory(seed):
+        network = student(seed)
+        network.load_state_dict(shared.state_dict(), assign=True)
+        return network
+
+    for build in (lambda seed: shared, lambda seed: models.wrap(shared, mean=[0.0], std=[1.0]), same_memory):
         with pytest.raises(ValueError, match=r"the same weights twice.*models.build\(..., seed=seed\)"):
             sweep(build, distillers.Supervised, {}, source, **settings)
+
+
+@pytest.mark.parametrize("name", ["seed", "epoch", "valid_accuracy", "valid_nll"])
+def test_a_grid_with_the_name_of_what_every_row_holds_is_refused_before_anything_is_trained(name, few, monkeypatch):
+    monkeypatch.setattr(train, "fit", lambda *a, **k: pytest.fail("trained"))
+    with pytest.raises(ValueError, match=f"its own '{name}'.*call it otherwise"):
+        sweep(student, lambda network, **point: distillers.Supervised(network), {name: [1, 2]}, few, seeds=[0],
+              **TRAINING)
+
+
+def test_a_name_of_the_grid_or_the_seed_is_not_lost_to_a_term_or_to_the_judge(few, few_bank):
+    class Named(distillers.KD):
+        def forward(self, batch):
+            return {"T": Term(1.0, kd_loss(self.student(batch.x), self.teacher(batch), T=self.T))}
+
+    settings = TRAINING | {"epochs": 1, "seeds": [0, 1]}
+    for batched in (True, False):
+        with pytest.raises(ValueError, match="'T' is a name of the grid or the seed, and also of what was measured"):
+            sweep(student, lambda network, T: Named(network, few_bank, T=T), {"T": [1, 4]}, few, batched=batched,
+                  **settings)
+        for name in ("T", "seed"):
+            with pytest.raises(ValueError, match=f"'{name}' is a name of the grid or the seed.*Let judge"):
+                sweep(student, lambda network, T: distillers.KD(network, few_bank, T=T), {"T": [1, 4]}, few,
+                      judge=lambda network: {name: 0}, batched=batched, **settings)  # noqa: B023
+
+
+def slkd(network, bank, learner):
+    return distillers.SLKD(network, bank, learners=[learner])
+
+
+class Peers(distillers.Supervised):
+    """Trains another network beside the student, in a group of its own, and is asked for groups in other forms."""
+
+    def __init__(self, student, other):
+        super().__init__(student)
+        self.other = other
+
+    def parameter_groups(self):
+        return [{"params": self.student.parameters()}, {"params": next(self.other.parameters())}]
+
+
+class Listed(Peers):
+    def parameter_groups(self):
+        return [*self.student.parameters(), *self.other.parameters()]
+
+
+def kept(make):
+    """`make` that gives the first distiller every time."""
+    made = []
+    return lambda network: made[0] if made else made.append(make(network)) or made[0]
+
+
+def in_turn(make, number):
+    """`make` with one of so many networks, in turn."""
+    networks = itertools.cycle([student(50 + k) for k in range(number)])
+    return lambda network: make(network, next(networks))
+
+
+SHARED = {
+    "another student": (lambda bank, net: lambda s: distillers.KD(net, bank), "gave a KD that trains nothing of"),
+    "another student, new": (lambda bank, net: lambda s: distillers.KD(student(0), bank), "trains nothing of"),
+    "student and teacher exchanged": (lambda bank, net: lambda s: distillers.KD(student(0), s), "trains nothing of"),
+    "one distiller": (lambda bank, net: kept(distillers.Supervised), "Supervised that trains nothing of"),
+    "a distiller from outside": (lambda bank, net: kept(lambda s: distillers.KD(net, bank)), "trains nothing of"),
+    "a peer": (lambda bank, net: lambda s: distillers.DML(s, net), r"same weights, peer\.\S+ of a DML.*build in make"),
+    "a learner": (lambda bank, net: lambda s: slkd(s, bank, net), r"same weights, learners\.\S+ of a SLKD"),
+    "a helper": (lambda bank, net: lambda s: Peers(s, net), r"same weights, other\.\S+ of a Peers"),
+    "a helper in a list": (lambda bank, net: lambda s: Listed(s, net), r"same weights, other\.\S+ of a Listed"),
+    "a teacher that is not frozen": (lambda bank, net: lambda s: Listed(s, models.wrap(net, mean=[0.0], std=[1.0])),
+                                     r"freeze what does not, network\.requires_grad_\(False\)"),
+}
+
+
+@pytest.mark.parametrize("case", SHARED)
+def test_a_lesson_that_trains_one_network_for_two_students_is_refused_before_anything_is_trained(
+    case, few, few_bank, monkeypatch
+):
+    monkeypatch.setattr(train, "fit", lambda *a, **k: pytest.fail("trained"))
+    make, message = SHARED[case]
+    for seeds, batched in (([0], None), (range(5), None), (range(5), False)):
+        with pytest.raises(ValueError, match=message):
+            sweep(student, make(few_bank, student(60)), {}, few, seeds=seeds, batched=batched, **TRAINING)
+
+
+def test_a_peer_for_each_point_of_the_grid_is_refused_too(few):
+    peers = {lam: student(60 + k) for k, lam in enumerate([0.5, 1.0])}
+    make = lambda network, lam: Peers(network, peers[lam])  # noqa: E731
+    with pytest.raises(ValueError, match="two students would train the same weights"):
+        sweep(student, make, {"lam": list(peers)}, few, seeds=[0], **TRAINING)
+
+
+def test_a_network_that_comes_round_again_is_refused_when_it_does(few):
+    for number in (2, 3):
+        with pytest.raises(ValueError, match="two students would train the same weights"):
+            sweep(student, in_turn(Listed, number), {}, few, seeds=range(5), **TRAINING | {"epochs": 1})
+
+
+def test_frozen_networks_are_shared_and_a_part_of_a_student_is_enough(few, few_bank):
+    frozen, teacher = student(60).requires_grad_(False), student(61, hidden=(32,))
+
+    class Whole(distillers.Supervised):
+        def parameter_groups(self):
+            return [{"params": list(self.parameters())}]  # with what is frozen
+
+    def beside(network):
+        distiller = Whole(network)
+        distiller.guide = frozen
+        return distiller
+
+    def projected(network):
+        return distillers.SimKD(network.requires_grad_(False), teacher)
+
+    lessons = [beside, projected, lambda s: distillers.KD(s, teacher), lambda s: distillers.SimKD(s, teacher),
+               lambda s: distillers.KD(without_head(s), few_bank), lambda s: distillers.DML(s, student(60)),
+               lambda s: slkd(s, few_bank, student(60)),
+               lambda s: distillers.Supervised(models.wrap(s, mean=[0.0], std=[1.0]))]
+    for make in lessons:
+        rows = sweep(student, make, {}, few, seeds=range(2), **TRAINING | {"epochs": 1})
+        assert [row["seed"] for row in rows] == [0, 1]
+
+
+def flat(seed=None):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+
+
+def half_drawn(seed):
+    network = student(seed)
+    network.linear = nn.Linear(16, 10)  # a new head, and only the body has a seed
+    return network
+
+
+def random_features(seed):
+    network = student(seed)
+    network.register_buffer("shift", torch.rand(64))
+    return network
+
+
+def another_seed(seed):
+    another_seed.calls += 1
+    return student(seed + another_seed.calls)
+
+
+another_seed.calls = 0
+
+
+@pytest.mark.parametrize("build", [flat, half_drawn, random_features, another_seed])
+def test_a_student_that_is_not_drawn_from_its_seed_is_refused_before_anything_is_trained(build, source, monkeypatch):
+    monkeypatch.setattr(train, "fit", lambda *a, **k: pytest.fail("trained"))
+    for batched in (None, False):
+        with pytest.raises(ValueError, match=r"student\(4\) gave other weights.*seed=seed\).*core\.seeded\(seed\)"):
+            sweep(build, distillers.Supervised, {}, source, seeds=[4, 1], batched=batched, **TRAINING)
+
+
+def test_a_student_that_is_drawn_in_seeded_or_starts_from_what_was_learnt_elsewhere_is_trained(few):
+    body = student(7).state_dict()
+
+    def drawn(seed):
+        with seeded(seed):
+            return flat()
+
+    def pretrained(seed):
+        network = student(0)
+        network.load_state_dict(body)
+        return network
+
+    def warm(seed):
+        network = student(seed)
+        train.fit(distillers.Supervised(network), few, seed=seed, epochs=1, lr=1e-3)
+        with torch.no_grad():
+            network.linear.weight *= 1 + 1e-6 * torch.rand(())  # as sums on a GPU differ from call to call
+        return network
+
+    for build in (drawn, pretrained, warm):
+        rows = sweep(build, distillers.Supervised, {}, few, seeds=range(2), **TRAINING | {"epochs": 1})
+        assert [row["seed"] for row in rows] == [0, 1] and rows[0]["ce"] != rows[1]["ce"]
 
 
 def test_global_random_numbers_are_as_before_though_a_loss_draws(few):

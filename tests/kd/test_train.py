@@ -401,6 +401,41 @@ def test_much_too_high_a_learning_rate_ends_in_not_finite(source):
         train(Supervised(mlp()), source, epochs=5, lr=1e20, optimizer=torch.optim.SGD)
 
 
+@pytest.mark.parametrize("network", [mlp, lambda: models.build("resnet8", (1, 8, 8), 10, seed=0, width=2)],
+                         ids=["mlp", "with moving statistics"])
+def test_a_last_step_that_breaks_the_network_ends_in_not_finite_with_the_rows_so_far(source, network):
+    """One batch in an epoch, and no loss that could tell."""
+    once = {"epochs": 1, "lr": 1e38, "optimizer": torch.optim.SGD, "batch_size": len(source.train)}
+    with pytest.raises(NotFinite, match=r"after epoch 1 the logits of \d+ of \d+ validation .*it is 1e\+38") as error:
+        train(Supervised(network()), source, **once)
+    assert error.value.rows == []
+
+    class Late(torch.optim.SGD):
+        steps = 0
+
+        def step(self):
+            self.steps += 1
+            for group in self.param_groups:
+                group["lr"] = 1e38 if self.steps == 2 else 0.01
+            super().step()
+
+    with pytest.raises(NotFinite, match="after epoch 2") as error:
+        train(Supervised(network()), source, **once | {"epochs": 2, "lr": 0.01, "optimizer": Late})
+    assert error.value.rows == train(Supervised(network()), source, **once | {"lr": 0.01})
+
+
+@pytest.mark.parametrize("problem", [ZeroDivisionError, SystemExit])
+def test_whatever_stops_the_training_has_the_rows_so_far(source, problem):
+    def fails(rows):
+        if len(rows) == 2:
+            raise problem
+
+    with pytest.raises(problem) as stopped:
+        train(Supervised(mlp()), source, epochs=3, on_epoch=fails)
+    assert stopped.value.rows == train(Supervised(mlp()), source, epochs=2)
+    assert not hasattr(stopped.value, "__notes__")
+
+
 def test_interrupt_between_epochs_keeps_what_was_learnt_and_the_rows(source):
     def stop(rows):
         if len(rows) == 2:
