@@ -54,8 +54,9 @@ def paired(student: Callable[[int], nn.Module], lessons: Mapping[str, Callable[[
     has the same first weights and the same order of images in every lesson, so that differences are paired. `training`
     goes to `sweep.sweep` (`batch_size`, `augment`, `optimizer`, ...), which batches small students.
 
-    Raises ValueError when there is no lesson or the seeds are fewer than two, equal, or no numbers; and what `make` and
-    `fit` raise. Introduced in notebook 01.
+    Raises ValueError when there is no lesson or the seeds are fewer than two, equal, or no numbers; and what
+    `sweep.sweep` raises. Whatever stops the training: the exception has the lessons before it as `lessons`, a `Paired`,
+    and the rows of the finished students of its own lesson as `finished`. Introduced in notebook 01.
     """
     seeds = tuple(seeds)
     if not lessons:
@@ -70,8 +71,15 @@ def paired(student: Callable[[int], nn.Module], lessons: Mapping[str, Callable[[
             trained.append(network)
             return {}
 
-        found = sweep(student, make, {}, source, seeds=seeds, epochs=epochs, lr=lr, history=True, judge=kept,
-                      **training)
+        try:
+            found = sweep(student, make, {}, source, seeds=seeds, epochs=epochs, lr=lr, history=True, judge=kept,
+                          **training)
+        except BaseException as stopped:
+            del networks[name]
+            stopped.lessons = Paired(seeds, len(source.test), accuracy, rows, networks)
+            if rows:
+                stopped.add_note(f"stopped in the lesson {name!r}: those before it are in the exception's `lessons`")
+            raise
         accuracy[name] = [metrics.accuracy(metrics.predict(network, source.test), source.test.y) for network in trained]
         rows[name] = [row for row in found if row["seed"] == seeds[0]]
     return Paired(seeds, len(source.test), accuracy, rows, networks)

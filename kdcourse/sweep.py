@@ -56,7 +56,9 @@ def sweep(student: Callable[[int], nn.Module], make: Callable, grid: Mapping[str
     the same seed, for a distiller that trains nothing of the student that `make` was given, and for two that would
     train the same weights, a peer built outside `make` say. What is frozen may be shared, as banks and teachers are. A
     student that starts from the same weights with every seed, a pretrained one, is allowed: its seeds differ in what is
-    drawn in the training alone.
+    drawn in the training alone. Whatever stops the training, an interrupt or a student that diverges: the exception has
+    the rows of the students that were finished before as `finished`, beside the `rows` of the one that was not, which
+    are those of `fit`. Students of a batch are finished together.
 
     >>> from kdcourse import data, distillers, models
     >>> source = data.load("digits")
@@ -73,18 +75,18 @@ def sweep(student: Callable[[int], nn.Module], make: Callable, grid: Mapping[str
     check = partial(train.check_settings, source=source, epochs=epochs, batch_size=batch_size, seed=seeds[0], lr=lr,
                     optimizer=optimizer)
     first = _first(student, make, points, seeds[0], apart, check)
-    found, reason = None, ""
-    if batched or (batched is None and len(points) * len(seeds) >= FEWEST):
-        reason = _why_not(first, optimizer)
-        if not reason:
-            rest = [[apart.add(_made(student, make, point, seed)) for point in points] for seed in seeds[1:]]
-            found, reason = _together([first, *rest], source, training, history)
-    if batched and reason:
-        raise ValueError(f"this sweep cannot be batched: {reason}")
-    rows = []
-    for made, history_of_one in found or _one_by_one(student, make, points, source, seeds, apart, training):
-        judged = judge(made.network) if judge is not None else {}
-        rows += _rows(made, history_of_one if history else history_of_one[-1:], judged)
+    rows, done, students = [], 0, itertools.product(points, seeds)
+    try:
+        for made, found in _taught(student, make, first, seeds, source, apart, training, history, batched):
+            rows += _rows(made, found if history else found[-1:], judge(made.network) if judge is not None else {})
+            done += 1
+    except BaseException as stopped:
+        stopped.finished = rows
+        if rows:
+            point, seed = list(students)[done]
+            stopped.add_note(f"stopped in student {done + 1} of {len(points) * len(seeds)}, {point}, seed {seed}: the "
+                             "rows of those before it are in the exception's `finished`")
+        raise
     return rows
 
 
@@ -313,6 +315,22 @@ def _alike(one, other) -> bool:
     if isinstance(one, tuple | list):
         return len(one) == len(other) and all(map(_alike, one, other))
     return isinstance(one, (*PLAIN, set, torch.Size)) and one == other
+
+
+def _taught(student, make, first, seeds, source, apart, training, history, batched) -> Iterable:
+    """Every student with the rows of its training, point by point and seed by seed: trained together where that is
+    possible and not unwanted, else one by one."""
+    points, reason = [made.point for made in first], ""
+    if batched or (batched is None and len(points) * len(seeds) >= FEWEST):
+        reason = _why_not(first, training["optimizer"])
+        if not reason:
+            rest = [[apart.add(_made(student, make, point, seed)) for point in points] for seed in seeds[1:]]
+            found, reason = _together([first, *rest], source, training, history)
+            if found:
+                return found
+    if batched and reason:
+        raise ValueError(f"this sweep cannot be batched: {reason}")
+    return _one_by_one(student, make, points, source, seeds, apart, training)
 
 
 def _one_by_one(student, make, points, source, seeds, apart, training) -> Iterator[tuple[Made, list[dict]]]:

@@ -1,5 +1,6 @@
 """A study pairs its students by seed, compares each lesson with the baseline, and shows what was measured elsewhere."""
 
+import dataclasses
 import json
 
 import pytest
@@ -75,6 +76,33 @@ def test_an_unknown_lesson_is_named_with_those_there_are(found):
 def test_a_study_that_cannot_compare_is_refused_before_anything_is_trained(source, lessons, seeds, message):
     with pytest.raises(ValueError, match=message):
         study.paired(student(source), lessons, source, seeds=seeds, **SETTINGS)
+
+
+def test_what_stops_a_study_has_the_lessons_before_it(source):
+    class Stops(distillers.Supervised):
+        def forward(self, batch):
+            if batch.epoch == 1:
+                raise KeyboardInterrupt
+            return super().forward(batch)
+
+    lessons = {"hard labels": distillers.Supervised, "again": distillers.Supervised}
+    expected = study.paired(student(source), lessons, source, seeds=(3, 5), **SETTINGS)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        study.paired(student(source), lessons | {"stops": Stops, "never": None}, source, seeds=(3, 5), **SETTINGS)
+    found = stopped.value.lessons
+    assert found == dataclasses.replace(expected, networks=found.networks)
+    assert [len(networks) for networks in found.networks.values()] == [2, 2]
+    assert found.compare("again", "hard labels").mean == 0 and stopped.value.finished == []
+    assert stopped.value.__notes__[-1].startswith("stopped in the lesson 'stops'")
+    assert [row["epoch"] for row in stopped.value.rows] == [1]
+
+
+def test_a_lesson_that_trains_one_network_for_all_seeds_is_refused_by_a_study_too(source):
+    peer = student(source)(50)
+    lessons = {"hard labels": distillers.Supervised, "peer": lambda network: distillers.DML(network, peer)}
+    with pytest.raises(ValueError, match=r"two students would train the same weights, peer\.") as stopped:
+        study.paired(student(source), lessons, source, seeds=(3, 5), **SETTINGS)
+    assert list(stopped.value.lessons.accuracy) == ["hard labels"]
 
 
 def test_every_result_file_is_found_by_its_name_and_says_where_it_comes_from():

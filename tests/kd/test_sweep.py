@@ -509,6 +509,59 @@ def test_a_name_of_the_grid_or_the_seed_is_not_lost_to_a_term_or_to_the_judge(fe
                       judge=lambda network: {name: 0}, batched=batched, **settings)  # noqa: B023
 
 
+class Stops(distillers.Supervised):
+    """Raises in the third epoch where `problem` is given."""
+
+    def __init__(self, student, problem=None):
+        super().__init__(student)
+        self.problem = problem
+
+    def forward(self, batch):
+        if self.problem and batch.epoch == 2:
+            raise self.problem
+        return super().forward(batch)
+
+
+@pytest.mark.parametrize("history", [True, False])
+@pytest.mark.parametrize("problem", [KeyboardInterrupt, ZeroDivisionError])
+def test_what_stops_a_sweep_has_the_rows_of_the_finished_students_and_those_of_its_own(problem, history, few):
+    make = lambda network, at: Stops(network, problem if at == 3 else None)  # noqa: E731
+    expected = sweep(student, make, {"at": [1, 2]}, few, seeds=(3, 0), history=history, batched=False, **TRAINING)
+    with pytest.raises(problem) as stopped:
+        sweep(student, make, {"at": [1, 2, 3]}, few, seeds=(3, 0), history=history, batched=False, **TRAINING)
+    assert stopped.value.finished == expected and len(expected) == (12 if history else 4)
+    assert [row["epoch"] for row in stopped.value.rows] == [1, 2]
+    assert stopped.value.__notes__[-1].startswith("stopped in student 5 of 6, {'at': 3}, seed 3: the rows of those")
+
+
+def test_a_student_that_diverges_takes_no_finished_ones_with_it_and_a_judge_that_fails_neither(few):
+    class Scaled(distillers.Supervised):
+        def __init__(self, student, scale):
+            super().__init__(student)
+            self.scale = scale
+
+        def forward(self, batch):
+            return {"ce": Term(self.scale, super().forward(batch)["ce"].value)}
+
+    with pytest.raises(train.NotFinite) as stopped:
+        sweep(student, Scaled, {"scale": [1.0, 2.0, float("nan")]}, few, seeds=[0], **TRAINING)
+    assert [row["scale"] for row in stopped.value.finished] == [1, 2] and stopped.value.rows == []
+
+    for batched in (True, False):
+        judged = iter([{"test": 1}, {"test": 2}])
+        with pytest.raises(StopIteration) as stopped:
+            sweep(student, distillers.Supervised, {}, few, seeds=[5, 6, 7], judge=lambda network: next(judged),  # noqa: B023
+                  batched=batched, **TRAINING)
+        assert [(row["seed"], row["test"]) for row in stopped.value.finished] == [(5, 1), (6, 2)]
+
+
+def test_students_of_a_batch_are_finished_together(few):
+    with pytest.raises(train.NotFinite) as stopped:
+        sweep(student, distillers.Supervised, {}, few, seeds=range(4), batched=True,
+              **TRAINING | {"lr": 1e30, "optimizer": torch.optim.SGD})
+    assert stopped.value.finished == [] and not hasattr(stopped.value, "__notes__")
+
+
 def slkd(network, bank, learner):
     return distillers.SLKD(network, bank, learners=[learner])
 
