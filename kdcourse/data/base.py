@@ -21,6 +21,7 @@ from kdcourse.core import Batch, fingerprint, generator
 
 CHUNK = 256  # images that are converted at once, which bounds the memory that it takes
 DARK = 63    # bytes that never pass this are most likely numbers in other units, from 0 to 1, 16 or 63
+ARRAYS = "data.from_arrays(name, x, y, classes=...) makes splits of bytes or of floats in [0, 1]"
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,22 @@ class Split:
     y: Tensor
     votes: Tensor | None = None
     classes: tuple[str, ...] | None = None
+
+    def __post_init__(self):
+        """Raises TypeError or ValueError unless row i of bytes `x`, labels `y` and `votes` is one image."""
+        for what, given in {"x": self.x, "y": self.y, "votes": self.votes}.items():
+            if not isinstance(given, Tensor | None) or (given is None and what != "votes"):
+                raise TypeError(f"{self.name}: {what} of a Split is a tensor, not a {type(given).__name__}: {ARRAYS}")
+        if self.x.dtype != torch.uint8 or self.x.ndim != 4:
+            raise ValueError(f"{self.name}: images of a Split are bytes (torch.uint8) of shape (N, C, H, W), which a "
+                             f"batch divides by 255; these are {self.x.dtype} of shape {tuple(self.x.shape)}: {ARRAYS}")
+        if self.y.ndim != 1 or self.y.dtype == torch.bool or self.y.is_floating_point() or self.y.is_complex():
+            raise ValueError(f"{self.name}: labels of a Split are whole numbers of shape (N,), one for each image; "
+                             f"these are {self.y.dtype} of shape {tuple(self.y.shape)}: {ARRAYS}")
+        for what, given in {"labels": self.y, "rows of votes": self.votes}.items():
+            if given is not None and len(given) != len(self.x):
+                raise ValueError(f"{self.name}: {len(self.x)} images but {len(given)} {what}; row i of both must be "
+                                 "the same image: source.train.take(rows, name) takes both")
 
     def __len__(self) -> int:
         return len(self.y)

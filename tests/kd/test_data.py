@@ -751,6 +751,34 @@ def test_training_images_that_are_no_split_or_of_another_shape_are_refused(digit
         digits.with_train(train)
 
 
+BYTES, LABELS = torch.zeros(6, 1, 8, 8, dtype=torch.uint8), torch.arange(6) % 3
+
+
+@pytest.mark.parametrize("changes, error, message", [
+    ({"x": BYTES / 255}, ValueError, "mine: images of a Split are bytes (torch.uint8) of shape (N, C, H, W)"),
+    ({"x": BYTES.long()}, ValueError, "these are torch.int64 of shape (6, 1, 8, 8): data.from_arrays("),
+    ({"x": BYTES[:, 0]}, ValueError, "these are torch.uint8 of shape (6, 8, 8): data.from_arrays("),
+    ({"x": BYTES.numpy()}, TypeError, "mine: x of a Split is a tensor, not a ndarray: data.from_arrays("),
+    ({"y": LABELS.tolist()}, TypeError, "mine: y of a Split is a tensor, not a list"),
+    ({"y": None}, TypeError, "mine: y of a Split is a tensor, not a NoneType"),
+    ({"y": LABELS.float()}, ValueError, "whole numbers of shape (N,), one for each image; these are torch.float32"),
+    ({"y": LABELS > 0}, ValueError, "these are torch.bool"),
+    ({"y": LABELS[:, None]}, ValueError, "these are torch.int64 of shape (6, 1)"),
+    ({"y": LABELS[:3]}, ValueError, "mine: 6 images but 3 labels; row i of both must be the same image"),
+    ({"y": LABELS.repeat(2)}, ValueError, "mine: 6 images but 12 labels"),
+    ({"votes": torch.ones(5, 3, dtype=torch.long)}, ValueError, "mine: 6 images but 5 rows of votes"),
+])
+def test_a_split_of_no_bytes_or_of_other_labels_than_images_is_refused(changes, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        data.Split("mine", **({"x": BYTES, "y": LABELS} | changes))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64])
+def test_a_split_takes_labels_of_any_whole_numbers_no_image_and_tensors_without_values(dtype):
+    split = data.Split("mine", BYTES, LABELS.to(dtype), torch.ones(6, 3))
+    assert len(split) == len(split.to("meta")) == 6 and len(split.take(LABELS == 7, "none")) == 0
+
+
 def test_every_split_and_every_part_of_it_knows_the_names_of_the_classes(digits):
     for split in digits.splits.values():
         assert split.classes == digits.classes == split.take(torch.arange(3), "three").classes
