@@ -73,7 +73,10 @@ class Split:
         return f"{self.key} {'plain' if augment is None else augment.name}"
 
     def take(self, rows: Tensor, name: str) -> "Split":
-        """The images of the given rows (indices or a mask) as a split of its own, whose rows count from 0."""
+        """The images of the given rows (indices or a mask) as a split of its own, whose rows count from 0.
+
+        Raises ValueError for a mask of whole numbers, which would be read as rows 0 and 1."""
+        check_rows(rows, self)
         votes = None if self.votes is None else self.votes[rows]
         return Split(f"{self.name}/{name}", self.x[rows], self.y[rows], votes, self.classes)
 
@@ -101,6 +104,17 @@ class Split:
                 x = _viewed(augment, x, augment(x, index, epoch))
             progress = (epoch + step / steps) / epochs
             yield Batch(x.float() / 255, self.y[index], index, epoch, progress, origin)
+
+
+def check_rows(rows, split: Split) -> None:
+    """Raises ValueError when `rows` are not indices but a mask that is written in numbers."""
+    if isinstance(rows, slice) or len(split) < 3 or len(rows) != len(split):
+        return
+    rows = torch.as_tensor(rows)
+    if rows.ndim == 1 and rows.dtype != torch.bool and bool(((rows == 0) | (rows == 1)).all()):
+        raise ValueError(f"{split.name}: {len(rows)} rows that are all 0 or 1 look like a mask of its {len(split)} "
+                         "images, and would give copies of the first two; a mask is of bools: rows.bool() of a tensor, "
+                         "rows.astype(bool) of an array")
 
 
 @dataclass(frozen=True)

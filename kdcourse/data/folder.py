@@ -24,7 +24,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from kdcourse import files
-from kdcourse.data.base import CHUNK, Source, Split, stratified
+from kdcourse.data.base import CHUNK, Source, Split, check_rows, stratified
 from kdcourse.files import DataError
 
 MEMORY = 2 * 2**30  # bytes that the images of a source may take in memory
@@ -53,6 +53,7 @@ class Mapped(Split):
     def take(self, rows: Tensor, name: str) -> Split:
         """As `Split.take`. What is taken is copied: to memory, or where that is too much to a file of its own that is
         deleted with it."""
+        check_rows(rows, self)
         rows = torch.as_tensor(rows, device="cpu")
         rows = rows.nonzero()[:, 0] if rows.dtype == torch.bool else rows
         votes = None if self.votes is None else self.votes[rows.to(self.votes.device)]

@@ -143,6 +143,24 @@ def test_take_chooses_rows_by_number_or_mask(digits):
     ]
 
 
+@pytest.mark.parametrize("kind", [torch.Tensor.long, torch.Tensor.int, torch.Tensor.byte, torch.Tensor.float,
+                                  torch.Tensor.tolist, lambda mask: mask.numpy().astype(int)])
+def test_a_mask_of_numbers_is_refused_since_it_would_be_read_as_rows_0_and_1(digits, kind):
+    for mask in (digits.train.y == 3, digits.train.y == 10, digits.train.y < 10):
+        numbers = kind(mask) if kind is not torch.Tensor.tolist else mask.int().tolist()
+        with pytest.raises(ValueError, match=r"digits/train: 1000 rows that are all 0 or 1 .*: rows\.bool\(\)"):
+            digits.train.take(numbers, "threes")
+
+
+def test_rows_that_are_no_mask_are_taken_also_where_they_are_0_and_1_or_as_many_as_the_images(digits):
+    two, three = (digits.train.take(torch.arange(n), "few") for n in (2, 3))
+    assert torch.equal(two.take(torch.tensor([1, 0]), "turned").x, two.x.flip(0))
+    assert torch.equal(three.take(torch.tensor([1, 2, 0]), "turned").x, three.x[[1, 2, 0]])
+    assert torch.equal(digits.train.take(torch.tensor([0, 1, 1]), "again").x, digits.train.x[[0, 1, 1]])
+    assert len(digits.train.take((digits.train.y == 3).tolist(), "threes")) == (digits.train.y == 3).sum()
+    assert len(digits.train.take(slice(7), "seven")) == 7
+
+
 def test_with_train_replaces_the_training_images_only(digits):
     part = digits.train.take(torch.arange(10), "ten")
     other = digits.with_train(part)

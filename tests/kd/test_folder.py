@@ -232,6 +232,12 @@ def test_what_is_taken_of_mapped_images_is_copied_and_mapped_again_where_it_is_t
             assert (found.key, found.classes) == (expected.key, expected.classes)
 
 
+def test_a_mask_of_numbers_is_refused_of_mapped_images_too(both):
+    for source in both:
+        with pytest.raises(ValueError, match=r"own/train: 21 rows that are all 0 or 1"):
+            source.train.take((source.train.y == 1).long(), "ones")
+
+
 # what is refused
 
 def spoiled(path, how):
