@@ -153,12 +153,19 @@ class Source:
     def with_train(self, train: Split) -> "Source":
         """The same source with other training images: a part of them, say, to leave a class out.
 
-        Raises ValueError when they are images of the test or the validation split, or of another shape."""
+        Raises ValueError when they are images of the test or the validation split, of another shape, or of classes of
+        other names. A split without names, as `transfer.noise` makes, takes those of the source."""
         if not isinstance(train, Split):
             raise TypeError(f"with_train takes a Split, source.train.take(rows, name), not a {type(train).__name__}")
         if tuple(train.x.shape[1:]) != self.shape:
             raise ValueError(f"{self.name}: images of {train.name} are {tuple(train.x.shape[1:])}, and those of the "
                              f"source {self.shape}")
+        if train.classes is not None and tuple(train.classes) != (own := tuple(self.classes)):
+            k = next((k for k, pair in enumerate(zip(train.classes, own, strict=False)) if pair[0] != pair[1]), None)
+            what = (f"{len(train.classes)} classes, and the source {len(own)}" if k is None else
+                    f"for label {k} the class {train.classes[k]!r}, and the source {own[k]!r}")
+            raise ValueError(f"{self.name}: {train.name} has {what}. For a method that reads no labels, say that they "
+                             "mean nothing: dataclasses.replace(split, classes=None)")
         for kind in ("test", "valid"):
             held_out = self.splits[kind]
             if train.x is held_out.x or train.name == held_out.name or train.name.startswith(f"{held_out.name}/"):

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 
@@ -767,6 +768,24 @@ def test_training_never_gets_the_images_that_judge_it(digits):
 def test_training_images_that_are_no_split_or_of_another_shape_are_refused(digits, train, error):
     with pytest.raises(error, match=r"takes a Split|images of wide are \(1, 9, 8\), and those of the source \(1, 8"):
         digits.with_train(train)
+
+
+def test_training_images_of_classes_of_other_names_are_refused():
+    mnist, fashion = data.load("mnist_small"), data.load("fashion_small")
+    with pytest.raises(ValueError, match=r"mnist_small: fashion_small/train has for label 0 the class 'T-shirt"):
+        mnist.with_train(fashion.train)
+    part = mnist.train.take(torch.arange(9), "nine")
+    for names, message in (((*mnist.classes[:8], *"98"), "for label 8 the class '9', and the source '8'"),
+                           (mnist.classes[:9], "has 9 classes, and the source 10")):
+        with pytest.raises(ValueError, match=message):
+            mnist.with_train(replace(part, classes=names))
+
+
+def test_training_images_without_names_of_classes_take_those_of_the_source():
+    mnist, fashion = data.load("mnist_small"), data.load("fashion_small")
+    assert mnist.with_train(replace(fashion.train, classes=None)).train.classes == mnist.classes
+    noise = data.transfer.noise(mnist.shape, 5)
+    assert mnist.with_train(noise).train is noise
 
 
 BYTES, LABELS = torch.zeros(6, 1, 8, 8, dtype=torch.uint8), torch.arange(6) % 3
