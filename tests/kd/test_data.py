@@ -706,9 +706,77 @@ def test_a_source_keeps_its_images_when_the_arrays_it_was_made_of_change():
     x, y = bytes_of(30), np.arange(30) % 3
     own = [x.copy(), torch.as_tensor(x).clone()]
     for images in own:
-        source = data.from_arrays("own", images, y, classes=CLASSES, valid=(images, y), test=(images, y))
+        parts = [(images[rows], y[rows]) for rows in (slice(10), slice(10, 20), slice(20, 30))]
+        source = data.from_arrays("own", *parts[0], classes=CLASSES, valid=parts[1], test=parts[2])
         images[:] = 0
-        assert all(np.array_equal(split.x, x) for split in source.splits.values())
+        assert np.array_equal(torch.cat([split.x for split in source.splits.values()]), x)
+
+
+# copies
+
+@pytest.mark.parametrize("times", [lambda a: np.repeat(a, 4, axis=0), lambda a: np.concatenate([a] * 4)])
+def test_copies_of_an_image_are_drawn_into_one_split(times):
+    x, y = map(times, arrays(60))
+    source = data.from_arrays("own", x, y, classes=CLASSES)
+    assert sum((rows_of(split.x, split.y) for split in source.splits.values()), Counter()) == rows_of(x, y)
+    parts = [set(rows_of(split.x, split.y)) for split in source.splits.values()]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == 60 and min(map(len, parts)) > 1
+
+
+def test_images_of_one_colour_are_nobodys_copies():
+    x, y = np.full((60, 3, 6, 5), 255, np.uint8), np.arange(60) % 3
+    sizes = [len(split) for split in data.from_arrays("white", x, y, classes=CLASSES).splits.values()]
+    assert sizes == [42, 6, 12]
+    data.from_arrays("white", x, y, classes=CLASSES, valid=(x, y), test=(x, y))
+
+
+def test_a_few_copies_change_nothing_but_the_split_of_these():
+    x, y = arrays(300)
+    before = data.from_arrays("own", x, y, classes=CLASSES)
+    again = next(row for row in range(300) if (before.test.x == torch.from_numpy(x[row])).flatten(1).all(dim=1).any())
+    x[299] = x[again]
+    after = data.from_arrays("own", x, y, classes=CLASSES)
+    kept = [rows_of(one.x, one.y) - rows_of(other.x, other.y)
+            for one, other in zip(before.splits.values(), after.splits.values(), strict=True)]
+    assert sum(map(Counter.total, kept)) == 1
+
+
+def test_arrays_of_a_single_picture_say_that_copies_stay_together():
+    with pytest.raises(ValueError, match=r"own: the .* split has 0 images .* of 60 images only 1 differ"):
+        data.from_arrays("own", np.repeat(X[:1], 60, axis=0), Y, classes=CLASSES)
+
+
+OTHER, MORE = arrays(60, seed=1)[0], arrays(60, seed=2)[0]
+
+
+@pytest.mark.parametrize("valid, test, message", [
+    ((X, Y), (X, Y), "own: 60 of 60 images of test are in train, too"),
+    ((X[3:9], Y[3:9]), (OTHER, Y), "own: 6 of 6 images of valid are in train, too"),
+    ((OTHER, Y), (OTHER[::-1], Y), "own: 60 of 60 images of test are in valid, too"),
+    ((OTHER, Y), (np.concatenate([MORE[1:], X[:1]]), Y), "own: 1 of 60 images of test are in train, too"),
+    (0.1, (X / 255, Y), r"own: \d\d of 60 images of test are in train, too"),
+    ((X[:2], Y[:2]), 0.2, "images of valid are in train, too"),
+])
+def test_splits_that_share_images_are_refused_with_their_number(valid, test, message):
+    with pytest.raises(ValueError, match=message):
+        data.from_arrays("own", X, Y, classes=CLASSES, valid=valid, test=test)
+
+
+def test_the_lines_about_shared_images_leave_them_out():
+    test = np.concatenate([X[:20], MORE[:40]])
+    with pytest.raises(ValueError, match="20 of 60 images of test are in train") as refused:
+        data.from_arrays("own", X, Y, classes=CLASSES, valid=(OTHER, Y), test=(test, Y))
+    names = {"x_train": X, "y_train": Y, "x_test": test}
+    exec("\n".join(line.strip() for line in str(refused.value).splitlines()[1:]), names)
+    source = data.from_arrays("own", names["x_train"], names["y_train"], classes=CLASSES, valid=(OTHER, Y),
+                              test=(test, Y))
+    assert len(source.train) == 40
+
+
+def test_a_copy_among_a_hundred_images_is_let_pass_as_public_data_sets_hold_some():
+    x, y = arrays(100, seed=3)
+    x[0] = X[0]
+    assert len(data.from_arrays("own", X, Y, classes=CLASSES, valid=(OTHER, Y), test=(x, y)).test) == 100
 
 
 # what changes images, and what trains on which
