@@ -29,7 +29,8 @@ from kdcourse.files import DataError
 
 MEMORY = 2 * 2**30  # bytes that the images of a source may take in memory
 ENDINGS = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}
-SPLITS = {"train": ("train",), "valid": ("valid", "val", "validation"), "test": ("test",)}
+SPLITS = {"train": ("train", "training"), "valid": ("valid", "val", "validation", "dev"),
+          "test": ("test", "testing", "eval")}  # in letters of any size
 DEEP = ("I", "F")  # Pillow's modes of more than eight bits begin so; its way to bytes would cut them off
 TURNED = (5, 6, 7, 8)  # orientations of photographs that lie on their side
 ORIENTATION = 0x0112
@@ -78,11 +79,12 @@ def from_folder(path, *, size: int | None = None, valid: float = 0.1, test: floa
                 name: str | None = None, memory: int = MEMORY, cache: str | Path | None = None) -> Source:
     """A source of the images in the folder `path`, one folder for each class, or of a data set.
 
-    The folder may hold `train`, `valid` (or `val`) and `test` with the classes in each; of what is missing, `valid` and
-    `test` are shares of the training images, drawn with `seed` and stratified by class. A data set is one of
-    torchvision (a picture and a label for each number, and `classes`), one of Hugging Face (rows with a picture and a
-    label), or a dict of such by split. All images get three channels unless all are grey. With `size` the shorter edge
-    of each becomes that long, and the middle is cut out; without it all must be of one size.
+    The folder may hold `train`, `valid` and `test` (or `Training`, `val`, `dev`, `Testing` and the like) with the
+    classes in each, and no other folder; of what is missing, `valid` and `test` are shares of the training images,
+    drawn with `seed` and stratified by class. A data set is one of torchvision (a picture and a label for each number,
+    and `classes`), one of Hugging Face (rows with a picture and a label), or a dict of such by split. All images get
+    three channels unless all are grey. With `size` the shorter edge of each becomes that long, and the middle is cut
+    out; without it all must be of one size.
 
     Sources of more than `memory` bytes are written to the folder `cache`, by default one in the folder of all data, and
     mapped from there (`Mapped`): those of a folder once for as long as none of its files changes, those of a data set
@@ -118,22 +120,52 @@ def _in_folder(path: Path) -> tuple[list[str], dict[str, Found]]:
     if not path.is_dir():
         raise ValueError(f"{path} is no folder: give the one that holds a folder for each class")
     below = {entry.name: entry for entry in _folders(path)}
-    parts = {kind: next((below[name] for name in names if name in below), None) for kind, names in SPLITS.items()}
-    if parts["train"] is None:
-        if other := [part for part in parts.values() if part is not None]:
-            raise ValueError(f"{path} holds {other[0].name} and no train: call the folder of the images to train on "
-                             "train")
-        parts = {"train": path}
-    parts = {kind: part for kind, part in parts.items() if part is not None}
+    parts = {kind: below[called] for kind, called in _kinds(below, str(path)).items()} or {"train": path}
     classes = [entry.name for entry in _folders(parts["train"])]
     if len(classes) < 2:
         raise ValueError(f"{parts['train']} holds {len(classes)} folders, and one for each class is needed, two at "
                          f"least: {parts['train']}/cat/1.png, say")
+    _check_depth(parts["train"], path)
     return classes, {kind: _files(part, classes) for kind, part in parts.items()}
 
 
+def _kinds(called: Sequence[str], name: str) -> dict[str, str]:
+    """Which of the names is that of which split; empty if none is."""
+    known = {each: kind for each in called for kind, names in SPLITS.items() if str(each).lower() in names}
+    kinds = {kind: [each for each in known if known[each] == kind] for kind in SPLITS}
+    kinds = {kind: each for kind, each in kinds.items() if each}
+    if double := [each for each in kinds.values() if len(each) > 1]:
+        raise ValueError(f"{name} holds {' and '.join(double[0])}, which mean the same split: put one elsewhere")
+    if kinds and "train" not in kinds:
+        raise ValueError(f"{name} holds {next(iter(kinds.values()))[0]} and no train: call the images to train on "
+                         "train")
+    if kinds and (strangers := sorted(str(each) for each in called if each not in known)):
+        raise ValueError(f"{name} holds {kinds['train'][0]} and {', '.join(strangers)}, which is no name of a split: "
+                         "those are train, valid and test. Call it so, or put it elsewhere; a class with the name of a "
+                         "split needs another")
+    return {kind: each[0] for kind, each in kinds.items()}
+
+
+def _check_depth(train: Path, path: Path) -> None:
+    """Raises ValueError when the folders of the classes look like splits, or hold splits."""
+    below = {entry.name: {inner.name for inner in _folders(entry)} for entry in _folders(train)}
+    same = set.intersection(*below.values())
+    whole = set.union(*below.values())
+    if len(same) > 1 and (same == whole or any(each.lower() in names for each in same for names in SPLITS.values())):
+        raise ValueError(f"{train}: {', '.join(below)} are no classes, it seems: each holds the folders "
+                         f"{', '.join(sorted(same))}. If these are the classes, the others are splits: call them "
+                         f"{path}/train, {path}/valid and {path}/test. If these are splits, put them on top: "
+                         f"{path}/train/{next(iter(below))}/1.png, say. Else put the pictures of a class into its "
+                         "folder itself")
+
+
 def _folders(path: Path) -> list[Path]:
-    return sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    return sorted(entry for entry in path.iterdir() if entry.is_dir() and _is_shown(entry.name))
+
+
+def _is_shown(*parts: str) -> bool:
+    """Whether none is hidden, nor is the folder in which macOS packs what it hides."""
+    return not any(part.startswith(".") or part == "__MACOSX" for part in parts)
 
 
 def _files(path: Path, classes: list[str]) -> Found:
@@ -142,7 +174,7 @@ def _files(path: Path, classes: list[str]) -> Found:
     paths, y = [], []
     for label, kind in enumerate(classes):
         images = sorted(image for image in (path / kind).rglob("*")
-                        if image.suffix.lower() in ENDINGS and not image.name.startswith("."))
+                        if image.suffix.lower() in ENDINGS and _is_shown(*image.relative_to(path / kind).parts))
         if not images and (path / kind).is_dir():
             raise ValueError(f"{path / kind} holds no image ({', '.join(sorted(ENDINGS))})")
         paths += images
@@ -157,8 +189,8 @@ def _files(path: Path, classes: list[str]) -> Found:
 def _in_data_sets(given, name: str) -> tuple[list[str], dict[str, Found]]:
     sets = {"train": given}
     if isinstance(given, Mapping):
-        sets = {kind: given[called] for kind, names in SPLITS.items() for called in names if called in given}
-        if "train" not in sets:
+        sets = {kind: given[called] for kind, called in _kinds(list(given), name).items()}
+        if not sets:
             raise ValueError(f"{name} has no split called train; it has {', '.join(map(str, given))}")
     classes, found = None, {}
     for kind, one in sets.items():

@@ -25,7 +25,7 @@ def pixels(n=30, channels=3, side=SIDE, seed=0):
 def folder_of(path, n=30, splits=("",), **settings):
     """Class folders a, b, c with n images, in turn."""
     for number, split in enumerate(splits):
-        for row, image in enumerate(pixels(n, seed=number, **settings)):
+        for row, image in enumerate(pixels(n, **{"seed": number} | settings)):
             place = path / split / "abc"[row % 3]
             place.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(place / f"{row:02}.png")
@@ -60,9 +60,16 @@ def test_a_folder_gives_each_image_once_with_the_label_of_its_class(tmp_path):
     assert source.test.y.bincount().tolist() == [2, 2, 2]
 
 
-@pytest.mark.parametrize("valid", ["valid", "val", "validation"])
-def test_folders_called_train_valid_and_test_are_the_splits(tmp_path, valid):
-    source = data.from_folder(folder_of(tmp_path, 6, ("train", valid, "test")))
+@pytest.mark.parametrize("names", [
+    ("train", "valid", "test"), ("train", "val", "test"), ("train", "validation", "eval"),
+    ("Training", "Dev", "Testing"), ("TRAIN", "Val", "Test"), ("train", "dev", "Test"),
+])
+def test_folders_called_train_valid_and_test_or_so_are_the_splits(tmp_path, names):
+    for hidden in ("__MACOSX/train/a", ".cache/b", f"{names[0]}/a/.thumbnails", f"{names[2]}/__MACOSX/a"):
+        (tmp_path / hidden).mkdir(parents=True)
+        Image.fromarray(pixels(1, seed=9)[0]).save(tmp_path / hidden / "._1.png")
+        Image.fromarray(pixels(1, seed=9)[0]).save(tmp_path / hidden / "1.png")
+    source = data.from_folder(folder_of(tmp_path, 6, names))
     for seed, split in enumerate(source.splits.values()):
         images = pixels(6, seed=seed).transpose(0, 3, 1, 2)[[0, 3, 1, 4, 2, 5]]
         assert torch.equal(split.x, torch.from_numpy(images)) and split.y.tolist() == [0, 0, 1, 1, 2, 2]
@@ -254,6 +261,19 @@ def spoiled(path, how):
         Image.fromarray(np.full((6, 6), 4000, np.uint16)).save(path / "a" / "deep.png")
     if how == "no train":
         folder_of(path, 6, ("test",))
+    if how == "no train, but Testing":
+        folder_of(path, 6, ("Testing",))
+    if how == "a split of no name":
+        return folder_of(path / "split", 6, ("train", "test", "extra"))
+    if how == "one split twice":
+        return folder_of(path / "split", 6, ("train", "val", "Validation"))
+    if how == "splits of other names":
+        return folder_of(path / "split", 6, ("TrainingSet", "TestSet"))
+    if how == "splits in the classes":
+        (folder_of(path / "split" / "a", 6, ("train", "test")) / "extra").mkdir()
+        return folder_of(path / "split" / "b", 6, ("train", "test")).parent
+    if how == "too deep in train":
+        return folder_of(path / "split", 6, ("train/2023", "train/2024", "test/2023"))
     if how == "a stranger":
         folder_of(path / "split", 6, ("train", "test"))
         (path / "split" / "test" / "a").rename(path / "split" / "test" / "z")
@@ -265,6 +285,12 @@ def spoiled(path, how):
     ("none", "elsewhere is no folder"), ("no classes", "a holds 0 folders, and one for each class"),
     ("an empty class", "d holds no image"), ("sizes", r"of 2 different sizes \(6x6, 9x9, \.\.\.\): give size=224"),
     ("deep", "1 pictures have more than eight bits a channel"), ("no train", "holds test and no train"),
+    ("no train, but Testing", "holds Testing and no train: call the images to train on train"),
+    ("a split of no name", r"holds train and extra, which is no name of a split: those are train, valid and test"),
+    ("one split twice", "holds Validation and val, which mean the same split"),
+    ("splits of other names", r"TestSet, TrainingSet are no classes, it seems: each holds the folders a, b, c\. "),
+    ("splits in the classes", "a, b are no classes, it seems: each holds the folders test, train"),
+    ("too deep in train", "2023, 2024 are no classes, it seems"),
     ("a stranger", "z is a class without images to train on; those are a, b, c"),
 ])
 def test_a_folder_that_is_none_of_classes_is_refused_by_name(tmp_path, how, message):
@@ -272,8 +298,26 @@ def test_a_folder_that_is_none_of_classes_is_refused_by_name(tmp_path, how, mess
         data.from_folder(spoiled(tmp_path, how))
 
 
+def test_folders_below_a_class_are_read_with_it_where_they_are_not_those_of_all_classes(tmp_path):
+    folder_of(tmp_path)
+    for row, place in enumerate(("a/images", "b/images", "c/images", "a/near", "b/far", "c/near")):
+        (tmp_path / place).mkdir()
+        Image.fromarray(pixels(6, seed=9)[row]).save(tmp_path / place / "1.png")
+    assert sum(len(split) for split in data.from_folder(tmp_path).splits.values()) == 36
+
+
+def test_a_data_set_by_split_may_call_them_as_a_folder_may(tmp_path):
+    parts = {name: datasets.ImageFolder(str(folder_of(tmp_path / name, 6, seed=seed)))
+             for seed, name in enumerate(("Train", "dev", "TEST"))}
+    source = data.from_folder(parts, name="own")
+    assert [len(split) for split in source.splits.values()] == [6, 6, 6]
+    with pytest.raises(ValueError, match="own holds Train and more, which is no name of a split"):
+        data.from_folder(parts | {"more": parts["dev"]}, name="own")
+
+
 @pytest.mark.parametrize("given, error, message", [
-    ({"test": [1]}, ValueError, "has no split called train; it has test"), (7, TypeError, "train is a int"),
+    ({"own": [1]}, ValueError, "has no split called train; it has own"),
+    ({"test": [1]}, ValueError, "own holds test and no train"), (7, TypeError, "train is a int"),
     ([(1, 2)], TypeError, "a list is no data set of torchvision"),
     (Rows(pixels(3), [0, 1, 3], ["a", "b", "c"]), ValueError, "labels of train run from 0 to 3; there are 3"),
 ])
