@@ -29,6 +29,8 @@ from kdcourse.files import DataError
 
 MEMORY = 2 * 2**30  # bytes that the images of a source may take in memory
 ENDINGS = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}
+UNREAD = {".gif", ".apng", ".avif", ".heic", ".heif", ".jfif", ".jpe", ".jp2", ".j2k", ".jxl", ".tga", ".ico", ".psd",
+          ".svg", ".eps", ".pbm", ".pnm", ".dib", ".dcm", ".dng", ".cr2", ".nef", ".arw", ".raw"}  # pictures as well
 SPLITS = {"train": ("train", "training"), "valid": ("valid", "val", "validation", "dev"),
           "test": ("test", "testing", "eval")}  # in letters of any size
 DEEP = ("I", "F")  # Pillow's modes of more than eight bits begin so; its way to bytes would cut them off
@@ -173,8 +175,13 @@ def _files(path: Path, classes: list[str]) -> Found:
         raise ValueError(f"{path / strangers[0]} is a class without images to train on; those are {', '.join(classes)}")
     paths, y = [], []
     for label, kind in enumerate(classes):
-        images = sorted(image for image in (path / kind).rglob("*")
-                        if image.suffix.lower() in ENDINGS and _is_shown(*image.relative_to(path / kind).parts))
+        shown = [entry for entry in (path / kind).rglob("*") if _is_shown(*entry.relative_to(path / kind).parts)]
+        images = sorted(image for image in shown if image.suffix.lower() in ENDINGS)
+        others = Counter(entry.suffix.lower() for entry in shown)
+        if unread := {ending: n for ending, n in others.items() if ending in UNREAD}:
+            listed = ", ".join(f"{n:,} {ending}" for ending, n in sorted(unread.items()))
+            raise ValueError(f"{path / kind} holds pictures that are not read ({listed}): save them as PNG, say with "
+                             f"Pillow's Image.open(path).convert('RGB').save(...), or put them elsewhere")
         if not images and (path / kind).is_dir():
             raise ValueError(f"{path / kind} holds no image ({', '.join(sorted(ENDINGS))})")
         paths += images

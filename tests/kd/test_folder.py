@@ -298,6 +298,24 @@ def test_a_folder_that_is_none_of_classes_is_refused_by_name(tmp_path, how, mess
         data.from_folder(spoiled(tmp_path, how))
 
 
+@pytest.mark.parametrize("name", ["a/1.gif", "c/1.HEIC", "b/deeper/1.avif", "b/1.jfif"])
+@pytest.mark.parametrize("split", ["", "train", "test"])
+def test_pictures_that_are_not_read_are_named_and_none_is_left_out_silently(tmp_path, name, split):
+    folder_of(tmp_path, splits=(split, "train") if split else ("",))
+    (tmp_path / split / name).parent.mkdir(exist_ok=True)
+    (tmp_path / split / name).write_bytes(b"GIF89a")
+    ending = Path(name).suffix.lower()
+    with pytest.raises(ValueError, match=rf"{name[0]} holds pictures that are not read \(1 \{ending}\)"):
+        data.from_folder(tmp_path)
+
+
+def test_what_is_no_picture_or_is_hidden_is_left_out(tmp_path):
+    folder_of(tmp_path)
+    for name in ("Thumbs.db", ".DS_Store", "list.txt", "labels.csv", "._1.gif", "noted.json"):
+        (tmp_path / "a" / name).write_bytes(b"?")
+    assert sum(len(split) for split in data.from_folder(tmp_path).splits.values()) == 30
+
+
 def test_folders_below_a_class_are_read_with_it_where_they_are_not_those_of_all_classes(tmp_path):
     folder_of(tmp_path)
     for row, place in enumerate(("a/images", "b/images", "c/images", "a/near", "b/far", "c/near")):
