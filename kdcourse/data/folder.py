@@ -92,7 +92,7 @@ def from_folder(path, *, size: int | None = None, valid: float = 0.1, test: floa
     mapped from there (`Mapped`): those of a folder once for as long as none of its files changes, those of a data set
     anew each time. Raises ValueError, naming the folder or the file, when there is no such folder, a class of `test` or
     `valid` has no images to train on, sizes differ, or a picture has more than eight bits a channel, and DataError when
-    a file cannot be read.
+    a file cannot be read or is transparent in places.
     """
     _check_size(size)
     is_folder = isinstance(path, str | Path)
@@ -310,6 +310,11 @@ def _read(found: Found, row: int, ask: Callable[[Image.Image], object]):
     try:
         with found.image(row) as image:
             return ask(image)
+    except Transparent as error:
+        raise DataError(f"{found.called(row)}: {error}. Flatten all such pictures on a background, white say:\n"
+                        '    image = Image.open(path).convert("RGBA")\n'
+                        '    Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")'
+                        ) from error
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{found.called(row)} cannot be read ({error}): delete it or put it right") from error
 
@@ -333,13 +338,30 @@ def _split(name: str, found: Found, shape, size: int | None, place: Path | None)
 def _decoded(found: Found, shape, size: int | None) -> Iterator[np.ndarray]:
     """The images, `CHUNK` at a time, as bytes (B, C, H, W); several are decoded at once."""
     def as_bytes(image: Image.Image) -> np.ndarray:
-        pixels = np.asarray(_fitted(ImageOps.exif_transpose(image).convert("L" if shape[0] == 1 else "RGB"), size))
+        upright = _opaque(ImageOps.exif_transpose(image)).convert("L" if shape[0] == 1 else "RGB")
+        pixels = np.asarray(_fitted(upright, size))
         return pixels[None] if shape[0] == 1 else pixels.transpose(2, 0, 1)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(found.y), CHUNK):
             rows = range(start, min(start + CHUNK, len(found.y)))
             yield np.stack(list(pool.map(lambda row: _read(found, row, as_bytes), rows)))
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """The picture, nothing of which may be transparent: what colour lies behind it, nobody knows. Raises OSError."""
+    has_alpha = image.getbands()[-1] in "Aa"
+    if not has_alpha and "transparency" not in image.info:
+        return image
+    whole = image if has_alpha else image.convert("RGBA")
+    if whole.getchannel(whole.getbands()[-1]).getextrema()[0] < 255:
+        raise Transparent("it is transparent in places, which would become black or any colour")
+    image.info.pop("transparency", None)
+    return image
+
+
+class Transparent(OSError):
+    """A picture that needs a background."""
 
 
 def _fitted(image: Image.Image, size: int | None) -> Image.Image:

@@ -316,6 +316,60 @@ def test_what_is_no_picture_or_is_hidden_is_left_out(tmp_path):
     assert sum(len(split) for split in data.from_folder(tmp_path).splits.values()) == 30
 
 
+def see_through(mode, alpha):
+    """A picture of noise with a corner of this alpha, 255 for opaque; in `P`, `L` and `RGB` as PNG keeps it there."""
+    image = Image.fromarray(pixels(1, seed=7)[0])
+    if mode in ("RGBA", "LA"):
+        image.putalpha(Image.new("L", image.size, 255))
+        image.paste((255, 255, 255, alpha), (0, 0, 2, 2))
+        return image.convert(mode), {}
+    image = image.convert(mode)
+    found = image.getpixel((0, 0))
+    if mode == "P":
+        return image, {"transparency": bytes(alpha if k == found else 255 for k in range(256))}
+    used = set(image.get_flattened_data() if hasattr(image, "get_flattened_data") else image.getdata())
+    free = next(k if mode == "L" else (k, k, k) for k in range(256) if (k if mode == "L" else (k, k, k)) not in used)
+    return image, {"transparency": found if alpha < 255 else free}
+
+
+def as_it_is(path):
+    with Image.open(path) as image:
+        return image.copy()
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "L", "RGB"])
+def test_pictures_that_are_transparent_in_places_are_refused_by_name(tmp_path, mode):
+    for number, alpha in enumerate((255, 0)):
+        image, how = see_through(mode, alpha)
+        image.save(folder_of(tmp_path / str(number)) / "b" / "55.png", **how)
+    assert len(data.from_folder(tmp_path / "0").classes) == 3
+    for given in (tmp_path / "1", datasets.ImageFolder(str(tmp_path / "1"), loader=as_it_is)):
+        with pytest.raises(data.DataError, match=r"transparent in places.*Flatten all such pictures") as refused:
+            data.from_folder(given, valid=0.05, test=0.05)
+        assert ("55.png: it is" if given == tmp_path / "1" else "item 20 of train: it") in str(refused.value)
+
+
+def test_the_lines_about_transparent_pictures_flatten_them(tmp_path):
+    path = folder_of(tmp_path / "own") / "b" / "55.png"
+    see_through("RGBA", 128)[0].save(path)
+    with pytest.raises(data.DataError, match="transparent") as refused:
+        data.from_folder(tmp_path / "own")
+    names = {"Image": Image, "path": path}
+    first, last = (line.strip() for line in str(refused.value).splitlines()[1:])
+    exec(f"{first}\nflat = {last}\nflat.save(path)", names)
+    assert sum(len(split) for split in data.from_folder(tmp_path / "own").splits.values()) == 31
+
+
+def test_pictures_whose_alpha_is_opaque_give_their_colours(tmp_path):
+    for row, image in enumerate(pixels()):
+        picture = Image.fromarray(image)
+        picture.putalpha(255)
+        (tmp_path / "abc"[row % 3]).mkdir(exist_ok=True)
+        picture.save(tmp_path / "abc"[row % 3] / f"{row:02}.png")
+    found = {image.numpy().tobytes() for split in data.from_folder(tmp_path).splits.values() for image in split.x}
+    assert found == {image.transpose(2, 0, 1).tobytes() for image in pixels()}
+
+
 def test_folders_below_a_class_are_read_with_it_where_they_are_not_those_of_all_classes(tmp_path):
     folder_of(tmp_path)
     for row, place in enumerate(("a/images", "b/images", "c/images", "a/near", "b/far", "c/near")):
