@@ -24,7 +24,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from kdcourse import files
-from kdcourse.data.base import CHUNK, Source, Split, check_rows, stratified
+from kdcourse.data.base import CHUNK, Source, Split, alike, check_apart, check_rows, digests, drawn
 from kdcourse.files import DataError
 
 MEMORY = 2 * 2**30  # bytes that the images of a source may take in memory
@@ -36,6 +36,9 @@ SPLITS = {"train": ("train", "training"), "valid": ("valid", "val", "validation"
 DEEP = ("I", "F")  # Pillow's modes of more than eight bits begin so; its way to bytes would cut them off
 TURNED = (5, 6, 7, 8)  # orientations of photographs that lie on their side
 ORIENTATION = 0x0112
+END = 4096  # bytes at the end of a file, which tell nearly all pictures apart
+APART = (", or are so at this size. Leave the copies out of the data set, or give a dict of data sets by split that "
+         "has each image once")
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ class Found(NamedTuple):
     called: Callable[[int], str]
     y: Tensor
     key: str = ""  # what tells the files from others; empty where nothing does
+    paths: Sequence[Path] = ()
 
 
 def from_folder(path, *, size: int | None = None, valid: float = 0.1, test: float = 0.2, seed: int = 0,
@@ -91,18 +95,21 @@ def from_folder(path, *, size: int | None = None, valid: float = 0.1, test: floa
     Sources of more than `memory` bytes are written to the folder `cache`, by default one in the folder of all data, and
     mapped from there (`Mapped`): those of a folder once for as long as none of its files changes, those of a data set
     anew each time. Raises ValueError, naming the folder or the file, when there is no such folder, a class of `test` or
-    `valid` has no images to train on, sizes differ, or a picture has more than eight bits a channel, and DataError when
-    a file cannot be read or is transparent in places.
+    `valid` has no images to train on, splits share more than a few images (the same files, or in a data set in memory
+    the same pixels; files that are copies are drawn into one split), sizes differ, or a picture has more than eight
+    bits a channel, and DataError when a file cannot be read or is transparent in places.
     """
     _check_size(size)
     is_folder = isinstance(path, str | Path)
     name = name or (Path(path).expanduser().resolve().name if is_folder else type(path).__name__)
     classes, found = _in_folder(Path(path).expanduser()) if is_folder else _in_data_sets(path, name)
-    found = _shared(found, {"test": test, "valid": valid}, seed, name)
     shape = _shape(found, size, name)
+    found = _shared(found, {"test": test, "valid": valid}, seed, name)
     big = sum(len(part.y) for part in found.values()) * shape[0] * shape[1] * shape[2] > memory
     place = _place(cache) if big else None
     splits = {kind: _split(f"{name}/{kind}", found[kind], shape, size, place) for kind in SPLITS}
+    if not is_folder and not big:
+        check_apart(name, {kind: digests(split.x) for kind, split in splits.items()}, APART)
     return Source(name, splits["train"], splits["valid"], splits["test"], tuple(classes))
 
 
@@ -190,7 +197,7 @@ def _files(path: Path, classes: list[str]) -> Found:
     listed = json.dumps([(str(image.relative_to(path)), stat.st_size, stat.st_mtime_ns)
                          for image, stat in zip(paths, stats, strict=True)])
     return Found(lambda row: Image.open(paths[row]), lambda row: str(paths[row]), torch.tensor(y),
-                 hashlib.sha256(listed.encode()).hexdigest())
+                 hashlib.sha256(listed.encode()).hexdigest(), paths)
 
 
 def _in_data_sets(given, name: str) -> tuple[list[str], dict[str, Found]]:
@@ -258,21 +265,41 @@ def _picture(image) -> Image.Image:
 
 def _shared(found: dict[str, Found], shares: dict[str, float], seed: int, name: str) -> dict[str, Found]:
     """All three splits: what is missing is taken from the training images."""
-    train, n = found["train"], len(found["train"].y)
-    rows = torch.arange(n)
-    for kind, share in shares.items():
-        if kind in found:
-            continue
+    train, missing = found["train"], {kind: share for kind, share in shares.items() if kind not in found}
+    for kind, share in missing.items():
         if not 0 < share < 1:
             raise ValueError(f"{name}: {kind} is a share of the images, between 0 and 1; it is {share!r}")
-        chosen = stratified(train.y[rows], round(share * n), seed)
-        found = found | {kind: _part(train, rows[chosen])}
-        rows = rows[~chosen]
-    found = found | {"train": _part(train, rows) if len(rows) < n else train}
+    of = _files_alike(found)
+    rows = drawn(train.y, missing, seed, of.get("train"))
+    if of:
+        parts = {kind: [of["train"][row] for row in part.tolist()] for kind, part in rows.items()}
+        check_apart(name, of | parts, ": the files are the same. Delete them from one of both")
+    found = found | {kind: _part(train, part) if len(part) < len(train.y) else train for kind, part in rows.items()}
     for kind, part in found.items():
         if not len(part.y):
-            raise ValueError(f"{name}: the {kind} split has no images")
+            raise ValueError(f"{name}: the {kind} split has no images{alike(of.get('train', ()))}")
     return found
+
+
+def _files_alike(found: Mapping[str, Found]) -> dict[str, list]:
+    """For each file of each split what files of the same bytes have in common; nothing of data sets. Only what is as
+    long as another and ends as it does is read whole."""
+    def end(path: Path) -> bytes:
+        with open(path, "rb") as file:
+            file.seek(-min(END, path.stat().st_size), os.SEEK_END)
+            return hashlib.blake2b(file.read()).digest()[:16]
+
+    def whole(path: Path) -> bytes:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "blake2b").digest()[:16]
+
+    paths = [path for part in found.values() for path in part.paths]
+    of = [(path.stat().st_size,) for path in paths]
+    for ask in (end, whole):
+        times = Counter(of)
+        of = [(*each, ask(path)) if times[each] > 1 else each for each, path in zip(of, paths, strict=True)]
+    each = iter(of)
+    return {kind: [next(each) for _ in part.paths] for kind, part in found.items()} if paths else {}
 
 
 def _part(found: Found, rows: Tensor) -> Found:

@@ -91,8 +91,9 @@ def test_data_sets_of_torchvision_and_of_hugging_face_give_the_images_of_the_fol
     part = torch.utils.data.Subset(plain, range(30))
     for given in (plain, rows, tensors, part, {"train": plain}):
         assert equal(data.from_folder(given, name="own"), whole)
-    three = data.from_folder({"train": plain, "validation": part, "test": plain}, name="own")
-    assert torch.equal(three.valid.x, three.train.x) and len(three.test) == 30
+    others = [datasets.ImageFolder(str(folder_of(tmp_path / str(seed), 30, seed=seed))) for seed in (1, 2)]
+    three = data.from_folder({"train": plain, "validation": others[0], "test": others[1]}, name="own")
+    assert [len(split) for split in three.splits.values()] == [30, 30, 30]
 
 
 def test_labels_that_a_data_set_changes_are_taken_as_changed(tmp_path):
@@ -108,7 +109,7 @@ def test_labels_that_a_data_set_changes_are_taken_as_changed(tmp_path):
 def test_a_size_is_the_shorter_edge_and_the_middle_as_torchvision_makes_it(tmp_path, width, height):
     for kind in "ab":
         for row in range(4):
-            image = np.random.default_rng(row).integers(0, 256, (height, width, 3), dtype=np.uint8)
+            image = np.random.default_rng([row, ord(kind)]).integers(0, 256, (height, width, 3), dtype=np.uint8)
             (tmp_path / kind).mkdir(exist_ok=True)
             Image.fromarray(image).save(tmp_path / kind / f"{row}.png")
     source = data.from_folder(tmp_path, size=8, valid=0.25, test=0.25)
@@ -131,7 +132,7 @@ def test_a_photograph_that_lies_on_its_side_is_turned_upright(tmp_path):
     for kind in "ab":
         (tmp_path / kind).mkdir()
         for row in range(4):
-            image.save(tmp_path / kind / f"{row}.jpg", exif=exif, quality=100)
+            image.save(tmp_path / kind / f"{row}.jpg", exif=exif, quality=100, comment=f"{kind}{row}")  # no copy
     source = data.from_folder(tmp_path, valid=0.25, test=0.25)
     assert source.shape == (3, 8, 4)
     assert source.train.x[:, :, :4].min() > 250 and source.train.x[:, :, 4:].max() < 5
@@ -243,6 +244,53 @@ def test_a_mask_of_numbers_is_refused_of_mapped_images_too(both):
     for source in both:
         with pytest.raises(ValueError, match=r"own/train: 21 rows that are all 0 or 1"):
             source.train.take((source.train.y == 1).long(), "ones")
+
+
+# copies
+
+def doubled(path, target):
+    """Every picture of a folder, twice."""
+    for image in sorted(path.rglob("*.png")):
+        twin = target / image.parent.name / f"{image.stem} again.png"
+        twin.parent.mkdir(parents=True, exist_ok=True)
+        twin.write_bytes(image.read_bytes())
+
+
+def test_files_that_are_copies_are_drawn_into_one_split(tmp_path):
+    doubled(folder_of(tmp_path, 60, side=64), tmp_path)
+    source = data.from_folder(tmp_path)
+    parts = [{image.numpy().tobytes() for image in split.x} for split in source.splits.values()]
+    assert [2 * len(part) for part in parts] == [len(split) for split in source.splits.values()]
+    assert len(set.union(*parts)) == sum(map(len, parts)) == 60
+
+
+@pytest.mark.parametrize("other", ["test", "val"])
+@pytest.mark.parametrize("memory", [0, 2**30])
+def test_folders_of_splits_that_share_files_are_refused_with_their_number(tmp_path, other, memory):
+    folder_of(tmp_path / "own", 30, ("train", other))
+    doubled(folder_of(tmp_path / "more", 3), tmp_path / "own" / other)
+    kind = {"val": "valid"}.get(other, other)
+    with pytest.raises(ValueError, match=rf"own: 3 of 33 images of {kind} are in train, too.*Delete them from one"):
+        data.from_folder(tmp_path / "own", memory=memory, cache=tmp_path / "cache")
+
+
+def test_data_sets_of_splits_that_share_images_are_refused_with_their_number(tmp_path):
+    plain, other = (datasets.ImageFolder(str(folder_of(tmp_path / str(seed), seed=seed))) for seed in (0, 1))
+    twice = torch.utils.data.ConcatDataset([plain, plain])
+    twice.classes = plain.classes
+    for given, message in (({"train": plain, "valid": other, "test": plain}, "30 of 30 images of test are in train"),
+                           ({"train": plain, "valid": other, "test": other}, "30 of 30 images of test are in valid"),
+                           (twice, "images of test are in train, too.* Leave the copies out")):
+        with pytest.raises(ValueError, match=f"own: .*{message}"):
+            data.from_folder(given, name="own")
+
+
+def test_a_folder_of_one_picture_says_that_copies_stay_together(tmp_path):
+    for row in range(30):
+        (tmp_path / "abc"[row % 3]).mkdir(exist_ok=True)
+        Image.fromarray(pixels(1)[0]).save(tmp_path / "abc"[row % 3] / f"{row}.png")
+    with pytest.raises(ValueError, match="has no images: of 30 images only 1 differ"):
+        data.from_folder(tmp_path)
 
 
 # what is refused
