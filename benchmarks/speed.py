@@ -262,10 +262,9 @@ def memory() -> dict:
 
 def peak() -> None:
     """Train ResNet-8 for one epoch on 50,000 random images and print the peak of this process, in GiB."""
-    x = torch.randint(0, 256, (50_000, 3, 32, 32), dtype=torch.uint8)
+    x, valid, test = (torch.randint(0, 256, (n, 3, 32, 32), dtype=torch.uint8) for n in (50_000, 100, 100))
     y = torch.arange(50_000) % 10
-    small = (x[:100].clone(), y[:100])
-    images = data.from_arrays("random", x, y, classes="0123456789", valid=small, test=small)
+    images = data.from_arrays("random", x, y, classes="0123456789", valid=(valid, y[:100]), test=(test, y[:100]))
     bank = LogitBank(torch.randn(4, 50_000, 10).half(), origin=images.train.origin(VIEWS), teacher="random")
     student = models.build("resnet8", images.shape, 10, seed=0)
     train.fit(distillers.KD(student, bank), images, epochs=1, lr=1e-3, batch_size=BATCH, augment=VIEWS)

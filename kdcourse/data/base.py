@@ -5,6 +5,7 @@ is mapped from a file of them (`from_folder`), and a batch that knows the row of
 teachers need.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,12 @@ from kdcourse.core import Batch, fingerprint, generator
 
 CHUNK = 256  # images that are converted at once, which bounds the memory that it takes
 DARK = 63    # bytes that never pass this are most likely numbers in other units, from 0 to 1, 16 or 63
+SHARED = 0.01  # of the images of a split may be in another one: public data sets hold a few copies
+APART = """. With x_{one}, y_{one} and x_{other} as arrays:
+    held_out = {{image.tobytes() for image in x_{other}}}
+    apart = [image.tobytes() not in held_out for image in x_{one}]
+    x_{one}, y_{one} = x_{one}[apart], y_{one}[apart]"""
+ARRAYS = "data.from_arrays(name, x, y, classes=...) makes splits of bytes or of floats in [0, 1]"
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,22 @@ class Split:
     y: Tensor
     votes: Tensor | None = None
     classes: tuple[str, ...] | None = None
+
+    def __post_init__(self):
+        """Raises TypeError or ValueError unless row i of bytes `x`, labels `y` and `votes` is one image."""
+        for what, given in {"x": self.x, "y": self.y, "votes": self.votes}.items():
+            if not isinstance(given, Tensor | None) or (given is None and what != "votes"):
+                raise TypeError(f"{self.name}: {what} of a Split is a tensor, not a {type(given).__name__}: {ARRAYS}")
+        if self.x.dtype != torch.uint8 or self.x.ndim != 4:
+            raise ValueError(f"{self.name}: images of a Split are bytes (torch.uint8) of shape (N, C, H, W), which a "
+                             f"batch divides by 255; these are {self.x.dtype} of shape {tuple(self.x.shape)}: {ARRAYS}")
+        if self.y.ndim != 1 or self.y.dtype == torch.bool or self.y.is_floating_point() or self.y.is_complex():
+            raise ValueError(f"{self.name}: labels of a Split are whole numbers of shape (N,), one for each image; "
+                             f"these are {self.y.dtype} of shape {tuple(self.y.shape)}: {ARRAYS}")
+        for what, given in {"labels": self.y, "rows of votes": self.votes}.items():
+            if given is not None and len(given) != len(self.x):
+                raise ValueError(f"{self.name}: {len(self.x)} images but {len(given)} {what}; row i of both must be "
+                                 "the same image: source.train.take(rows, name) takes both")
 
     def __len__(self) -> int:
         return len(self.y)
@@ -56,7 +79,10 @@ class Split:
         return f"{self.key} {'plain' if augment is None else augment.name}"
 
     def take(self, rows: Tensor, name: str) -> "Split":
-        """The images of the given rows (indices or a mask) as a split of its own, whose rows count from 0."""
+        """The images of the given rows (indices or a mask) as a split of its own, whose rows count from 0.
+
+        Raises ValueError for a mask of whole numbers, which would be read as rows 0 and 1."""
+        check_rows(rows, self)
         votes = None if self.votes is None else self.votes[rows]
         return Split(f"{self.name}/{name}", self.x[rows], self.y[rows], votes, self.classes)
 
@@ -86,10 +112,22 @@ class Split:
             yield Batch(x.float() / 255, self.y[index], index, epoch, progress, origin)
 
 
+def check_rows(rows, split: Split) -> None:
+    """Raises ValueError when `rows` are not indices but a mask that is written in numbers."""
+    if isinstance(rows, slice) or len(split) < 3 or len(rows) != len(split):
+        return
+    rows = torch.as_tensor(rows)
+    if rows.ndim == 1 and rows.dtype != torch.bool and bool(((rows == 0) | (rows == 1)).all()):
+        raise ValueError(f"{split.name}: {len(rows)} rows that are all 0 or 1 look like a mask of its {len(split)} "
+                         "images, and would give copies of the first two; a mask is of bools: rows.bool() of a tensor, "
+                         "rows.astype(bool) of an array")
+
+
 @dataclass(frozen=True)
 class Source:
     """A data set: three splits that share no image, and the names of the classes. Training never sees `test`.
 
+    Nothing here looks for shared images; `from_arrays` and `from_folder` do.
     `stand_in` says in words what generated images stand for; it is empty for real ones, and plots print it.
     """
 
@@ -122,12 +160,19 @@ class Source:
     def with_train(self, train: Split) -> "Source":
         """The same source with other training images: a part of them, say, to leave a class out.
 
-        Raises ValueError when they are images of the test or the validation split, or of another shape."""
+        Raises ValueError when they are images of the test or the validation split, of another shape, or of classes of
+        other names. A split without names, as `transfer.noise` makes, takes those of the source."""
         if not isinstance(train, Split):
             raise TypeError(f"with_train takes a Split, source.train.take(rows, name), not a {type(train).__name__}")
         if tuple(train.x.shape[1:]) != self.shape:
             raise ValueError(f"{self.name}: images of {train.name} are {tuple(train.x.shape[1:])}, and those of the "
                              f"source {self.shape}")
+        if train.classes is not None and tuple(train.classes) != (own := tuple(self.classes)):
+            k = next((k for k, pair in enumerate(zip(train.classes, own, strict=False)) if pair[0] != pair[1]), None)
+            what = (f"{len(train.classes)} classes, and the source {len(own)}" if k is None else
+                    f"for label {k} the class {train.classes[k]!r}, and the source {own[k]!r}")
+            raise ValueError(f"{self.name}: {train.name} has {what}. For a method that reads no labels, say that they "
+                             "mean nothing: dataclasses.replace(split, classes=None)")
         for kind in ("test", "valid"):
             held_out = self.splits[kind]
             if train.x is held_out.x or train.name == held_out.name or train.name.startswith(f"{held_out.name}/"):
@@ -146,30 +191,33 @@ def from_arrays(name, x, y, *, classes: Sequence[str], valid=0.1, test=0.2, seed
     `valid` and `test` are shares of the images, drawn with `seed` and stratified by class, or pairs (x, y) of their
     own. Raises ValueError or TypeError, with lines that mend it, when the numbers of images and labels differ, a label
     has no class name, the images are of another kind or of several sizes, their values are not those of bytes or lie
-    outside [0, 1], or a split would be empty.
+    outside [0, 1], a split would be empty, or a split that is given shares images with another. Copies of one image
+    stay together in one split of those that are drawn.
     """
     classes = _classes(name, classes)
     x, y = _images(name, x), _labels(name, y, classes)
     if len(x) != len(y):
         raise ValueError(f"{name}: {len(x)} images but {len(y)} labels; row i of both must be the same image")
-    splits = {}
-    rows = torch.arange(len(y))
+    given, shares = {}, {}
     for kind, part in {"test": test, "valid": valid}.items():
         if isinstance(part, tuple | list) and len(part) == 2:
-            splits[kind] = _images(name, part[0]), _labels(name, part[1], classes)
+            given[kind] = _images(name, part[0]), _labels(name, part[1], classes)
         elif not isinstance(part, Real) or not 0 <= part < 1:
             raise ValueError(f"{name}: {kind} is a share of the images in [0, 1) or a pair (x, y); it is {part!r}")
         else:
-            chosen = stratified(y[rows], round(part * len(y)), seed)
-            splits[kind] = x[rows[chosen]], y[rows[chosen]]
-            rows = rows[~chosen]
-    splits["train"] = (x, y) if len(rows) == len(y) else (x[rows], y[rows])
+            shares[kind] = part
+    of = digests(x)
+    rows = drawn(y, shares, seed, of)
+    splits = given | {kind: (x[part], y[part]) if len(part) < len(y) else (x, y) for kind, part in rows.items()}
     for kind, (x, y) in splits.items():
         if len(x) != len(y) or len(x) == 0:
-            raise ValueError(f"{name}: the {kind} split has {len(x)} images and {len(y)} labels; it needs some of both")
+            raise ValueError(f"{name}: the {kind} split has {len(x)} images and {len(y)} labels; it needs some of both"
+                             + (alike(of) if kind in rows else ""))
         if x.shape[1:] != splits["train"][0].shape[1:]:
             shape = tuple(splits["train"][0].shape[1:])
             raise ValueError(f"{name}: images of {kind} are {tuple(x.shape[1:])}, and those of train {shape}")
+    check_apart(name, {kind: digests(x) for kind, (x, _) in given.items()}
+                | {kind: [of[row] for row in part.tolist()] for kind, part in rows.items()}, APART)
     made = {kind: Split(f"{name}/{kind}", *pair) for kind, pair in splits.items()}
     return Source(name, made["train"], made["valid"], made["test"], classes, stand_in)
 
@@ -381,6 +429,49 @@ def _viewed(augment, x: Tensor, views) -> Tensor:
         raise ValueError(f"the augmentation {called} made {tuple(views.shape)} of images {tuple(x.shape)}: as many "
                          "images, with as many channels, are needed")
     return views
+
+
+def digests(x: Tensor) -> list[bytes | int]:
+    """For each image what copies of it have in common: a digest of its bytes, or its row if it is of one colour, which
+    shows nothing that could be known again."""
+    found = []
+    for part in x.split(CHUNK):
+        plain = (part == part[:, :, :1, :1]).flatten(1).all(dim=1).tolist()
+        found += [len(found) + row if plain[row] else hashlib.blake2b(np.ascontiguousarray(image)).digest()[:16]
+                  for row, image in enumerate(part.numpy())]
+    return found
+
+
+def drawn(y: Tensor, shares: Mapping[str, float], seed: int, of: Sequence | None = None) -> dict[str, Tensor]:
+    """The rows of each split that is a share of the rows, stratified by class, and of `train`, which is the rest. With
+    `of`, what copies of one image have in common, they go where the first of them was drawn to."""
+    rows, split = torch.arange(len(y)), torch.zeros(len(y), dtype=torch.long)
+    for number, share in enumerate(shares.values(), 1):
+        chosen = stratified(y[rows], round(share * len(y)), seed)
+        split[rows[chosen]] = number
+        rows = rows[~chosen]
+    if of is not None and len(y):
+        first = {}
+        split = split[torch.tensor([first.setdefault(each, row) for row, each in enumerate(of)])]
+    return {kind: (split == number).nonzero()[:, 0] for number, kind in enumerate(["train", *shares])}
+
+
+def alike(of: Sequence) -> str:
+    """What to add about a split that is empty, where many images are copies."""
+    n = len(set(of))
+    return "" if n == len(of) else (f": of {len(of)} images only {n} differ, and copies of one stay together. Leave "
+                                    "the copies out, or give the splits yourself")
+
+
+def check_apart(name: str, of: Mapping[str, Sequence], mend: str) -> None:
+    """Raises ValueError when a split has more than a few images of another one; `of` says what copies have in common.
+    `mend` is a line or more that mends it, with the names {one} and {other} for the splits."""
+    for one, other in (("train", "test"), ("train", "valid"), ("valid", "test")):
+        known = {each for each in of[one] if isinstance(each, bytes | tuple)}
+        n, held_out = sum(each in known for each in of[other]), len(of[other])
+        if n > SHARED * held_out:
+            raise ValueError(f"{name}: {n:,} of {held_out:,} images of {other} are in {one}, too, byte for byte, and "
+                             f"would judge what was learned by heart{mend.format(one=one, other=other)}")
 
 
 def stratified(y: Tensor, n: int, seed: int) -> Tensor:

@@ -24,15 +24,21 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from kdcourse import files
-from kdcourse.data.base import CHUNK, Source, Split, stratified
+from kdcourse.data.base import CHUNK, Source, Split, alike, check_apart, check_rows, digests, drawn
 from kdcourse.files import DataError
 
 MEMORY = 2 * 2**30  # bytes that the images of a source may take in memory
 ENDINGS = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}
-SPLITS = {"train": ("train",), "valid": ("valid", "val", "validation"), "test": ("test",)}
+UNREAD = {".gif", ".apng", ".avif", ".heic", ".heif", ".jfif", ".jpe", ".jp2", ".j2k", ".jxl", ".tga", ".ico", ".psd",
+          ".svg", ".eps", ".pbm", ".pnm", ".dib", ".dcm", ".dng", ".cr2", ".nef", ".arw", ".raw"}  # pictures as well
+SPLITS = {"train": ("train", "training"), "valid": ("valid", "val", "validation", "dev"),
+          "test": ("test", "testing", "eval")}  # in letters of any size
 DEEP = ("I", "F")  # Pillow's modes of more than eight bits begin so; its way to bytes would cut them off
 TURNED = (5, 6, 7, 8)  # orientations of photographs that lie on their side
 ORIENTATION = 0x0112
+END = 4096  # bytes at the end of a file, which tell nearly all pictures apart
+APART = (", or are so at this size. Leave the copies out of the data set, or give a dict of data sets by split that "
+         "has each image once")
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,7 @@ class Mapped(Split):
     def take(self, rows: Tensor, name: str) -> Split:
         """As `Split.take`. What is taken is copied: to memory, or where that is too much to a file of its own that is
         deleted with it."""
+        check_rows(rows, self)
         rows = torch.as_tensor(rows, device="cpu")
         rows = rows.nonzero()[:, 0] if rows.dtype == torch.bool else rows
         votes = None if self.votes is None else self.votes[rows.to(self.votes.device)]
@@ -71,33 +78,38 @@ class Found(NamedTuple):
     called: Callable[[int], str]
     y: Tensor
     key: str = ""  # what tells the files from others; empty where nothing does
+    paths: Sequence[Path] = ()
 
 
 def from_folder(path, *, size: int | None = None, valid: float = 0.1, test: float = 0.2, seed: int = 0,
                 name: str | None = None, memory: int = MEMORY, cache: str | Path | None = None) -> Source:
     """A source of the images in the folder `path`, one folder for each class, or of a data set.
 
-    The folder may hold `train`, `valid` (or `val`) and `test` with the classes in each; of what is missing, `valid` and
-    `test` are shares of the training images, drawn with `seed` and stratified by class. A data set is one of
-    torchvision (a picture and a label for each number, and `classes`), one of Hugging Face (rows with a picture and a
-    label), or a dict of such by split. All images get three channels unless all are grey. With `size` the shorter edge
-    of each becomes that long, and the middle is cut out; without it all must be of one size.
+    The folder may hold `train`, `valid` and `test` (or `Training`, `val`, `dev`, `Testing` and the like) with the
+    classes in each, and no other folder; of what is missing, `valid` and `test` are shares of the training images,
+    drawn with `seed` and stratified by class. A data set is one of torchvision (a picture and a label for each number,
+    and `classes`), one of Hugging Face (rows with a picture and a label), or a dict of such by split. All images get
+    three channels unless all are grey. With `size` the shorter edge of each becomes that long, and the middle is cut
+    out; without it all must be of one size.
 
     Sources of more than `memory` bytes are written to the folder `cache`, by default one in the folder of all data, and
     mapped from there (`Mapped`): those of a folder once for as long as none of its files changes, those of a data set
     anew each time. Raises ValueError, naming the folder or the file, when there is no such folder, a class of `test` or
-    `valid` has no images to train on, sizes differ, or a picture has more than eight bits a channel, and DataError when
-    a file cannot be read.
+    `valid` has no images to train on, splits share more than a few images (the same files, or in a data set in memory
+    the same pixels; files that are copies are drawn into one split), sizes differ, or a picture has more than eight
+    bits a channel, and DataError when a file cannot be read or is transparent in places.
     """
     _check_size(size)
     is_folder = isinstance(path, str | Path)
     name = name or (Path(path).expanduser().resolve().name if is_folder else type(path).__name__)
     classes, found = _in_folder(Path(path).expanduser()) if is_folder else _in_data_sets(path, name)
-    found = _shared(found, {"test": test, "valid": valid}, seed, name)
     shape = _shape(found, size, name)
+    found = _shared(found, {"test": test, "valid": valid}, seed, name)
     big = sum(len(part.y) for part in found.values()) * shape[0] * shape[1] * shape[2] > memory
     place = _place(cache) if big else None
     splits = {kind: _split(f"{name}/{kind}", found[kind], shape, size, place) for kind in SPLITS}
+    if not is_folder and not big:
+        check_apart(name, {kind: digests(split.x) for kind, split in splits.items()}, APART)
     return Source(name, splits["train"], splits["valid"], splits["test"], tuple(classes))
 
 
@@ -117,22 +129,52 @@ def _in_folder(path: Path) -> tuple[list[str], dict[str, Found]]:
     if not path.is_dir():
         raise ValueError(f"{path} is no folder: give the one that holds a folder for each class")
     below = {entry.name: entry for entry in _folders(path)}
-    parts = {kind: next((below[name] for name in names if name in below), None) for kind, names in SPLITS.items()}
-    if parts["train"] is None:
-        if other := [part for part in parts.values() if part is not None]:
-            raise ValueError(f"{path} holds {other[0].name} and no train: call the folder of the images to train on "
-                             "train")
-        parts = {"train": path}
-    parts = {kind: part for kind, part in parts.items() if part is not None}
+    parts = {kind: below[called] for kind, called in _kinds(below, str(path)).items()} or {"train": path}
     classes = [entry.name for entry in _folders(parts["train"])]
     if len(classes) < 2:
         raise ValueError(f"{parts['train']} holds {len(classes)} folders, and one for each class is needed, two at "
                          f"least: {parts['train']}/cat/1.png, say")
+    _check_depth(parts["train"], path)
     return classes, {kind: _files(part, classes) for kind, part in parts.items()}
 
 
+def _kinds(called: Sequence[str], name: str) -> dict[str, str]:
+    """Which of the names is that of which split; empty if none is."""
+    known = {each: kind for each in called for kind, names in SPLITS.items() if str(each).lower() in names}
+    kinds = {kind: [each for each in known if known[each] == kind] for kind in SPLITS}
+    kinds = {kind: each for kind, each in kinds.items() if each}
+    if double := [each for each in kinds.values() if len(each) > 1]:
+        raise ValueError(f"{name} holds {' and '.join(double[0])}, which mean the same split: put one elsewhere")
+    if kinds and "train" not in kinds:
+        raise ValueError(f"{name} holds {next(iter(kinds.values()))[0]} and no train: call the images to train on "
+                         "train")
+    if kinds and (strangers := sorted(str(each) for each in called if each not in known)):
+        raise ValueError(f"{name} holds {kinds['train'][0]} and {', '.join(strangers)}, which is no name of a split: "
+                         "those are train, valid and test. Call it so, or put it elsewhere; a class with the name of a "
+                         "split needs another")
+    return {kind: each[0] for kind, each in kinds.items()}
+
+
+def _check_depth(train: Path, path: Path) -> None:
+    """Raises ValueError when the folders of the classes look like splits, or hold splits."""
+    below = {entry.name: {inner.name for inner in _folders(entry)} for entry in _folders(train)}
+    same = set.intersection(*below.values())
+    whole = set.union(*below.values())
+    if len(same) > 1 and (same == whole or any(each.lower() in names for each in same for names in SPLITS.values())):
+        raise ValueError(f"{train}: {', '.join(below)} are no classes, it seems: each holds the folders "
+                         f"{', '.join(sorted(same))}. If these are the classes, the others are splits: call them "
+                         f"{path}/train, {path}/valid and {path}/test. If these are splits, put them on top: "
+                         f"{path}/train/{next(iter(below))}/1.png, say. Else put the pictures of a class into its "
+                         "folder itself")
+
+
 def _folders(path: Path) -> list[Path]:
-    return sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    return sorted(entry for entry in path.iterdir() if entry.is_dir() and _is_shown(entry.name))
+
+
+def _is_shown(*parts: str) -> bool:
+    """Whether none is hidden, nor is the folder in which macOS packs what it hides."""
+    return not any(part.startswith(".") or part == "__MACOSX" for part in parts)
 
 
 def _files(path: Path, classes: list[str]) -> Found:
@@ -140,8 +182,13 @@ def _files(path: Path, classes: list[str]) -> Found:
         raise ValueError(f"{path / strangers[0]} is a class without images to train on; those are {', '.join(classes)}")
     paths, y = [], []
     for label, kind in enumerate(classes):
-        images = sorted(image for image in (path / kind).rglob("*")
-                        if image.suffix.lower() in ENDINGS and not image.name.startswith("."))
+        shown = [entry for entry in (path / kind).rglob("*") if _is_shown(*entry.relative_to(path / kind).parts)]
+        images = sorted(image for image in shown if image.suffix.lower() in ENDINGS)
+        others = Counter(entry.suffix.lower() for entry in shown)
+        if unread := {ending: n for ending, n in others.items() if ending in UNREAD}:
+            listed = ", ".join(f"{n:,} {ending}" for ending, n in sorted(unread.items()))
+            raise ValueError(f"{path / kind} holds pictures that are not read ({listed}): save them as PNG, say with "
+                             f"Pillow's Image.open(path).convert('RGB').save(...), or put them elsewhere")
         if not images and (path / kind).is_dir():
             raise ValueError(f"{path / kind} holds no image ({', '.join(sorted(ENDINGS))})")
         paths += images
@@ -150,14 +197,14 @@ def _files(path: Path, classes: list[str]) -> Found:
     listed = json.dumps([(str(image.relative_to(path)), stat.st_size, stat.st_mtime_ns)
                          for image, stat in zip(paths, stats, strict=True)])
     return Found(lambda row: Image.open(paths[row]), lambda row: str(paths[row]), torch.tensor(y),
-                 hashlib.sha256(listed.encode()).hexdigest())
+                 hashlib.sha256(listed.encode()).hexdigest(), paths)
 
 
 def _in_data_sets(given, name: str) -> tuple[list[str], dict[str, Found]]:
     sets = {"train": given}
     if isinstance(given, Mapping):
-        sets = {kind: given[called] for kind, names in SPLITS.items() for called in names if called in given}
-        if "train" not in sets:
+        sets = {kind: given[called] for kind, called in _kinds(list(given), name).items()}
+        if not sets:
             raise ValueError(f"{name} has no split called train; it has {', '.join(map(str, given))}")
     classes, found = None, {}
     for kind, one in sets.items():
@@ -218,21 +265,41 @@ def _picture(image) -> Image.Image:
 
 def _shared(found: dict[str, Found], shares: dict[str, float], seed: int, name: str) -> dict[str, Found]:
     """All three splits: what is missing is taken from the training images."""
-    train, n = found["train"], len(found["train"].y)
-    rows = torch.arange(n)
-    for kind, share in shares.items():
-        if kind in found:
-            continue
+    train, missing = found["train"], {kind: share for kind, share in shares.items() if kind not in found}
+    for kind, share in missing.items():
         if not 0 < share < 1:
             raise ValueError(f"{name}: {kind} is a share of the images, between 0 and 1; it is {share!r}")
-        chosen = stratified(train.y[rows], round(share * n), seed)
-        found = found | {kind: _part(train, rows[chosen])}
-        rows = rows[~chosen]
-    found = found | {"train": _part(train, rows) if len(rows) < n else train}
+    of = _files_alike(found)
+    rows = drawn(train.y, missing, seed, of.get("train"))
+    if of:
+        parts = {kind: [of["train"][row] for row in part.tolist()] for kind, part in rows.items()}
+        check_apart(name, of | parts, ": the files are the same. Delete them from one of both")
+    found = found | {kind: _part(train, part) if len(part) < len(train.y) else train for kind, part in rows.items()}
     for kind, part in found.items():
         if not len(part.y):
-            raise ValueError(f"{name}: the {kind} split has no images")
+            raise ValueError(f"{name}: the {kind} split has no images{alike(of.get('train', ()))}")
     return found
+
+
+def _files_alike(found: Mapping[str, Found]) -> dict[str, list]:
+    """For each file of each split what files of the same bytes have in common; nothing of data sets. Only what is as
+    long as another and ends as it does is read whole."""
+    def end(path: Path) -> bytes:
+        with open(path, "rb") as file:
+            file.seek(-min(END, path.stat().st_size), os.SEEK_END)
+            return hashlib.blake2b(file.read()).digest()[:16]
+
+    def whole(path: Path) -> bytes:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "blake2b").digest()[:16]
+
+    paths = [path for part in found.values() for path in part.paths]
+    of = [(path.stat().st_size,) for path in paths]
+    for ask in (end, whole):
+        times = Counter(of)
+        of = [(*each, ask(path)) if times[each] > 1 else each for each, path in zip(of, paths, strict=True)]
+    each = iter(of)
+    return {kind: [next(each) for _ in part.paths] for kind, part in found.items()} if paths else {}
 
 
 def _part(found: Found, rows: Tensor) -> Found:
@@ -270,6 +337,11 @@ def _read(found: Found, row: int, ask: Callable[[Image.Image], object]):
     try:
         with found.image(row) as image:
             return ask(image)
+    except Transparent as error:
+        raise DataError(f"{found.called(row)}: {error}. Flatten all such pictures on a background, white say:\n"
+                        '    image = Image.open(path).convert("RGBA")\n'
+                        '    Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")'
+                        ) from error
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{found.called(row)} cannot be read ({error}): delete it or put it right") from error
 
@@ -293,13 +365,30 @@ def _split(name: str, found: Found, shape, size: int | None, place: Path | None)
 def _decoded(found: Found, shape, size: int | None) -> Iterator[np.ndarray]:
     """The images, `CHUNK` at a time, as bytes (B, C, H, W); several are decoded at once."""
     def as_bytes(image: Image.Image) -> np.ndarray:
-        pixels = np.asarray(_fitted(ImageOps.exif_transpose(image).convert("L" if shape[0] == 1 else "RGB"), size))
+        upright = _opaque(ImageOps.exif_transpose(image)).convert("L" if shape[0] == 1 else "RGB")
+        pixels = np.asarray(_fitted(upright, size))
         return pixels[None] if shape[0] == 1 else pixels.transpose(2, 0, 1)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(found.y), CHUNK):
             rows = range(start, min(start + CHUNK, len(found.y)))
             yield np.stack(list(pool.map(lambda row: _read(found, row, as_bytes), rows)))
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """The picture, nothing of which may be transparent: what colour lies behind it, nobody knows. Raises OSError."""
+    has_alpha = image.getbands()[-1] in "Aa"
+    if not has_alpha and "transparency" not in image.info:
+        return image
+    whole = image if has_alpha else image.convert("RGBA")
+    if whole.getchannel(whole.getbands()[-1]).getextrema()[0] < 255:
+        raise Transparent("it is transparent in places, which would become black or any colour")
+    image.info.pop("transparency", None)
+    return image
+
+
+class Transparent(OSError):
+    """A picture that needs a background."""
 
 
 def _fitted(image: Image.Image, size: int | None) -> Image.Image:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 
@@ -141,6 +142,24 @@ def test_take_chooses_rows_by_number_or_mask(digits):
     assert without.y.bincount(minlength=10).tolist() == [
         0 if label == 3 else n for label, n in enumerate(digits.train.y.bincount().tolist())
     ]
+
+
+@pytest.mark.parametrize("kind", [torch.Tensor.long, torch.Tensor.int, torch.Tensor.byte, torch.Tensor.float,
+                                  torch.Tensor.tolist, lambda mask: mask.numpy().astype(int)])
+def test_a_mask_of_numbers_is_refused_since_it_would_be_read_as_rows_0_and_1(digits, kind):
+    for mask in (digits.train.y == 3, digits.train.y == 10, digits.train.y < 10):
+        numbers = kind(mask) if kind is not torch.Tensor.tolist else mask.int().tolist()
+        with pytest.raises(ValueError, match=r"digits/train: 1000 rows that are all 0 or 1 .*: rows\.bool\(\)"):
+            digits.train.take(numbers, "threes")
+
+
+def test_rows_that_are_no_mask_are_taken_also_where_they_are_0_and_1_or_as_many_as_the_images(digits):
+    two, three = (digits.train.take(torch.arange(n), "few") for n in (2, 3))
+    assert torch.equal(two.take(torch.tensor([1, 0]), "turned").x, two.x.flip(0))
+    assert torch.equal(three.take(torch.tensor([1, 2, 0]), "turned").x, three.x[[1, 2, 0]])
+    assert torch.equal(digits.train.take(torch.tensor([0, 1, 1]), "again").x, digits.train.x[[0, 1, 1]])
+    assert len(digits.train.take((digits.train.y == 3).tolist(), "threes")) == (digits.train.y == 3).sum()
+    assert len(digits.train.take(slice(7), "seven")) == 7
 
 
 def test_with_train_replaces_the_training_images_only(digits):
@@ -687,9 +706,77 @@ def test_a_source_keeps_its_images_when_the_arrays_it_was_made_of_change():
     x, y = bytes_of(30), np.arange(30) % 3
     own = [x.copy(), torch.as_tensor(x).clone()]
     for images in own:
-        source = data.from_arrays("own", images, y, classes=CLASSES, valid=(images, y), test=(images, y))
+        parts = [(images[rows], y[rows]) for rows in (slice(10), slice(10, 20), slice(20, 30))]
+        source = data.from_arrays("own", *parts[0], classes=CLASSES, valid=parts[1], test=parts[2])
         images[:] = 0
-        assert all(np.array_equal(split.x, x) for split in source.splits.values())
+        assert np.array_equal(torch.cat([split.x for split in source.splits.values()]), x)
+
+
+# copies
+
+@pytest.mark.parametrize("times", [lambda a: np.repeat(a, 4, axis=0), lambda a: np.concatenate([a] * 4)])
+def test_copies_of_an_image_are_drawn_into_one_split(times):
+    x, y = map(times, arrays(60))
+    source = data.from_arrays("own", x, y, classes=CLASSES)
+    assert sum((rows_of(split.x, split.y) for split in source.splits.values()), Counter()) == rows_of(x, y)
+    parts = [set(rows_of(split.x, split.y)) for split in source.splits.values()]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == 60 and min(map(len, parts)) > 1
+
+
+def test_images_of_one_colour_are_nobodys_copies():
+    x, y = np.full((60, 3, 6, 5), 255, np.uint8), np.arange(60) % 3
+    sizes = [len(split) for split in data.from_arrays("white", x, y, classes=CLASSES).splits.values()]
+    assert sizes == [42, 6, 12]
+    data.from_arrays("white", x, y, classes=CLASSES, valid=(x, y), test=(x, y))
+
+
+def test_a_few_copies_change_nothing_but_the_split_of_these():
+    x, y = arrays(300)
+    before = data.from_arrays("own", x, y, classes=CLASSES)
+    again = next(row for row in range(300) if (before.test.x == torch.from_numpy(x[row])).flatten(1).all(dim=1).any())
+    x[299] = x[again]
+    after = data.from_arrays("own", x, y, classes=CLASSES)
+    kept = [rows_of(one.x, one.y) - rows_of(other.x, other.y)
+            for one, other in zip(before.splits.values(), after.splits.values(), strict=True)]
+    assert sum(map(Counter.total, kept)) == 1
+
+
+def test_arrays_of_a_single_picture_say_that_copies_stay_together():
+    with pytest.raises(ValueError, match=r"own: the .* split has 0 images .* of 60 images only 1 differ"):
+        data.from_arrays("own", np.repeat(X[:1], 60, axis=0), Y, classes=CLASSES)
+
+
+OTHER, MORE = arrays(60, seed=1)[0], arrays(60, seed=2)[0]
+
+
+@pytest.mark.parametrize("valid, test, message", [
+    ((X, Y), (X, Y), "own: 60 of 60 images of test are in train, too"),
+    ((X[3:9], Y[3:9]), (OTHER, Y), "own: 6 of 6 images of valid are in train, too"),
+    ((OTHER, Y), (OTHER[::-1], Y), "own: 60 of 60 images of test are in valid, too"),
+    ((OTHER, Y), (np.concatenate([MORE[1:], X[:1]]), Y), "own: 1 of 60 images of test are in train, too"),
+    (0.1, (X / 255, Y), r"own: \d\d of 60 images of test are in train, too"),
+    ((X[:2], Y[:2]), 0.2, "images of valid are in train, too"),
+])
+def test_splits_that_share_images_are_refused_with_their_number(valid, test, message):
+    with pytest.raises(ValueError, match=message):
+        data.from_arrays("own", X, Y, classes=CLASSES, valid=valid, test=test)
+
+
+def test_the_lines_about_shared_images_leave_them_out():
+    test = np.concatenate([X[:20], MORE[:40]])
+    with pytest.raises(ValueError, match="20 of 60 images of test are in train") as refused:
+        data.from_arrays("own", X, Y, classes=CLASSES, valid=(OTHER, Y), test=(test, Y))
+    names = {"x_train": X, "y_train": Y, "x_test": test}
+    exec("\n".join(line.strip() for line in str(refused.value).splitlines()[1:]), names)
+    source = data.from_arrays("own", names["x_train"], names["y_train"], classes=CLASSES, valid=(OTHER, Y),
+                              test=(test, Y))
+    assert len(source.train) == 40
+
+
+def test_a_copy_among_a_hundred_images_is_let_pass_as_public_data_sets_hold_some():
+    x, y = arrays(100, seed=3)
+    x[0] = X[0]
+    assert len(data.from_arrays("own", X, Y, classes=CLASSES, valid=(OTHER, Y), test=(x, y)).test) == 100
 
 
 # what changes images, and what trains on which
@@ -749,6 +836,52 @@ def test_training_never_gets_the_images_that_judge_it(digits):
 def test_training_images_that_are_no_split_or_of_another_shape_are_refused(digits, train, error):
     with pytest.raises(error, match=r"takes a Split|images of wide are \(1, 9, 8\), and those of the source \(1, 8"):
         digits.with_train(train)
+
+
+def test_training_images_of_classes_of_other_names_are_refused():
+    mnist, fashion = data.load("mnist_small"), data.load("fashion_small")
+    with pytest.raises(ValueError, match=r"mnist_small: fashion_small/train has for label 0 the class 'T-shirt"):
+        mnist.with_train(fashion.train)
+    part = mnist.train.take(torch.arange(9), "nine")
+    for names, message in (((*mnist.classes[:8], *"98"), "for label 8 the class '9', and the source '8'"),
+                           (mnist.classes[:9], "has 9 classes, and the source 10")):
+        with pytest.raises(ValueError, match=message):
+            mnist.with_train(replace(part, classes=names))
+
+
+def test_training_images_without_names_of_classes_take_those_of_the_source():
+    mnist, fashion = data.load("mnist_small"), data.load("fashion_small")
+    assert mnist.with_train(replace(fashion.train, classes=None)).train.classes == mnist.classes
+    noise = data.transfer.noise(mnist.shape, 5)
+    assert mnist.with_train(noise).train is noise
+
+
+BYTES, LABELS = torch.zeros(6, 1, 8, 8, dtype=torch.uint8), torch.arange(6) % 3
+
+
+@pytest.mark.parametrize("changes, error, message", [
+    ({"x": BYTES / 255}, ValueError, "mine: images of a Split are bytes (torch.uint8) of shape (N, C, H, W)"),
+    ({"x": BYTES.long()}, ValueError, "these are torch.int64 of shape (6, 1, 8, 8): data.from_arrays("),
+    ({"x": BYTES[:, 0]}, ValueError, "these are torch.uint8 of shape (6, 8, 8): data.from_arrays("),
+    ({"x": BYTES.numpy()}, TypeError, "mine: x of a Split is a tensor, not a ndarray: data.from_arrays("),
+    ({"y": LABELS.tolist()}, TypeError, "mine: y of a Split is a tensor, not a list"),
+    ({"y": None}, TypeError, "mine: y of a Split is a tensor, not a NoneType"),
+    ({"y": LABELS.float()}, ValueError, "whole numbers of shape (N,), one for each image; these are torch.float32"),
+    ({"y": LABELS > 0}, ValueError, "these are torch.bool"),
+    ({"y": LABELS[:, None]}, ValueError, "these are torch.int64 of shape (6, 1)"),
+    ({"y": LABELS[:3]}, ValueError, "mine: 6 images but 3 labels; row i of both must be the same image"),
+    ({"y": LABELS.repeat(2)}, ValueError, "mine: 6 images but 12 labels"),
+    ({"votes": torch.ones(5, 3, dtype=torch.long)}, ValueError, "mine: 6 images but 5 rows of votes"),
+])
+def test_a_split_of_no_bytes_or_of_other_labels_than_images_is_refused(changes, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        data.Split("mine", **({"x": BYTES, "y": LABELS} | changes))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64])
+def test_a_split_takes_labels_of_any_whole_numbers_no_image_and_tensors_without_values(dtype):
+    split = data.Split("mine", BYTES, LABELS.to(dtype), torch.ones(6, 3))
+    assert len(split) == len(split.to("meta")) == 6 and len(split.take(LABELS == 7, "none")) == 0
 
 
 def test_every_split_and_every_part_of_it_knows_the_names_of_the_classes(digits):

@@ -25,7 +25,7 @@ def pixels(n=30, channels=3, side=SIDE, seed=0):
 def folder_of(path, n=30, splits=("",), **settings):
     """Class folders a, b, c with n images, in turn."""
     for number, split in enumerate(splits):
-        for row, image in enumerate(pixels(n, seed=number, **settings)):
+        for row, image in enumerate(pixels(n, **{"seed": number} | settings)):
             place = path / split / "abc"[row % 3]
             place.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(place / f"{row:02}.png")
@@ -60,9 +60,16 @@ def test_a_folder_gives_each_image_once_with_the_label_of_its_class(tmp_path):
     assert source.test.y.bincount().tolist() == [2, 2, 2]
 
 
-@pytest.mark.parametrize("valid", ["valid", "val", "validation"])
-def test_folders_called_train_valid_and_test_are_the_splits(tmp_path, valid):
-    source = data.from_folder(folder_of(tmp_path, 6, ("train", valid, "test")))
+@pytest.mark.parametrize("names", [
+    ("train", "valid", "test"), ("train", "val", "test"), ("train", "validation", "eval"),
+    ("Training", "Dev", "Testing"), ("TRAIN", "Val", "Test"), ("train", "dev", "Test"),
+])
+def test_folders_called_train_valid_and_test_or_so_are_the_splits(tmp_path, names):
+    for hidden in ("__MACOSX/train/a", ".cache/b", f"{names[0]}/a/.thumbnails", f"{names[2]}/__MACOSX/a"):
+        (tmp_path / hidden).mkdir(parents=True)
+        Image.fromarray(pixels(1, seed=9)[0]).save(tmp_path / hidden / "._1.png")
+        Image.fromarray(pixels(1, seed=9)[0]).save(tmp_path / hidden / "1.png")
+    source = data.from_folder(folder_of(tmp_path, 6, names))
     for seed, split in enumerate(source.splits.values()):
         images = pixels(6, seed=seed).transpose(0, 3, 1, 2)[[0, 3, 1, 4, 2, 5]]
         assert torch.equal(split.x, torch.from_numpy(images)) and split.y.tolist() == [0, 0, 1, 1, 2, 2]
@@ -84,8 +91,9 @@ def test_data_sets_of_torchvision_and_of_hugging_face_give_the_images_of_the_fol
     part = torch.utils.data.Subset(plain, range(30))
     for given in (plain, rows, tensors, part, {"train": plain}):
         assert equal(data.from_folder(given, name="own"), whole)
-    three = data.from_folder({"train": plain, "validation": part, "test": plain}, name="own")
-    assert torch.equal(three.valid.x, three.train.x) and len(three.test) == 30
+    others = [datasets.ImageFolder(str(folder_of(tmp_path / str(seed), 30, seed=seed))) for seed in (1, 2)]
+    three = data.from_folder({"train": plain, "validation": others[0], "test": others[1]}, name="own")
+    assert [len(split) for split in three.splits.values()] == [30, 30, 30]
 
 
 def test_labels_that_a_data_set_changes_are_taken_as_changed(tmp_path):
@@ -101,7 +109,7 @@ def test_labels_that_a_data_set_changes_are_taken_as_changed(tmp_path):
 def test_a_size_is_the_shorter_edge_and_the_middle_as_torchvision_makes_it(tmp_path, width, height):
     for kind in "ab":
         for row in range(4):
-            image = np.random.default_rng(row).integers(0, 256, (height, width, 3), dtype=np.uint8)
+            image = np.random.default_rng([row, ord(kind)]).integers(0, 256, (height, width, 3), dtype=np.uint8)
             (tmp_path / kind).mkdir(exist_ok=True)
             Image.fromarray(image).save(tmp_path / kind / f"{row}.png")
     source = data.from_folder(tmp_path, size=8, valid=0.25, test=0.25)
@@ -124,7 +132,7 @@ def test_a_photograph_that_lies_on_its_side_is_turned_upright(tmp_path):
     for kind in "ab":
         (tmp_path / kind).mkdir()
         for row in range(4):
-            image.save(tmp_path / kind / f"{row}.jpg", exif=exif, quality=100)
+            image.save(tmp_path / kind / f"{row}.jpg", exif=exif, quality=100, comment=f"{kind}{row}")  # no copy
     source = data.from_folder(tmp_path, valid=0.25, test=0.25)
     assert source.shape == (3, 8, 4)
     assert source.train.x[:, :, :4].min() > 250 and source.train.x[:, :, 4:].max() < 5
@@ -232,6 +240,59 @@ def test_what_is_taken_of_mapped_images_is_copied_and_mapped_again_where_it_is_t
             assert (found.key, found.classes) == (expected.key, expected.classes)
 
 
+def test_a_mask_of_numbers_is_refused_of_mapped_images_too(both):
+    for source in both:
+        with pytest.raises(ValueError, match=r"own/train: 21 rows that are all 0 or 1"):
+            source.train.take((source.train.y == 1).long(), "ones")
+
+
+# copies
+
+def doubled(path, target):
+    """Every picture of a folder, twice."""
+    for image in sorted(path.rglob("*.png")):
+        twin = target / image.parent.name / f"{image.stem} again.png"
+        twin.parent.mkdir(parents=True, exist_ok=True)
+        twin.write_bytes(image.read_bytes())
+
+
+def test_files_that_are_copies_are_drawn_into_one_split(tmp_path):
+    doubled(folder_of(tmp_path, 60, side=64), tmp_path)
+    source = data.from_folder(tmp_path)
+    parts = [{image.numpy().tobytes() for image in split.x} for split in source.splits.values()]
+    assert [2 * len(part) for part in parts] == [len(split) for split in source.splits.values()]
+    assert len(set.union(*parts)) == sum(map(len, parts)) == 60
+
+
+@pytest.mark.parametrize("other", ["test", "val"])
+@pytest.mark.parametrize("memory", [0, 2**30])
+def test_folders_of_splits_that_share_files_are_refused_with_their_number(tmp_path, other, memory):
+    folder_of(tmp_path / "own", 30, ("train", other))
+    doubled(folder_of(tmp_path / "more", 3), tmp_path / "own" / other)
+    kind = {"val": "valid"}.get(other, other)
+    with pytest.raises(ValueError, match=rf"own: 3 of 33 images of {kind} are in train, too.*Delete them from one"):
+        data.from_folder(tmp_path / "own", memory=memory, cache=tmp_path / "cache")
+
+
+def test_data_sets_of_splits_that_share_images_are_refused_with_their_number(tmp_path):
+    plain, other = (datasets.ImageFolder(str(folder_of(tmp_path / str(seed), seed=seed))) for seed in (0, 1))
+    twice = torch.utils.data.ConcatDataset([plain, plain])
+    twice.classes = plain.classes
+    for given, message in (({"train": plain, "valid": other, "test": plain}, "30 of 30 images of test are in train"),
+                           ({"train": plain, "valid": other, "test": other}, "30 of 30 images of test are in valid"),
+                           (twice, "images of test are in train, too.* Leave the copies out")):
+        with pytest.raises(ValueError, match=f"own: .*{message}"):
+            data.from_folder(given, name="own")
+
+
+def test_a_folder_of_one_picture_says_that_copies_stay_together(tmp_path):
+    for row in range(30):
+        (tmp_path / "abc"[row % 3]).mkdir(exist_ok=True)
+        Image.fromarray(pixels(1)[0]).save(tmp_path / "abc"[row % 3] / f"{row}.png")
+    with pytest.raises(ValueError, match="has no images: of 30 images only 1 differ"):
+        data.from_folder(tmp_path)
+
+
 # what is refused
 
 def spoiled(path, how):
@@ -248,6 +309,19 @@ def spoiled(path, how):
         Image.fromarray(np.full((6, 6), 4000, np.uint16)).save(path / "a" / "deep.png")
     if how == "no train":
         folder_of(path, 6, ("test",))
+    if how == "no train, but Testing":
+        folder_of(path, 6, ("Testing",))
+    if how == "a split of no name":
+        return folder_of(path / "split", 6, ("train", "test", "extra"))
+    if how == "one split twice":
+        return folder_of(path / "split", 6, ("train", "val", "Validation"))
+    if how == "splits of other names":
+        return folder_of(path / "split", 6, ("TrainingSet", "TestSet"))
+    if how == "splits in the classes":
+        (folder_of(path / "split" / "a", 6, ("train", "test")) / "extra").mkdir()
+        return folder_of(path / "split" / "b", 6, ("train", "test")).parent
+    if how == "too deep in train":
+        return folder_of(path / "split", 6, ("train/2023", "train/2024", "test/2023"))
     if how == "a stranger":
         folder_of(path / "split", 6, ("train", "test"))
         (path / "split" / "test" / "a").rename(path / "split" / "test" / "z")
@@ -259,6 +333,12 @@ def spoiled(path, how):
     ("none", "elsewhere is no folder"), ("no classes", "a holds 0 folders, and one for each class"),
     ("an empty class", "d holds no image"), ("sizes", r"of 2 different sizes \(6x6, 9x9, \.\.\.\): give size=224"),
     ("deep", "1 pictures have more than eight bits a channel"), ("no train", "holds test and no train"),
+    ("no train, but Testing", "holds Testing and no train: call the images to train on train"),
+    ("a split of no name", r"holds train and extra, which is no name of a split: those are train, valid and test"),
+    ("one split twice", "holds Validation and val, which mean the same split"),
+    ("splits of other names", r"TestSet, TrainingSet are no classes, it seems: each holds the folders a, b, c\. "),
+    ("splits in the classes", "a, b are no classes, it seems: each holds the folders test, train"),
+    ("too deep in train", "2023, 2024 are no classes, it seems"),
     ("a stranger", "z is a class without images to train on; those are a, b, c"),
 ])
 def test_a_folder_that_is_none_of_classes_is_refused_by_name(tmp_path, how, message):
@@ -266,8 +346,98 @@ def test_a_folder_that_is_none_of_classes_is_refused_by_name(tmp_path, how, mess
         data.from_folder(spoiled(tmp_path, how))
 
 
+@pytest.mark.parametrize("name", ["a/1.gif", "c/1.HEIC", "b/deeper/1.avif", "b/1.jfif"])
+@pytest.mark.parametrize("split", ["", "train", "test"])
+def test_pictures_that_are_not_read_are_named_and_none_is_left_out_silently(tmp_path, name, split):
+    folder_of(tmp_path, splits=(split, "train") if split else ("",))
+    (tmp_path / split / name).parent.mkdir(exist_ok=True)
+    (tmp_path / split / name).write_bytes(b"GIF89a")
+    ending = Path(name).suffix.lower()
+    with pytest.raises(ValueError, match=rf"{name[0]} holds pictures that are not read \(1 \{ending}\)"):
+        data.from_folder(tmp_path)
+
+
+def test_what_is_no_picture_or_is_hidden_is_left_out(tmp_path):
+    folder_of(tmp_path)
+    for name in ("Thumbs.db", ".DS_Store", "list.txt", "labels.csv", "._1.gif", "noted.json"):
+        (tmp_path / "a" / name).write_bytes(b"?")
+    assert sum(len(split) for split in data.from_folder(tmp_path).splits.values()) == 30
+
+
+def see_through(mode, alpha):
+    """A picture of noise with a corner of this alpha, 255 for opaque; in `P`, `L` and `RGB` as PNG keeps it there."""
+    image = Image.fromarray(pixels(1, seed=7)[0])
+    if mode in ("RGBA", "LA"):
+        image.putalpha(Image.new("L", image.size, 255))
+        image.paste((255, 255, 255, alpha), (0, 0, 2, 2))
+        return image.convert(mode), {}
+    image = image.convert(mode)
+    found = image.getpixel((0, 0))
+    if mode == "P":
+        return image, {"transparency": bytes(alpha if k == found else 255 for k in range(256))}
+    used = set(image.get_flattened_data() if hasattr(image, "get_flattened_data") else image.getdata())
+    free = next(k if mode == "L" else (k, k, k) for k in range(256) if (k if mode == "L" else (k, k, k)) not in used)
+    return image, {"transparency": found if alpha < 255 else free}
+
+
+def as_it_is(path):
+    with Image.open(path) as image:
+        return image.copy()
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "L", "RGB"])
+def test_pictures_that_are_transparent_in_places_are_refused_by_name(tmp_path, mode):
+    for number, alpha in enumerate((255, 0)):
+        image, how = see_through(mode, alpha)
+        image.save(folder_of(tmp_path / str(number)) / "b" / "55.png", **how)
+    assert len(data.from_folder(tmp_path / "0").classes) == 3
+    for given in (tmp_path / "1", datasets.ImageFolder(str(tmp_path / "1"), loader=as_it_is)):
+        with pytest.raises(data.DataError, match=r"transparent in places.*Flatten all such pictures") as refused:
+            data.from_folder(given, valid=0.05, test=0.05)
+        assert ("55.png: it is" if given == tmp_path / "1" else "item 20 of train: it") in str(refused.value)
+
+
+def test_the_lines_about_transparent_pictures_flatten_them(tmp_path):
+    path = folder_of(tmp_path / "own") / "b" / "55.png"
+    see_through("RGBA", 128)[0].save(path)
+    with pytest.raises(data.DataError, match="transparent") as refused:
+        data.from_folder(tmp_path / "own")
+    names = {"Image": Image, "path": path}
+    first, last = (line.strip() for line in str(refused.value).splitlines()[1:])
+    exec(f"{first}\nflat = {last}\nflat.save(path)", names)
+    assert sum(len(split) for split in data.from_folder(tmp_path / "own").splits.values()) == 31
+
+
+def test_pictures_whose_alpha_is_opaque_give_their_colours(tmp_path):
+    for row, image in enumerate(pixels()):
+        picture = Image.fromarray(image)
+        picture.putalpha(255)
+        (tmp_path / "abc"[row % 3]).mkdir(exist_ok=True)
+        picture.save(tmp_path / "abc"[row % 3] / f"{row:02}.png")
+    found = {image.numpy().tobytes() for split in data.from_folder(tmp_path).splits.values() for image in split.x}
+    assert found == {image.transpose(2, 0, 1).tobytes() for image in pixels()}
+
+
+def test_folders_below_a_class_are_read_with_it_where_they_are_not_those_of_all_classes(tmp_path):
+    folder_of(tmp_path)
+    for row, place in enumerate(("a/images", "b/images", "c/images", "a/near", "b/far", "c/near")):
+        (tmp_path / place).mkdir()
+        Image.fromarray(pixels(6, seed=9)[row]).save(tmp_path / place / "1.png")
+    assert sum(len(split) for split in data.from_folder(tmp_path).splits.values()) == 36
+
+
+def test_a_data_set_by_split_may_call_them_as_a_folder_may(tmp_path):
+    parts = {name: datasets.ImageFolder(str(folder_of(tmp_path / name, 6, seed=seed)))
+             for seed, name in enumerate(("Train", "dev", "TEST"))}
+    source = data.from_folder(parts, name="own")
+    assert [len(split) for split in source.splits.values()] == [6, 6, 6]
+    with pytest.raises(ValueError, match="own holds Train and more, which is no name of a split"):
+        data.from_folder(parts | {"more": parts["dev"]}, name="own")
+
+
 @pytest.mark.parametrize("given, error, message", [
-    ({"test": [1]}, ValueError, "has no split called train; it has test"), (7, TypeError, "train is a int"),
+    ({"own": [1]}, ValueError, "has no split called train; it has own"),
+    ({"test": [1]}, ValueError, "own holds test and no train"), (7, TypeError, "train is a int"),
     ([(1, 2)], TypeError, "a list is no data set of torchvision"),
     (Rows(pixels(3), [0, 1, 3], ["a", "b", "c"]), ValueError, "labels of train run from 0 to 3; there are 3"),
 ])

@@ -296,8 +296,8 @@ def test_students_of_a_folder_get_images_of_every_class_and_the_teacher_the_othe
     (tmp_path / "pictures" / "cat" / "copy.png").write_bytes((tmp_path / "pictures" / "cat" / "0.png").read_bytes())
     for label in ("dog", "owl"):    # twenty pictures twice each: some land on both sides, whatever the draw
         for number in range(20):
-            twin = (tmp_path / "pictures" / label / f"{number}.png").read_bytes()
-            (tmp_path / "pictures" / label / f"{number} again.png").write_bytes(twin)
+            with Image.open(tmp_path / "pictures" / label / f"{number}.png") as twin:  # of other bytes in the file
+                twin.save(tmp_path / "pictures" / label / f"{number} again.bmp")
     with pytest.raises(ValueError, match="test images are among the training images, pixel by pixel"):
         running.material(mine, tmp_path)
 
