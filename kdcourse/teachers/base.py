@@ -51,21 +51,27 @@ class Teacher(nn.Module):
         """Stays in eval mode whatever is asked: a teacher with dropout or moving statistics is another teacher."""
         return super().train(False)
 
+    def _still(self) -> nn.Module:
+        """The network in eval mode, also where somebody who has it as well called its `train()` meanwhile."""
+        if any(module.training for module in self.network.modules()):
+            self.network.train(False)
+        return self.network
+
     @torch.no_grad()
     def forward(self, batch: Batch) -> Tensor:
         """Logits (B, K) about the images of the batch, as the student sees them."""
-        return asked(self.network, batch.x)
+        return asked(self._still(), batch.x)
 
     @torch.no_grad()
     def answer(self, batch: Batch) -> Answer:
         """Logits, features and maps of one forward pass, in float32. Raises TypeError if the network shows none."""
         check_shows_features(self.network)
-        z, features, maps = self.network.answer(batch.x.to(dtype_of(self.network)))
+        z, features, maps = self._still().answer(batch.x.to(dtype_of(self.network)))
         return Answer(z.float(), [f.float() for f in features], maps and [m.float() for m in maps])
 
     def head(self, f: Tensor) -> Tensor:
         """Logits from a last feature map; differentiable in `f`, with frozen weights."""
-        return self.network.head(f.to(dtype_of(self.network))).float()
+        return self._still().head(f.to(dtype_of(self.network))).float()
 
     def key(self) -> str:
         return key_of(self)

@@ -63,6 +63,18 @@ def test_teacher_is_frozen_and_in_eval_mode_whatever_is_asked(network, source):
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
 
 
+@pytest.mark.parametrize("part", [lambda network: network, lambda network: network.dropout])
+@pytest.mark.parametrize("ask", [lambda teacher, batch: teacher(batch), lambda teacher, batch: teacher.answer(batch).z,
+                                 lambda teacher, batch: teacher.head(teacher.answer(batch).features[-1])])
+def test_teacher_is_in_eval_mode_after_its_network_or_a_layer_of_it_was_told_to_train(part, ask, source):
+    network = models.build("cnn", (1, 8, 8), 10, seed=0, width=4)
+    teacher, batch = Teacher(network), first_batch(source.train)
+    z = ask(teacher, batch)
+    part(network).train()
+    assert torch.equal(ask(teacher, batch), z)
+    assert not any(module.training for module in network.modules())
+
+
 def test_teacher_answers_as_its_network_does_in_eval_mode(network, source):
     batch = first_batch(source.train)
     with torch.no_grad():
