@@ -13,7 +13,7 @@ Introduced in notebook 11.
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from kdcourse.core import Choices
@@ -61,20 +61,27 @@ def pilot(folder: Path | str, *, seeds: Sequence[int]) -> list[float]:
     """Paired differences, in accuracy on *validation* images, of the comparison that the plan predicts: from seeds that
     will not be measured. Their standard deviation is the plan's `spread`.
 
-    Where settings are to be chosen, each arm has its best ones. Raises ValueError when a seed is among the plan's own,
-    there are fewer than two, or the plan predicts about no comparison.
+    Where settings are to be chosen, each arm has its best ones. Raises `Refused` for a plan whose entries have not the
+    form of one or whose material is wrong, and ValueError when a seed is among the plan's own, there are fewer than
+    two, or the plan predicts about no comparison.
     """
     plan, folder = read(folder), Path(folder)
-    seeds = list(seeds)
-    if len(seeds) < 2 or set(seeds) & set(plan.seeds or ()):
+    if wrong := [one for one in refusals(plan) if one.kind in ("form", "material")]:
+        raise Refused(wrong)
+    seeds, measured = list(seeds), list(plan.seeds) if isinstance(plan.seeds, Sequence) else []
+    if len(seeds) < 2 or set(seeds) & set(measured):
         raise ValueError(f"a pilot takes two seeds or more that are not measured later; given {seeds}, and the plan "
-                         f"measures {list(plan.seeds or ())}")
-    if (name := plan.prediction.get("comparison")) not in plan.comparisons:
+                         f"measures {measured}")
+    if (name := _predicted(plan)) not in plan.comparisons:
         raise ValueError(f"the prediction is about {name!r}, which is none of the comparisons")
     found = running.material(plan, folder)
     ours, baseline = (running.best(running.searched(plan, arm, found, folder, seeds))["valid_accuracy"]
                       for arm in plan.comparisons[name])
     return [a - b for a, b in zip(ours, baseline, strict=True)]
+
+
+def _predicted(plan: Plan) -> str | None:
+    return plan.prediction.get("comparison") if isinstance(plan.prediction, Mapping) else None
 
 
 def run(folder: Path | str, *, tell: Callable[[str], None] = lambda line: None) -> dict:
@@ -99,6 +106,7 @@ def run(folder: Path | str, *, tell: Callable[[str], None] = lambda line: None) 
     if needed > plan.minutes:
         raise ValueError(f"it would take up to {needed:.1f} minutes here, and the plan says {plan.minutes:g}: fewer "
                          "arms, settings or epochs, or more minutes; in a new plan")
+    running.check(plan, found, folder)
     tell(f"up to {needed:.1f} minutes")
     register(folder)
     tried = {arm: running.searched(plan, arm, found, folder, plan.choose["seeds"])

@@ -16,6 +16,7 @@ from kdcourse.files import write as write_file
 
 STUDY, REGISTERED, RESULTS, REPORT = "study.json", "registered.json", "results.json", "report.md"
 FIGURE, REFEREE = "differences.png", "referee.json"
+TRAINING = ("epochs", "lr", "batch_size", "schedule", "augment")  # what a grid may set beside a method's settings
 
 
 @dataclass(frozen=True)

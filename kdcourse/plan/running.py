@@ -15,12 +15,11 @@ from torch import Tensor, nn
 from kdcourse import cost, data, distillers, metrics, models, study, train, trained
 from kdcourse.core import Batch, total
 from kdcourse.data.base import Source, Split, stratified
-from kdcourse.plan.base import Plan, fingerprint
+from kdcourse.plan.base import TRAINING, Plan, fingerprint
 from kdcourse.studies import base as studies
 from kdcourse.sweep import sweep
 from kdcourse.teachers import LogitBank, Teacher
 
-TRAINING = ("epochs", "lr", "batch_size", "schedule", "augment")  # what a grid may set beside a method's settings
 LOGITS = ("kd", "eskd", "dkd", "ats", "dist", "ctkd", "lskd", "nkd", "ttm", "wttm")  # methods that a table teaches
 
 
@@ -168,6 +167,22 @@ def _step(plan: Plan, arm: Mapping, found: Material, folder: Path, size: int) ->
     return sorted(spent[2:])[2]
 
 
+def check(plan: Plan, found: Material, folder: Path) -> None:
+    """Raise what a training of the plan would raise before its first step, for every arm and every point of its grid,
+    and what the identity would: nothing is trained."""
+    for name, arm in plan.arms.items():
+        grid, make = plan.grid_of(name), lesson(plan, arm, found, folder)
+        for values in itertools.product(*grid.values()):
+            point = dict(zip(grid, values, strict=True))
+            training = as_fit({**plan.training_of(name), **{key: point.pop(key) for key in TRAINING if key in point}})
+            distiller, size = make(student(plan, found.source, 0), **point), training.get("batch_size", 128)
+            train.check_settings(distiller, found.source, epochs=training["epochs"], batch_size=size, seed=0,
+                                 lr=training["lr"], optimizer=torch.optim.Adam)
+            train.check(distiller, found.source)
+            train.check_last_batch(distiller, found.source.train, size, augment=training.get("augment"))
+    gap(plan, found, folder)
+
+
 def searched(plan: Plan, name: str, found: Material, folder: Path, seeds: Sequence[int]) -> list[dict]:
     """What was tried for an arm: each point of its grid, with the accuracy on validation images by seed."""
     grid, make = plan.grid_of(name), lesson(plan, plan.arms[name], found, folder)
@@ -178,10 +193,9 @@ def searched(plan: Plan, name: str, found: Material, folder: Path, seeds: Sequen
         at = dict(zip(of_fit, values, strict=True))
         rows = sweep(partial(student, plan, found.source), make, of_method, found.source, seeds=seeds,
                      **as_fit({**plan.training_of(name), **at}))
-        for point in itertools.product(*of_method.values()):
-            here = dict(zip(of_method, point, strict=True))
-            accuracy = [row["valid_accuracy"] for row in rows if all(row[key] == here[key] for key in here)]
-            tried.append({"point": {**at, **here}, "valid_accuracy": accuracy})
+        for place, point in enumerate(itertools.product(*of_method.values())):   # the rows stand point by point
+            accuracy = [row["valid_accuracy"] for row in rows[place * len(seeds):(place + 1) * len(seeds)]]
+            tried.append({"point": {**at, **dict(zip(of_method, point, strict=True))}, "valid_accuracy": accuracy})
     return tried
 
 
