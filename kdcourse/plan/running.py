@@ -204,22 +204,32 @@ def best(tried: list[dict]) -> dict:
     return max(tried, key=lambda entry: sum(entry["valid_accuracy"]))
 
 
-def measured(plan: Plan, folder: Path, found: Material, points: Mapping[str, Mapping]) -> dict:
-    """Train every arm from every seed with its chosen point, test each student once, and return what is kept."""
-    rows, seconds, y = {}, {}, found.source.test.y
-    for name, arm in plan.arms.items():
-        point, start = points.get(name, {}), time.perf_counter()
-        at = {key: value for key, value in point.items() if key in TRAINING}
-        of_method = {key: value for key, value in point.items() if key not in TRAINING}
-        make = partial(lesson(plan, arm, found, folder), **of_method)
-        trial = study.paired(partial(student, plan, found.source), {name: make}, found.source, seeds=plan.seeds,
-                             **as_fit({**plan.training_of(name), **at}))
-        seconds[name] = round(time.perf_counter() - start, 2)
-        rows[name] = [{"seed": seed, "accuracy": accuracy, **_known(network, found, y)} for seed, accuracy, network
-                      in zip(trial.seeds, trial.accuracy[name], trial.networks[name], strict=True)]
+def measured(plan: Plan, folder: Path, found: Material, points: Mapping[str, Mapping],
+             keep: Callable | None = None) -> dict:
+    """Train every arm from every seed with its chosen point, test each student once, and return what is kept.
+    `keep(key, measure=...)` gives what `measure()` returned for an arm, measured now or by an earlier run."""
+    keep = keep or (lambda key, measure: measure())
+    arms = {name: keep(f"measured: {name}", measure=partial(_measured, plan, name, folder, found, points.get(name, {})))
+            for name in plan.arms}
+    rows, seconds = ({name: one[key] for name, one in arms.items()} for key in ("rows", "seconds"))
+    y = found.source.test.y
     return {"plan": fingerprint(plan), "rows": rows, "images": len(y), "seconds": seconds, "points": dict(points),
             "cost": costs(plan, found, folder, points), "identity": gap(plan, found, folder),
             "teacher": None if found.said is None else metrics.accuracy(found.said, y), **studies.made_by()}
+
+
+def _measured(plan: Plan, name: str, folder: Path, found: Material, point: Mapping) -> dict:
+    """The rows of one arm, a student for each seed, and how many seconds they took."""
+    start, y = time.perf_counter(), found.source.test.y
+    at = {key: value for key, value in point.items() if key in TRAINING}
+    of_method = {key: value for key, value in point.items() if key not in TRAINING}
+    make = partial(lesson(plan, plan.arms[name], found, folder), **of_method)
+    trial = study.paired(partial(student, plan, found.source), {name: make}, found.source, seeds=plan.seeds,
+                         **as_fit({**plan.training_of(name), **at}))
+    seconds = round(time.perf_counter() - start, 2)
+    return {"seconds": seconds, "rows": [
+        {"seed": seed, "accuracy": accuracy, **_known(network, found, y)} for seed, accuracy, network
+        in zip(trial.seeds, trial.accuracy[name], trial.networks[name], strict=True)]}
 
 
 def _known(network: nn.Module, found: Material, y: Tensor) -> dict[str, float]:

@@ -414,6 +414,74 @@ def test_an_idea_in_a_file_beside_the_plan_is_trained_and_its_identity_is_checke
     assert running.gap(wrong, running.material(wrong, tmp_path), tmp_path) > 1e-3
 
 
+@pytest.fixture(scope="module")
+def with_idea(tmp_path_factory) -> Path:
+    """A plan with a method in a file, and another one in its identity alone, run and drafted."""
+    folder = tmp_path_factory.mktemp("idea")
+    (folder / "idea.py").write_text(IDEA)
+    (folder / "limit.py").write_text(IDEA.replace("Half", "Limit"))
+    half = {"method": "idea.py:Half", "alpha": 0.8}
+    plan.write(planned(
+        arms={"hard labels": HARD, "KD": KD, "half": half}, seeds=[0, 1, 2], effect=0.2, identity={
+            "says": "one is the other", "arm": half, "equals": {**half, "method": "limit.py:Limit"}},
+        comparisons={"KD helps": ["half", "KD"], "any": ["half", "hard labels"]}), folder)
+    plan.run(folder)
+    plan.draft(folder)
+    return folder
+
+
+@pytest.mark.parametrize("file", ["idea.py", "limit.py"])
+@pytest.mark.parametrize("change", [lambda path: path.write_text(path.read_text().replace("/ 2", "/ 3")),
+                                    lambda path: path.write_text(path.read_text() + "\n"), Path.unlink])
+def test_a_method_that_is_changed_after_it_was_registered_or_measured_is_refused(with_idea, tmp_path, monkeypatch, file,
+                                                                                 change):
+    folder = copied(with_idea, tmp_path / "mine")
+    before = (folder / file).read_bytes()
+    change(folder / file)
+    for ask in (plan.run, plan.draft):
+        with pytest.raises(ValueError, match=rf"results of another method \({file} had the SHA-256 \w{{12}} and has"):
+            ask(folder)
+    with pytest.raises(ValueError, match=rf"was changed after \S+, when it was registered \({file} had"):
+        plan.register(folder)
+    monkeypatch.setattr(running, "once_more", lambda *_: 0.0)
+    [mark] = [mark for mark in plan.marks(folder) if mark.title.startswith("Question")]
+    assert mark.machine == 2 and file in mark.why[0]
+    (folder / file).write_bytes(before)
+    assert plan.run(folder) == plan.kept(folder, plan.RESULTS) and plan.register(folder)
+
+
+def test_a_folder_of_an_earlier_version_that_says_nothing_of_files_is_read_as_before(with_idea, tmp_path):
+    folder = copied(with_idea, tmp_path / "mine")
+    for name in (plan.REGISTERED, plan.RESULTS):
+        content = plan.kept(folder, name)
+        assert set(content.pop("files")) == {"idea.py", "limit.py"}
+        (folder / name).write_text(json.dumps(content))
+    assert plan.run(folder)["rows"] and plan.register(folder)["registered"] and plan.draft(folder)
+    (folder / "notes.py").write_text("")    # which no arm names
+    assert plan.run(folder)["rows"]
+
+
+def test_a_run_that_was_interrupted_goes_on_after_its_last_finished_arm(finished, tmp_path, monkeypatch):
+    trained, paired, searched = [], running.study.paired, running.searched
+
+    def once(student, lessons, *settings, **more):
+        trained.append(next(iter(lessons)))
+        if trained == ["hard labels", "KD"]:
+            raise KeyboardInterrupt
+        return paired(student, lessons, *settings, **more)
+
+    plan.write(planned(choose=CHOOSING), tmp_path)
+    monkeypatch.setattr(running.study, "paired", once)
+    with pytest.raises(KeyboardInterrupt):
+        plan.run(tmp_path)
+    monkeypatch.setattr(running, "searched", lambda *_: searched(*_) if not trained else pytest.fail("searched again"))
+    again = plan.run(tmp_path)
+    assert trained == ["hard labels", "KD", "KD"]
+    whole = plan.kept(finished, plan.RESULTS)
+    assert all(again[key] == whole[key] for key in ("rows", "tried", "points", "plan", "identity"))
+    assert {path.name for path in tmp_path.iterdir()} == {"study.json", "registered.json", "results.json"}
+
+
 @pytest.mark.parametrize(("method", "message"), [("other.py:Half", "there is no other.py beside the plan"),
                                                  ("../idea.py:Half", "beside the plan"),
                                                  ("idea.py:Whole", "idea.py has no Whole")])
