@@ -479,7 +479,7 @@ def _no_probabilities(z: Tensor) -> Tensor:
     if isinstance(z, Tensor) and z.ndim == 2 and len(z) > 1 and z.shape[1] > 1 and not z.is_complex():
         near = 50 * ROUNDED if z.dtype in (torch.float16, torch.bfloat16) else ROUNDED
         to_one = (z.sum(dim=1, dtype=torch.float32) - 1).abs() <= near
-        if bool((z % 1 != 0).any() and (z >= 0).all() and to_one.all()):
+        if not ((z < 0).any() | (~to_one).any() | (z % 1 == 0).all()):
             raise ValueError(f"logits are needed, and these are probabilities: all {len(z)} rows are numbers from 0 "
                              f"that sum to 1, the first {z[0].tolist()!r:.60}. Give z, before the softmax, or "
                              "p.clamp_min(1e-12).log(), which are logits of the same probabilities")
