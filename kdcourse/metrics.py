@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from kdcourse.asking import answers
 from kdcourse.core import asked, device_of, generator
 
+ROUNDED = 1e-4                    # how far from 1 probabilities may sum; in half precision 50 times as far
 SOFTEST, HARDEST = 100.0, 0.01    # temperatures between which the best one is looked for
 
 
@@ -73,8 +74,11 @@ def accuracy(z: Tensor, y: Tensor) -> float:
 
 
 def nll(z: Tensor, y: Tensor) -> float:
-    """Mean negative log-likelihood of the labels, in nats: the cross-entropy. Shapes (N, K), (N,)."""
-    y = _labels(z, y).cpu()
+    """Mean negative log-likelihood of the labels, in nats: the cross-entropy. Shapes (N, K), (N,).
+
+    Raises ValueError, as every measure here that takes a softmax, when probabilities are given and not logits.
+    """
+    y = _labels(_no_probabilities(z), y).cpu()
     return F.cross_entropy(z.cpu().double(), y).item()
 
 
@@ -96,7 +100,8 @@ def reliability(z: Tensor, y: Tensor, *, bins: int = 15) -> list[dict[str, float
     >>> reliability(torch.tensor([[2.0, 0.0], [2.0, 0.0]]), torch.tensor([0, 1]))
     [{'confidence': 0.88079..., 'accuracy': 0.5, 'share': 1.0}]
     """
-    y, bins = _labels(z, y).cpu(), _whole("bins", bins, "how many bins of confidence there are, 1 or more", least=1)
+    y = _labels(_no_probabilities(z), y).cpu()
+    bins = _whole("bins", bins, "how many bins of confidence there are, 1 or more", least=1)
     confidence, guess = z.cpu().double().softmax(dim=1).max(dim=1)
     right = (guess == y).double()
     bin = (confidence * bins).ceil().long().clamp(1, bins)
@@ -117,7 +122,7 @@ def ece_null(z: Tensor, *, bins: int = 15, draws: int = 200, seed: int = 0) -> t
     >>> print("{:.3f}, {:.3f}".format(*ece_null(z, draws=10_000)))
     0.026, 0.061
     """
-    _check_logits(z)
+    _check_logits(_no_probabilities(z))
     bins = _whole("bins", bins, "how many bins of confidence there are, 1 or more", least=1)
     draws = _whole("draws", draws, "how many networks are drawn, 1 or more", least=1)
     confidence = z.cpu().double().softmax(dim=1).amax(dim=1)
@@ -140,7 +145,7 @@ def brier(z: Tensor, y: Tensor) -> float:
     >>> brier(torch.zeros(1, 2), torch.tensor([0]))     # half and half
     0.5
     """
-    y = _labels(z, y).cpu()
+    y = _labels(_no_probabilities(z), y).cpu()
     p = z.cpu().double().softmax(dim=1)
     return (p - F.one_hot(y, p.shape[1])).square().sum(dim=1).mean().item()
 
@@ -153,7 +158,7 @@ def best_temperature(z: Tensor, y: Tensor) -> float:
     where there is none: a network that is right about all these images would become sure without end, and one whose
     logits know no more of the label than a guess would not be sure at all. Introduced in notebook 08.
     """
-    y = _labels(z, y)
+    y = _labels(_no_probabilities(z), y)
     z, label = z.double(), z.double().gather(1, y[:, None])[:, 0]
     if not z.mean(dim=1).mean() < label.mean() < z.amax(dim=1).mean():      # the slopes at T = infinity and at T = 0
         raise ValueError(f"no temperature is best: of these {len(y)} images the network is right about "
@@ -490,6 +495,19 @@ def _labels(z: Tensor, y: Tensor) -> Tensor:
     if not (0 <= y.min() and y.max() < z.shape[1]):
         raise ValueError(f"labels run from {y.min()} to {y.max()}, but {z.shape[1]} logits allow 0 to {z.shape[1] - 1}")
     return y.long().to(z.device)
+
+
+def _no_probabilities(z: Tensor) -> Tensor:
+    """`z`, unless its rows, two or more, are probabilities: a softmax of them is nearly the same for every class. Zeros
+    and ones alone may be logits."""
+    if isinstance(z, Tensor) and z.ndim == 2 and len(z) > 1 and z.shape[1] > 1 and not z.is_complex():
+        near = 50 * ROUNDED if z.dtype in (torch.float16, torch.bfloat16) else ROUNDED
+        to_one = (z.sum(dim=1, dtype=torch.float32) - 1).abs() <= near
+        if not ((z < 0).any() | (~to_one).any() | (z % 1 == 0).all()):
+            raise ValueError(f"logits are needed, and these are probabilities: all {len(z)} rows are numbers from 0 "
+                             f"that sum to 1, the first {z[0].tolist()!r:.60}. Give z, before the softmax, or "
+                             "p.clamp_min(1e-12).log(), which are logits of the same probabilities")
+    return z
 
 
 def _features(f_a: Tensor, f_b: Tensor, least: int) -> list[Tensor]:

@@ -15,7 +15,8 @@ from scipy import special
 from kdcourse.files import write as write_file
 
 STUDY, REGISTERED, RESULTS, REPORT = "study.json", "registered.json", "results.json", "report.md"
-FIGURE, REFEREE = "differences.png", "referee.json"
+FIGURE, REFEREE, UNFINISHED = "differences.png", "referee.json", "unfinished.json"
+TRAINING = ("epochs", "lr", "batch_size", "schedule", "augment")  # what a grid may set beside a method's settings
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,25 @@ def read(folder: Path | str) -> Plan:
 def fingerprint(plan: Plan) -> str:
     """Sixteen hexadecimal digits that change with anything in the plan."""
     return hashlib.sha256(json.dumps(asdict(plan), sort_keys=True, default=list).encode()).hexdigest()[:16]
+
+
+def own_files(plan: Plan, folder: Path | str) -> dict[str, str]:
+    """The SHA-256 of every FILE.py that an arm of the plan or of its identity names, as it now stands in `folder`."""
+    arms = [*plan.arms.values(), *((plan.identity or {}).get(key, {}) for key in ("arm", "equals"))]
+    names = sorted({arm.get("method", "").partition(":")[0] for arm in arms if ".py:" in arm.get("method", "")})
+    return {name: hashlib.sha256((Path(folder) / name).read_bytes()).hexdigest()
+            for name in names if (Path(folder) / name).is_file()}
+
+
+def changed(entry: Mapping, plan: Plan, folder: Path | str) -> str:
+    """Which FILE.py is another than when `entry`, a registration or results, was written, in words; empty if none is,
+    and if the entry does not say, as those of earlier versions of the package."""
+    before, now = entry.get("files"), own_files(plan, folder)
+    if before is None:
+        return ""
+    return "; ".join(f"{name} had the SHA-256 {before[name][:12] if name in before else 'of no file'} and has "
+                     f"{now[name][:12] if name in now else 'none now: it is gone'}"
+                     for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name))
 
 
 def kept(folder: Path | str, name: str) -> dict:

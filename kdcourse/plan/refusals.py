@@ -4,32 +4,42 @@ Nothing here looks at a result. Whether a control is the *right* one, no machine
 """
 
 import itertools
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from kdcourse import trained
 from kdcourse.core import Choices
-from kdcourse.data import SOURCES
+from kdcourse.data import SOURCES, Augment
 from kdcourse.distillers import METHODS
-from kdcourse.plan.base import Plan, half_width, seeds_needed
+from kdcourse.plan.base import TRAINING, Plan, half_width, seeds_needed
+from kdcourse.train import SCHEDULES
 
 HARD, PLAIN = "hard labels", "kd"
 FEWEST = 3          # seeds; with two, Student's t is 12.7
 NEEDED = ("epochs", "lr")
+TEACHER = ("network", "epochs", "lr", "batch_size", "seed")     # what is said of one that is trained first
 
 
 class Refusal(NamedTuple):
-    """Why a plan cannot be answered: of which kind ("question", "control", "budget", "choosing", "seeds", "margin",
-    "power", "family", "material"), and in words, with what to do."""
+    """Why a plan cannot be answered: of which kind ("form", "question", "control", "budget", "choosing", "seeds",
+    "margin", "power", "family", "material"), and in words, with what to do."""
 
     kind: str
     text: str
 
 
 def refusals(plan: Plan) -> list[Refusal]:
-    """Everything for which the plan is refused, each with what to do; empty if it can be run. Introduced in notebook
-    11."""
-    return [Refusal(kind, text) for kind, find in FINDERS.items() for text in find(plan)]
+    """Everything for which the plan is refused, each with what to do; empty if it can be run. Where an entry has not
+    the form of one, such as a word in the place of a dict, that alone is said. Introduced in notebook 11."""
+    found = [Refusal("form", text) for text in _form(plan)]
+    return found or [Refusal(kind, text) for kind, find in FINDERS.items() for text in find(plan)]
+
+
+def _form(plan: Plan) -> Iterator[str]:
+    for name, (right, example) in FORMS.items():
+        if not right(value := getattr(plan, name)):
+            yield f"{name} is {value!r:.80}, and is to look so: {example}"
 
 
 def _question(plan: Plan) -> Iterator[str]:
@@ -83,7 +93,7 @@ def _budget(plan: Plan) -> Iterator[str]:
         if tried[0] > tried[1]:
             yield (f"for {ours!r} {tried[0]} settings are tried and for {baseline!r} {tried[1]}: the best of more is "
                    "better by luck; let the baseline choose as often, hard labels by their lr")
-    if plan.minutes is None or not _number(plan.minutes) or plan.minutes <= 0:
+    if plan.minutes is None or not plan.minutes > 0:
         yield f"minutes, the most that it may take, is {plan.minutes!r}: say how long you can wait"
 
 
@@ -129,6 +139,10 @@ def _margin(plan: Plan) -> Iterator[str]:
 
 
 def _power(plan: Plan) -> Iterator[str]:
+    for name in ("effect", "spread"):
+        if _number(value := getattr(plan, name)) and value >= 1:
+            yield (f"{name} is {value:g}: it is a share of the test images, below 1, and not points; {value:g} points "
+                   f"are {value / 100:g}")
     if not _number(plan.effect) or plan.effect <= 0:
         yield f"effect, the smallest difference that you want to see, is {plan.effect!r}: a share such as 0.02"
     if not _number(plan.spread) or plan.spread <= 0:
@@ -162,25 +176,71 @@ def _material(plan: Plan) -> Iterator[str]:
         yield f"images need either a name or a folder: {dict(plan.images)!r}"
     elif plan.images.get("name", "fashion_small") not in SOURCES:
         yield f"there are no images called {plan.images['name']!r}; choose one of: {', '.join(SOURCES)}"
-    if not isinstance(plan.images.get("train"), int) or plan.images["train"] < 1:
+    if not _whole(plan.images.get("train"), 1):
         yield f"images['train'], how many training images the students get, is {plan.images.get('train')!r}"
+    yield from (f"training: {text}" for text in _training(plan.training))
     for name in plan.arms:
         yield from _arm(plan, name)
+    for name in ("arm", "equals") if plan.identity else ():
+        yield from (f"identity[{name!r}]{text}" for text in _lesson(plan, plan.identity[name]))
     yield from _teacher(plan)
 
 
 def _arm(plan: Plan, name: str) -> Iterator[str]:
-    method, _ = plan.lesson_of(name)
-    if method != HARD and ".py:" not in method:
+    arm, grid = plan.arms[name], plan.grid_of(name)
+    yield from (f"arm {name!r}{text}" for text in _lesson(plan, arm))
+    yield from (f"arm {name!r}: training: {text}" for text in _training(arm.get("training", {})))
+    training = plan.training_of(name)
+    if lost := [key for key in NEEDED if key not in training and key not in grid]:
+        yield f"arm {name!r} has no {lost[0]}: say it in training"
+    for key, values in grid.items():
+        if key == "seed":
+            yield (f"seed is no setting that could be chosen for {name!r}: the seeds that choose stand in "
+                   "choose['seeds']")
+        elif key in TRAINING and isinstance(values, list | tuple):
+            yield from (f"tried for {name!r}: {text}" for value in values for text in _training({key: value}))
+        elif key not in TRAINING and arm["method"] == HARD:
+            yield (f"{key} is to be chosen for {name!r}, whose method {HARD!r} does not take it: every value would "
+                   f"give the same. What can be chosen for it is one of: {', '.join(TRAINING)}")
+
+
+def _lesson(plan: Plan, arm: Mapping) -> Iterator[str]:
+    """What is wrong with the method of an arm, its settings or its teacher."""
+    method = arm["method"]
+    if method == HARD:
+        if own := [key for key in arm if key not in ("method", "training")]:
+            hint = "it belongs into training" if own[0] in TRAINING else (
+                "leave it out, or define a distiller of your own, FILE.py:NAME, that does")
+            yield f": the method {HARD!r} takes no {own[0]!r}: {hint}"
+    elif ".py:" not in method:
         try:
             Choices("method", dict.fromkeys([HARD, *METHODS]))[method]
         except ValueError as error:
-            yield f"arm {name!r}: {error}; or FILE.py:NAME for one of your own"
-    if method != HARD and ".py:" not in method and plan.teacher is None:
-        yield f"arm {name!r} needs a teacher, and there is none"
-    training = plan.training_of(name)
-    if lost := [key for key in NEEDED if key not in training and key not in plan.grid_of(name)]:
-        yield f"arm {name!r} has no {lost[0]}: say it in training"
+            yield f": {error}; or FILE.py:NAME for one of your own"
+        if plan.teacher is None:
+            yield " needs a teacher, and there is none"
+
+
+def _training(settings: Mapping) -> Iterator[str]:
+    """What is wrong with how an arm or the teacher is trained: each entry that there is."""
+    for key, value in settings.items():
+        if key not in (*TRAINING, "device", "batched"):
+            yield f"there is no setting {key!r}; choose from: {', '.join(TRAINING)}"
+        elif key in ("epochs", "batch_size") and not _whole(value, 1):
+            yield f"{key} is a whole number of at least 1; it is {value!r}"
+        elif key == "lr" and not (_number(value) and value > 0):
+            yield f"lr is the learning rate, a number above 0 such as 0.002; it is {value!r}"
+        elif key == "schedule" and not (isinstance(value, str) and value in SCHEDULES):
+            yield f"schedule is one of: {', '.join(SCHEDULES)}; it is {value!r}"
+        elif key == "augment" and value:
+            yield from _augment(value)
+
+
+def _augment(settings) -> Iterator[str]:
+    try:
+        Augment(**settings)
+    except (TypeError, ValueError) as error:
+        yield f"augment is a dict of the settings of data.Augment, {{'pad': 2}} say; it is {settings!r} ({error})"
 
 
 def _teacher(plan: Plan) -> Iterator[str]:
@@ -194,6 +254,13 @@ def _teacher(plan: Plan) -> Iterator[str]:
                    f"and the images are {plan.images.get('name', 'a folder')}")
     elif lost := [key for key in ("network", "epochs", "lr") if key not in plan.teacher]:
         yield f"the teacher has no {lost[0]}: it needs a network, epochs and lr; or kept, the name of a kept one"
+    elif lost := [key for key in plan.teacher if key not in TEACHER]:
+        yield f"the teacher's {lost[0]!r} is no setting of one that is trained; they are: {', '.join(TEACHER)}"
+    else:
+        given = {key: value for key, value in plan.teacher.items() if key in ("epochs", "lr", "batch_size")}
+        yield from (f"the teacher: {text}" for text in _training(given))
+        if not _whole(seed := plan.teacher.get("seed", 0), 0):
+            yield f"the teacher: a seed is a whole number of at least 0; it is {seed!r}"
 
 
 FINDERS = {"question": _question, "control": _control, "budget": _budget, "choosing": _choosing, "seeds": _seeds,
@@ -215,7 +282,7 @@ def _tried(plan: Plan, arm: str) -> int:
 
 def _power_numbers(plan: Plan) -> Iterator[bool]:
     for value in (plan.effect, plan.spread):
-        yield _number(value) and value > 0
+        yield _number(value) and 0 < value < 1
 
 
 def _enough(plan: Plan) -> str:
@@ -226,13 +293,84 @@ def _enough(plan: Plan) -> str:
 
 
 def _number(value) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+
+
+def _whole(value, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def _whole_numbers(values) -> bool:
-    return isinstance(values, list | tuple | range) and len(values) > 0 and all(
-        isinstance(value, int) and not isinstance(value, bool) and value >= 0 for value in values)
+    return isinstance(values, list | tuple | range) and len(values) > 0 and all(_whole(value, 0) for value in values)
 
 
 def _pair_of_numbers(values) -> bool:
     return isinstance(values, list | tuple) and len(values) == 2 and all(map(_number, values)) and values[0] < values[1]
+
+
+def _words(value) -> bool:
+    return isinstance(value, str)
+
+
+def _dict(value, of: Callable = lambda value: True, **known: Callable) -> bool:
+    """Whether it is a dict by names whose values are all right, those of `known` names if they are there."""
+    return isinstance(value, Mapping) and all(
+        _words(key) and of(entry) and (key not in known or known[key](entry)) for key, entry in value.items())
+
+
+def _an_arm(value) -> bool:
+    return _dict(value, method=_words, training=_a_training) and "method" in value
+
+
+def _a_network(value) -> bool:
+    return _dict(value, name=_words) and "name" in value
+
+
+def _a_pair(value) -> bool:
+    return _words(value) or (isinstance(value, list | tuple) and all(map(_words, value)))
+
+
+def _prediction(value) -> bool:
+    return not isinstance(value, Mapping) or _dict(
+        value, text=_words, comparison=lambda name: name is None or _words(name))
+
+
+def _an_identity(value) -> bool:
+    known = {"arm": _an_arm, "equals": _an_arm, "says": _words}
+    return not value or (_dict(value, **known) and known.keys() <= value.keys())
+
+
+def _a_number(value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _a_number_or_none(value) -> bool:
+    return value is None or _a_number(value)
+
+
+def _a_training(value) -> bool:
+    return _dict(value, epochs=_a_number, lr=_a_number, batch_size=_a_number)
+
+
+FORMS = {   # of each entry of a plan: whether it has the right form, and an example
+    "name": (_words, '"Does KD help?"'),
+    "question": (_words, '"Does KD help a perceptron?"'),
+    "refuted_by": (_words, '"an interval below 0"'),
+    "prediction": (_prediction, '{"text": "A little.", "comparison": "KD helps", "points": [0.5, 2]}'),
+    "images": (lambda value: _dict(value, name=_words, folder=_words), '{"name": "fashion_small", "train": 500}'),
+    "teacher": (lambda value: value is None or _dict(value, kept=_words, network=_a_network),
+                '{"kept": "fashion_cnn"}, or {"network": {"name": "cnn"}, "epochs": 6, "lr": 0.002}, or null'),
+    "student": (_a_network, '{"name": "mlp", "hidden": [64]}'),
+    "training": (_a_training, '{"epochs": 40, "lr": 0.002, "batch_size": 100}'),
+    "arms": (lambda value: _dict(value, _an_arm), '{"hard labels": {"method": "hard labels"}, "KD": {"method": "kd", '
+             '"T": 4.0, "training": {"lr": 0.004}}}'),
+    "choose": (lambda value: _dict(value, grids=lambda grids: _dict(grids, _dict)),
+               '{"on": "valid", "seeds": [100, 101], "grids": {"KD": {"T": [1.0, 4.0]}}}, or {}'),
+    "comparisons": (lambda value: _dict(value, _a_pair), '{"KD helps": ["KD", "hard labels"]}'),
+    "margin": (_a_number_or_none, "0.01"),
+    "effect": (_a_number_or_none, "0.02"),
+    "spread": (_a_number_or_none, "0.006"),
+    "minutes": (_a_number_or_none, "60"),
+    "identity": (_an_identity, '{"says": "KD with alpha = 0 is hard labels", "arm": {"method": "kd", "alpha": 0.0}, '
+                 '"equals": {"method": "hard labels"}}, or null'),
+}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kdcourse import metrics, viz
 from kdcourse.files import write as write_file
-from kdcourse.plan.base import FIGURE, REPORT, RESULTS, Plan, fingerprint, kept, read
+from kdcourse.plan.base import FIGURE, REPORT, RESULTS, Plan, changed, fingerprint, kept, read
 
 WRITE = "WRITE:"
 BLOCK = re.compile(r"<!-- machine: (\w+) -->\n(.*?)<!-- end -->", re.DOTALL)
@@ -31,11 +31,14 @@ def compared(plan: Plan, results: Mapping) -> dict[str, metrics.Comparison]:
 
 def draft(folder: Path | str) -> Path:
     """Write `report.md` and `differences.png` from the results in `folder`, and return the report. In a report that is
-    there only the machine's parts are written anew. Raises ValueError when the results are of another plan."""
+    there only the machine's parts are written anew. Raises ValueError where the results are of another plan or
+    of another FILE.py."""
     folder = Path(folder)
     plan, results, path = read(folder), kept(folder, RESULTS), folder / REPORT
     if results["plan"] != fingerprint(plan):
         raise ValueError(f"{folder} holds the results of another plan than its {RESULTS.partition('.')[0]} are of")
+    if what := changed(results, plan, folder):
+        raise ValueError(f"{folder} holds the results of another method ({what}): put back the file that was measured")
     made = blocks(plan, results)
     if path.is_file():
         text = path.read_text(encoding="utf-8")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from kdcourse.plan.base import REFEREE, REGISTERED, REPORT, RESULTS, Plan, fingerprint, kept, read
+from kdcourse.plan.base import REFEREE, REGISTERED, REPORT, RESULTS, Plan, changed, fingerprint, kept, read
 from kdcourse.plan.refusals import refusals
 from kdcourse.plan.reporting import BLOCK, WRITE, blocks, compared
 
@@ -122,6 +122,9 @@ def _question(hand_in: _HandIn) -> Lost:
         entry = kept(hand_in.folder, REGISTERED)
         if entry["plan"] != fingerprint(hand_in.plan) or entry["registered"] > hand_in.results["finished"]:
             yield 3, "the plan was changed, or registered, after the results"
+        elif what := changed(entry, hand_in.plan, hand_in.folder) or changed(
+                hand_in.results, hand_in.plan, hand_in.folder):
+            yield 3, f"a method was changed after it was registered: {what}"
     else:
         yield 3, "the plan was not registered before the run"
     if hand_in.refused.get("question"):

@@ -15,12 +15,11 @@ from torch import Tensor, nn
 from kdcourse import cost, data, distillers, metrics, models, study, train, trained
 from kdcourse.core import Batch, total
 from kdcourse.data.base import Source, Split, stratified
-from kdcourse.plan.base import Plan, fingerprint
+from kdcourse.plan.base import TRAINING, Plan, fingerprint
 from kdcourse.studies import base as studies
 from kdcourse.sweep import sweep
 from kdcourse.teachers import LogitBank, Teacher
 
-TRAINING = ("epochs", "lr", "batch_size", "schedule", "augment")  # what a grid may set beside a method's settings
 LOGITS = ("kd", "eskd", "dkd", "ats", "dist", "ctkd", "lskd", "nkd", "ttm", "wttm")  # methods that a table teaches
 
 
@@ -168,6 +167,22 @@ def _step(plan: Plan, arm: Mapping, found: Material, folder: Path, size: int) ->
     return sorted(spent[2:])[2]
 
 
+def check(plan: Plan, found: Material, folder: Path) -> None:
+    """Raise what a training of the plan would raise before its first step, for every arm and every point of its grid,
+    and what the identity would: nothing is trained."""
+    for name, arm in plan.arms.items():
+        grid, make = plan.grid_of(name), lesson(plan, arm, found, folder)
+        for values in itertools.product(*grid.values()):
+            point = dict(zip(grid, values, strict=True))
+            training = as_fit({**plan.training_of(name), **{key: point.pop(key) for key in TRAINING if key in point}})
+            distiller, size = make(student(plan, found.source, 0), **point), training.get("batch_size", 128)
+            train.check_settings(distiller, found.source, epochs=training["epochs"], batch_size=size, seed=0,
+                                 lr=training["lr"], optimizer=torch.optim.Adam)
+            train.check(distiller, found.source)
+            train.check_last_batch(distiller, found.source.train, size, augment=training.get("augment"))
+    gap(plan, found, folder)
+
+
 def searched(plan: Plan, name: str, found: Material, folder: Path, seeds: Sequence[int]) -> list[dict]:
     """What was tried for an arm: each point of its grid, with the accuracy on validation images by seed."""
     grid, make = plan.grid_of(name), lesson(plan, plan.arms[name], found, folder)
@@ -178,10 +193,9 @@ def searched(plan: Plan, name: str, found: Material, folder: Path, seeds: Sequen
         at = dict(zip(of_fit, values, strict=True))
         rows = sweep(partial(student, plan, found.source), make, of_method, found.source, seeds=seeds,
                      **as_fit({**plan.training_of(name), **at}))
-        for point in itertools.product(*of_method.values()):
-            here = dict(zip(of_method, point, strict=True))
-            accuracy = [row["valid_accuracy"] for row in rows if all(row[key] == here[key] for key in here)]
-            tried.append({"point": {**at, **here}, "valid_accuracy": accuracy})
+        for place, point in enumerate(itertools.product(*of_method.values())):   # the rows stand point by point
+            accuracy = [row["valid_accuracy"] for row in rows[place * len(seeds):(place + 1) * len(seeds)]]
+            tried.append({"point": {**at, **dict(zip(of_method, point, strict=True))}, "valid_accuracy": accuracy})
     return tried
 
 
@@ -190,22 +204,32 @@ def best(tried: list[dict]) -> dict:
     return max(tried, key=lambda entry: sum(entry["valid_accuracy"]))
 
 
-def measured(plan: Plan, folder: Path, found: Material, points: Mapping[str, Mapping]) -> dict:
-    """Train every arm from every seed with its chosen point, test each student once, and return what is kept."""
-    rows, seconds, y = {}, {}, found.source.test.y
-    for name, arm in plan.arms.items():
-        point, start = points.get(name, {}), time.perf_counter()
-        at = {key: value for key, value in point.items() if key in TRAINING}
-        of_method = {key: value for key, value in point.items() if key not in TRAINING}
-        make = partial(lesson(plan, arm, found, folder), **of_method)
-        trial = study.paired(partial(student, plan, found.source), {name: make}, found.source, seeds=plan.seeds,
-                             **as_fit({**plan.training_of(name), **at}))
-        seconds[name] = round(time.perf_counter() - start, 2)
-        rows[name] = [{"seed": seed, "accuracy": accuracy, **_known(network, found, y)} for seed, accuracy, network
-                      in zip(trial.seeds, trial.accuracy[name], trial.networks[name], strict=True)]
+def measured(plan: Plan, folder: Path, found: Material, points: Mapping[str, Mapping],
+             keep: Callable | None = None) -> dict:
+    """Train every arm from every seed with its chosen point, test each student once, and return what is kept.
+    `keep(key, measure=...)` gives what `measure()` returned for an arm, measured now or by an earlier run."""
+    keep = keep or (lambda key, measure: measure())
+    arms = {name: keep(f"measured: {name}", measure=partial(_measured, plan, name, folder, found, points.get(name, {})))
+            for name in plan.arms}
+    rows, seconds = ({name: one[key] for name, one in arms.items()} for key in ("rows", "seconds"))
+    y = found.source.test.y
     return {"plan": fingerprint(plan), "rows": rows, "images": len(y), "seconds": seconds, "points": dict(points),
             "cost": costs(plan, found, folder, points), "identity": gap(plan, found, folder),
             "teacher": None if found.said is None else metrics.accuracy(found.said, y), **studies.made_by()}
+
+
+def _measured(plan: Plan, name: str, folder: Path, found: Material, point: Mapping) -> dict:
+    """The rows of one arm, a student for each seed, and how many seconds they took."""
+    start, y = time.perf_counter(), found.source.test.y
+    at = {key: value for key, value in point.items() if key in TRAINING}
+    of_method = {key: value for key, value in point.items() if key not in TRAINING}
+    make = partial(lesson(plan, plan.arms[name], found, folder), **of_method)
+    trial = study.paired(partial(student, plan, found.source), {name: make}, found.source, seeds=plan.seeds,
+                         **as_fit({**plan.training_of(name), **at}))
+    seconds = round(time.perf_counter() - start, 2)
+    return {"seconds": seconds, "rows": [
+        {"seed": seed, "accuracy": accuracy, **_known(network, found, y)} for seed, accuracy, network
+        in zip(trial.seeds, trial.accuracy[name], trial.networks[name], strict=True)]}
 
 
 def _known(network: nn.Module, found: Material, y: Tensor) -> dict[str, float]:

@@ -8,14 +8,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as packed
 from torch import Tensor
 
 from kdcourse import __version__, cost, files, metrics, models
-from kdcourse.core import fingerprint
+from kdcourse.core import asked, device_of, dtype_of, fingerprint, generator
+from kdcourse.models.base import evaluating
 
 Z = 1.959963984540054  # of the normal distribution: 95 %
+CLOSE = 1e-3           # of the largest logit: the same network on another device
 
 
 @dataclass(frozen=True)
@@ -58,14 +61,18 @@ def judged(z: Tensor, split, classes: Sequence[str]) -> dict:
 def save(network, path: Path | str, made: Made) -> Path:
     """Write the weights of a network, with `made` beside them, as one safetensors file; returns its path.
 
-    Raises ValueError when the network is not one that `made` builds.
+    Raises ValueError when the network is not one that `made` builds: its weights have other names or shapes, or with
+    them a network of this kind gives other logits about images of noise.
     """
     weights = {key: value.detach().cpu().contiguous().clone() for key, value in network.state_dict().items()}
-    built = {key: value.shape for key, value in made.build().state_dict().items()}
+    twin = made.build()
+    built = {key: value.shape for key, value in twin.state_dict().items()}
     if built != {key: value.shape for key, value in weights.items()}:
         raise ValueError(f"the network is not the {made.network!r} that Made(network={made.network!r}, layers="
                          f"{made.layers}, shape={tuple(made.shape)}, ...) builds: their weights have other names or "
                          "shapes")
+    twin.load_state_dict(weights)
+    _check_same(network, twin, made)
     notes = json.dumps(asdict(made) | {"weights": _of(weights)})
     files.write(Path(path), packed(weights, {"shipped": notes}))
     return Path(path)
@@ -175,6 +182,24 @@ def _limits(made: Made) -> list[str]:
             f"Bytes from 0 to 1, light and dark exchanged{', channels in another order' if C > 1 else ''}: all of that "
             "runs without a message, and the answers are worth little.",
             *taught]
+
+
+@torch.no_grad()
+def _check_same(network, twin, made: Made) -> None:
+    """Raise ValueError when `twin`, what `made` builds with the network's weights, gives other logits. What is in no
+    weight, as the number of heads or the statistics of the images, is read from `made` and from nowhere else."""
+    images = torch.rand(8, *made.shape, generator=generator(0))
+    with evaluating(network), evaluating(twin):
+        z = asked(network, images.to(device_of(network))).cpu().nan_to_num()
+        again = asked(twin, images).nan_to_num()
+    off, largest = (z - again).abs().max().item() if z.shape == again.shape else math.inf, z.abs().max().item()
+    if off > (CLOSE if dtype_of(network) == torch.float32 else 50 * CLOSE) * max(largest, CLOSE):
+        raise ValueError(
+            f"with its weights, the {made.network!r} that Made(network={made.network!r}, layers={made.layers}, ...) "
+            f"builds gives other logits than the network about noise, by up to {off:.3g} (the largest is "
+            f"{largest:.3g}): ship.read would give back another network. Name in layers all that models.build was "
+            "given, layers={'heads': 4} say; what it cannot be given, as other statistics of the images, only "
+            "ship.export takes along")
 
 
 def _of(weights: dict) -> str:

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from kdcourse import files
+from kdcourse import files, profiles
 from kdcourse.asking import answers
 from kdcourse.core import Batch, asked, device_of, dtype_of, fingerprint, inside
 from kdcourse.models.base import Answer, check_classes, check_shows_features, evaluating
@@ -25,10 +25,19 @@ from kdcourse.models.wrap import Wrapped
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # in which logits can be recorded
 FEW = 8  # images that are looked at before anything is trained or recorded
+SAME = 0.02  # of the largest logit: two answers are one, whatever the device and the precision
+DRAWS = ("when asked twice", "it draws random numbers, as F.dropout(x) does even in eval mode: write nn.Dropout, or "
+         "F.dropout(x, training=self.training)")
+MIXES = ("when other images stand beside them", "it looks at the whole batch, as batch normalisation without moving "
+         "statistics does: leave track_running_stats=True, or use nn.GroupNorm or nn.LayerNorm")
 
 
 class CutOff(ValueError):
     """A file of recorded answers is not whole."""
+
+
+class Outdated(ValueError):
+    """A file holds other answers than the network gives now, whose weights and layers are those that were recorded."""
 
 
 class Teacher(nn.Module):
@@ -51,21 +60,27 @@ class Teacher(nn.Module):
         """Stays in eval mode whatever is asked: a teacher with dropout or moving statistics is another teacher."""
         return super().train(False)
 
+    def _still(self) -> nn.Module:
+        """The network in eval mode, also where somebody who has it as well called its `train()` meanwhile."""
+        if any(module.training for module in self.network.modules()):
+            self.network.train(False)
+        return self.network
+
     @torch.no_grad()
     def forward(self, batch: Batch) -> Tensor:
         """Logits (B, K) about the images of the batch, as the student sees them."""
-        return asked(self.network, batch.x)
+        return asked(self._still(), batch.x)
 
     @torch.no_grad()
     def answer(self, batch: Batch) -> Answer:
         """Logits, features and maps of one forward pass, in float32. Raises TypeError if the network shows none."""
         check_shows_features(self.network)
-        z, features, maps = self.network.answer(batch.x.to(dtype_of(self.network)))
+        z, features, maps = self._still().answer(batch.x.to(dtype_of(self.network)))
         return Answer(z.float(), [f.float() for f in features], maps and [m.float() for m in maps])
 
     def head(self, f: Tensor) -> Tensor:
         """Logits from a last feature map; differentiable in `f`, with frozen weights."""
-        return self.network.head(f.to(dtype_of(self.network))).float()
+        return self._still().head(f.to(dtype_of(self.network))).float()
 
     def key(self) -> str:
         return key_of(self)
@@ -109,14 +124,16 @@ class LogitBank(nn.Module):
         statistics and size, the images, the augmentation and the type: whatever changes one of them makes another
         file. Several views are written one after another as they are recorded, and what is read is mapped into memory:
         a view for each epoch of a long training takes room on the disk alone. A folder that cannot be read or written
-        (full, read-only, another user's, a file) costs a recording each time and nothing else. Raises as `record` does,
-        and ValueError for a file of this name whose content belongs to another teacher or other images.
+        (full, read-only, another user's, a file) costs a recording each time and nothing else. What no weight shows (a
+        number that the network keeps, another `forward`) is found by asking about a few images again; then all are
+        recorded anew. Raises as `record` does, and ValueError for a file of this name whose content belongs to another
+        teacher or other images.
         """
         made_of = f"{key_of(teacher)} {split.origin(augment)} {dtype}"
         called = re.sub(r"[^\w.-]", "-", split.name)[:100]  # which every file system takes
         name = f"{called}-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}.safetensors"
         path = Path(folder or files.folder() / "recordings") / name
-        with contextlib.suppress(OSError, CutOff):
+        with contextlib.suppress(OSError, CutOff, Outdated):
             return cls.load(path, teacher=teacher, split=split, augment=augment)
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -132,8 +149,9 @@ class LogitBank(nn.Module):
 
     @classmethod
     def load(cls, path, *, teacher, split, augment=None) -> "LogitBank":
-        """The recording at `path`. Raises ValueError, saying what differs, if it is of another teacher or images, and
-        `CutOff`, which is one, if the file is not whole."""
+        """The recording at `path`. Raises ValueError, saying what differs, if it is of another teacher or images;
+        `CutOff`, which is one, if the file is not whole; and `Outdated`, one too, if the teacher now answers otherwise
+        about a few of the images."""
         try:
             with safe_open(path, framework="pt") as file:
                 table, made = file.get_tensor("table"), file.metadata()
@@ -143,6 +161,7 @@ class LogitBank(nn.Module):
         except (SafetensorError, TypeError, KeyError) as error:
             raise CutOff(f"{path} is no recording, or was cut off ({error}); delete it and record again") from error
         bank.check(teacher, split.origin(augment))
+        bank.check_live(teacher, split, augment)
         return bank
 
     def save(self, path) -> None:
@@ -164,6 +183,22 @@ class LogitBank(nn.Module):
         if key != self.teacher:
             raise ValueError(f"this bank recorded another teacher (weights {self.teacher}, not {key}); record it again")
         self._check_origin(origin)
+
+    @torch.no_grad()
+    def check_live(self, teacher, split, augment=None) -> None:
+        """Raise `Outdated` unless `teacher` says today what is recorded here, about a few images of the first view."""
+        network, batch = _network(teacher), next(split.batches(FEW, seed=0, augment=augment))
+        device = device_of(network)
+        with evaluating(network), profiles.answering(device):
+            z = asked(network, batch.x.to(device)).cpu()
+        rows = self.table[0][batch.index.to(self.table.device)].float().cpu()
+        if off := _apart(z, rows):
+            raise Outdated(
+                f"{type(network).__name__} now answers otherwise than was recorded, with the same weights and layers: "
+                f"the logits of {len(z)} images differ by up to {off:.2g}, and the largest is {z.abs().max():.2g}. A "
+                "number that it keeps or its forward has changed since: record it again, LogitBank.record(teacher, "
+                "split)"
+            )
 
     def forward(self, batch: Batch) -> Tensor:
         """The recorded logits (B, K) about the images of the batch, in float32."""
@@ -198,7 +233,7 @@ def recorded(network, split, ask, augment, dtype, batch_size=None) -> Iterator[l
     if augment is not None and augment.views is None:
         raise ValueError("endless views cannot be recorded; give the augmentation a number: Augment(views=4)")
     split, inner = split.to(device_of(network)), _network(network)
-    look(inner, split, "the teacher", augment)
+    look(inner, split, "the teacher", augment, steady=True)
 
     def each() -> Iterator[list[Tensor]]:
         for view in range(1 if augment is None else augment.views):
@@ -299,19 +334,39 @@ def check_answers(z: Tensor, who: str) -> None:
 
 
 @torch.no_grad()
-def look(network: nn.Module, split, who: str, augment=None) -> Tensor:
+def look(network: nn.Module, split, who: str, augment=None, *, steady: bool = False) -> Tensor:
     """The logits of `network` about a few images of `split`, in eval mode; every mode stays.
 
     The door through which whatever becomes a teacher or a student passes, before anything is trained or recorded.
-    Raises ValueError when it cannot take these images, naming both shapes, or as `check_answers`; TypeError when what
-    it returns are no logits.
+    Raises ValueError when it cannot take these images, naming both shapes, or as `check_answers`, and where it is to
+    be `steady`, as `check_steady`; TypeError when what it returns are no logits.
     """
     batch = next(split.to(device_of(network)).batches(FEW, augment=augment))
     with evaluating(network):
-        asked(network, batch.x[:2])  # whether it fits, which two images tell
+        few = asked(network, batch.x[:2])  # whether it fits, which two images tell
         z = asked(network, batch.x)
-    check_answers(z, who)
+        check_answers(z, who)
+        if steady:
+            check_steady(few, asked(network, batch.x[:2]), z[:2], who)
     return z
+
+
+def check_steady(few: Tensor, again: Tensor, among: Tensor, who: str) -> None:
+    """Raise ValueError when two answers of `who` about the same images, (B, K), differ, or that `among` other images
+    does: a recording would hold one of many answers."""
+    for other, near, (when, cause) in ((again, SAME / 4, DRAWS), (among, SAME, MIXES)):
+        if off := _apart(few, other, near):
+            raise ValueError(
+                f"{who} answers otherwise {when}, about the same images and in eval mode: its logits differ by up to "
+                f"{off:.2g}, and the largest is {few.abs().max():.2g}. Perhaps {cause}"
+            )
+
+
+def _apart(z: Tensor, other: Tensor, near: float = SAME) -> float:
+    """How far logits (B, K) of the same images are apart; 0 if no farther than `near` times the largest."""
+    both = z.isfinite() & other.isfinite()
+    off, largest = (torch.where(both, part, 0).abs().max().item() for part in (z - other, z))
+    return off if off > near * max(largest, SAME) else 0.0
 
 
 @torch.no_grad()
@@ -342,7 +397,7 @@ def check_teachers(distiller: nn.Module, split) -> None:
         if isinstance(module, LogitBank):
             module.check_rows(split)
         elif isinstance(module, Teacher):
-            look(module.network, split, "the teacher")
+            look(module.network, split, "the teacher", steady=True)
     learners = getattr(distiller, "learners", None)
     beside = [getattr(learners, "student", None), *(getattr(one, "second", None) for one in (learners, distiller)),
               getattr(distiller, "peer", None)]

@@ -644,3 +644,31 @@ def test_embeddings_are_what_the_last_layer_turns_into_logits(split):
     network = models.build("mlp", tuple(split.x.shape[1:]), 10, seed=0)
     z = network.linear(metrics.embeddings(network, split, batch_size=7))
     torch.testing.assert_close(z.detach(), metrics.predict(network, split))
+
+
+SOFT = {"nll": metrics.nll, "ece": metrics.ece, "reliability": metrics.reliability, "brier": metrics.brier,
+        "best_temperature": metrics.best_temperature, "ece_null": lambda z, y: metrics.ece_null(z)}
+
+
+@pytest.mark.parametrize("of", [lambda z: z.softmax(dim=1), lambda z: z.softmax(dim=1).bfloat16(),
+                                lambda z: z.double().softmax(dim=1), lambda z: (20 * z).softmax(dim=1)])
+@pytest.mark.parametrize("measure", SOFT.values(), ids=SOFT)
+def test_probabilities_in_the_place_of_logits_are_refused_and_their_logarithms_taken(measure, of, answers):
+    z, y = answers
+    with pytest.raises(ValueError, match=r"logits are needed, and these are probabilities: all 200 rows .*log\(\)"):
+        measure(of(z), y)
+    assert measure(of(z).clamp_min(1e-12).log(), y)
+
+
+@pytest.mark.parametrize("measure", SOFT.values(), ids=SOFT)
+def test_logits_that_look_like_probabilities_in_all_rows_but_one_are_taken(measure, answers):
+    z, y = answers
+    p = z.softmax(dim=1)
+    for row in (p[0] * 1.01, p[0] - torch.tensor([1.0, -1.0, 0.0, 0.0])):   # one sums to more, one is negative
+        assert measure(torch.cat([row[None], p[1:]]), y)
+
+
+def test_a_single_row_is_taken_as_logits_and_so_are_predictions_of_which_only_the_largest_counts():
+    z, y = torch.tensor([[0.25, 0.75]]), torch.tensor([1])
+    assert metrics.nll(z, y) == pytest.approx(np.log(1 + np.exp(-0.5)))
+    assert metrics.accuracy(torch.tensor([[0.25, 0.75], [0.5, 0.5]]), torch.tensor([1, 0])) == 1

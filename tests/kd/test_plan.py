@@ -38,6 +38,18 @@ def test_a_plan_that_can_be_answered_is_not_refused():
     assert plan.refusals(MINE) == [] and plan.refusals(planned(choose=CHOOSING)) == []
 
 
+def of_hard(**settings):
+    return {"arms": {"hard labels": {**HARD, **settings}, "KD": KD}}
+
+
+def tries(arm, **grid):
+    return {"choose": {**CHOOSING, "grids": {**CHOOSING["grids"], arm: grid}}}
+
+
+def trains(**settings):
+    return {"training": {**MINE.training, **settings}}
+
+
 TRAINED = {"network": {"name": "mlp"}, "epochs": 5, "lr": 2e-3, "batch_size": 20}
 REFUSED = {
     "no question": ({"question": " "}, "question: question is empty"),
@@ -108,12 +120,93 @@ REFUSED = {
     "an unknown teacher": ({"teacher": {"kept": "gpt"}}, "material: there is no kept teacher 'gpt'"),
     "half a teacher": ({"teacher": {"network": {"name": "cnn"}}}, "material: the teacher has no epochs"),
     "no epochs": ({"training": {"lr": 1e-3}}, "material: arm 'hard labels' has no epochs"),
+    "hard labels with a setting": (of_hard(label_smoothing=0.1), "takes no 'label_smoothing': leave it out, or define"),
+    "hard labels with a temperature": (of_hard(T=4.0), "the method 'hard labels' takes no 'T'"),
+    "hard labels with lr beside training": (of_hard(lr=0.1), "takes no 'lr': it belongs into training"),
+    "an identity of hard labels with a setting": ({"identity": {**MINE.identity, "equals": {**HARD, "T": 2.0}}},
+                                                  "identity['equals']: the method 'hard labels' takes no 'T'"),
+    "an identity of an unknown method": ({"identity": {**MINE.identity, "arm": {"method": "kdd"}}},
+                                         "identity['arm']: unknown method 'kdd'"),
+    "a choice that hard labels do not take": (tries("hard labels", weight_decay=[0, 0.01, 0.1]),
+                                              "weight_decay is to be chosen for 'hard labels', whose method"),
+    "a choice of seeds": (tries("KD", seed=[0, 1]), "seed is no setting that could be chosen for 'KD'"),
+    "a choice of seeds for hard labels": (tries("hard labels", seed=[0, 1]), "seed is no setting that could be chosen"),
+    "a choice of half epochs": (tries("KD", epochs=[2, 2.5]), "tried for 'KD': epochs is a whole number of at least 1"),
+    "a choice of schedules": (tries("KD", schedule=["cosin"]), "tried for 'KD': schedule is one of: constant, cosine"),
+    "epochs that are not whole": (trains(epochs=2.5), "training: epochs is a whole number of at least 1; it is 2.5"),
+    "no epoch": (trains(epochs=0), "training: epochs is a whole number of at least 1; it is 0"),
+    "an lr below zero": (trains(lr=-1), "training: lr is the learning rate, a number above 0 such as 0.002; it is -1"),
+    "an lr of zero": (trains(lr=0), "training: lr is the learning rate, a number above 0"),
+    "an endless lr": (trains(lr=float("inf")), "training: lr is the learning rate, a number above 0"),
+    "empty batches": (trains(batch_size=0), "training: batch_size is a whole number of at least 1; it is 0"),
+    "a training with a typo": (trains(epoch=3), "training: there is no setting 'epoch'; choose from: epochs, lr"),
+    "an arm's training with a typo": ({"arms": {"hard labels": HARD, "KD": {**KD, "training": {"warmup": 1}}}},
+                                      "arm 'KD': training: there is no setting 'warmup'"),
+    "an augmentation with a typo": (trains(augment={"padd": 1}), "augment is a dict of the settings of data.Augment"),
+    "a teacher that is not trained": ({"teacher": {**TRAINED, "epochs": 0}}, "the teacher: epochs is a whole number"),
+    "a teacher with a typo": ({"teacher": {**TRAINED, "lrs": 1}}, "the teacher's 'lrs' is no setting"),
+    "an effect in points": ({"effect": 2}, "power: effect is 2: it is a share of the test images, below 1, and not "
+                                           "points; 2 points are 0.02"),
+    "a spread in points": ({"spread": 1.5}, "power: spread is 1.5: it is a share"),
+    "an endless spread": ({"spread": float("inf")}, "power: spread is inf: run plan.pilot"),
 }
 
 
 @pytest.mark.parametrize(("changes", "message"), REFUSED.values(), ids=REFUSED)
 def test_a_plan_is_refused_that(changes, message):
     assert any(message in text for text in said(planned(**changes))), said(planned(**changes))
+
+
+FORMS = {
+    "name": (None, 3), "question": (None, ["why"]), "refuted_by": (None, 1),
+    "images": ("digits", None, {"name": ["digits"], "train": 60}),
+    "teacher": ("fashion_cnn", ["fashion_cnn"], {"kept": {}}, {"network": "cnn", "epochs": 1, "lr": 0.1}),
+    "student": ("mlp", None, {"hidden": [16]}), "training": (None, [2, 0.1], {"epochs": "2", "lr": 0.1}),
+    "arms": (None, ["kd"], {"a": "kd"}, {"a": {"T": 4.0}}, {"a": {"method": ["kd"]}}, {"a": {**KD, "training": 3}}),
+    "choose": (None, [], {"on": "valid", "grids": None}, {"on": "valid", "grids": {"KD": ["T"]}}),
+    "comparisons": (None, [["KD", "hard labels"]], {"KD helps": 3}, {"KD helps": [["KD"], "hard labels"]}),
+    "margin": ("0.01", [0.01], True), "effect": ("0.1",), "spread": ({},), "minutes": ("5", [5]),
+    "identity": ("kd", {"says": "?"}, {"says": "?", "arm": "kd", "equals": HARD}),
+    "prediction": ({"comparison": ["KD helps"], "points": [0, 20]},),
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in FORMS.items() for value in values])
+def test_an_entry_of_another_form_is_refused_with_an_example_of_the_right_one(name, value, tmp_path):
+    [text] = said(planned(**{name: value}))
+    assert text.startswith(f"form: {name} is ") and "is to look so: " in text
+    plan.write(planned(**{name: value}), tmp_path)
+    for ask in (plan.run, plan.minutes, lambda folder: plan.pilot(folder, seeds=[50, 51])):
+        with pytest.raises(plan.Refused, match="is to look so"):
+            ask(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["study.json"]
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_the_example_of_a_form_has_it(name):
+    from kdcourse.plan.refusals import FORMS as known
+
+    right, example = known[name]
+    assert all(right(json.loads(one)) for one in example.replace(", or ", "|").split("|"))
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    (tries("KD", T=[0.0, 4.0]), "T"), (tries("KD", alpha=[0.5, 9.0]), "alpha"),
+    ({"identity": {**MINE.identity, "arm": {**KD, "beta": 1.0}}}, "beta")])
+def test_what_would_fail_while_it_is_measured_is_found_before_anything_is_registered(changes, message, tmp_path):
+    plan.write(planned(**({"choose": CHOOSING} | changes)), tmp_path)
+    with pytest.raises((TypeError, ValueError), match=message):
+        plan.run(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["study.json"]
+
+
+def test_a_setting_called_as_a_column_of_the_results_is_tried_for_its_own_accuracy(tmp_path):
+    (tmp_path / "idea.py").write_text(IDEA.replace("alpha, T", "alpha, epoch=0, T"))
+    mine = planned(arms={**MINE.arms, "half": {"method": "idea.py:Half", "alpha": 0.8}}, **tries("half", epoch=[5, 6]))
+    found = running.material(mine, tmp_path)
+    tried = running.searched(mine, "half", found, tmp_path, [100, 101])
+    assert [entry["point"] for entry in tried] == [{"epoch": 5}, {"epoch": 6}]
+    assert tried[0]["valid_accuracy"] == tried[1]["valid_accuracy"] and len(tried[0]["valid_accuracy"]) == 2
 
 
 def test_a_control_that_trains_longer_than_ours_is_no_advantage_and_is_not_refused():
@@ -319,6 +412,74 @@ def test_an_idea_in_a_file_beside_the_plan_is_trained_and_its_identity_is_checke
     assert plan.run(tmp_path)["identity"] < 1e-6
     wrong = planned(identity={"says": "?", "arm": half, "equals": {**KD, "alpha": 0.8}})
     assert running.gap(wrong, running.material(wrong, tmp_path), tmp_path) > 1e-3
+
+
+@pytest.fixture(scope="module")
+def with_idea(tmp_path_factory) -> Path:
+    """A plan with a method in a file, and another one in its identity alone, run and drafted."""
+    folder = tmp_path_factory.mktemp("idea")
+    (folder / "idea.py").write_text(IDEA)
+    (folder / "limit.py").write_text(IDEA.replace("Half", "Limit"))
+    half = {"method": "idea.py:Half", "alpha": 0.8}
+    plan.write(planned(
+        arms={"hard labels": HARD, "KD": KD, "half": half}, seeds=[0, 1, 2], effect=0.2, identity={
+            "says": "one is the other", "arm": half, "equals": {**half, "method": "limit.py:Limit"}},
+        comparisons={"KD helps": ["half", "KD"], "any": ["half", "hard labels"]}), folder)
+    plan.run(folder)
+    plan.draft(folder)
+    return folder
+
+
+@pytest.mark.parametrize("file", ["idea.py", "limit.py"])
+@pytest.mark.parametrize("change", [lambda path: path.write_text(path.read_text().replace("/ 2", "/ 3")),
+                                    lambda path: path.write_text(path.read_text() + "\n"), Path.unlink])
+def test_a_method_that_is_changed_after_it_was_registered_or_measured_is_refused(with_idea, tmp_path, monkeypatch, file,
+                                                                                 change):
+    folder = copied(with_idea, tmp_path / "mine")
+    before = (folder / file).read_bytes()
+    change(folder / file)
+    for ask in (plan.run, plan.draft):
+        with pytest.raises(ValueError, match=rf"results of another method \({file} had the SHA-256 \w{{12}} and has"):
+            ask(folder)
+    with pytest.raises(ValueError, match=rf"was changed after \S+, when it was registered \({file} had"):
+        plan.register(folder)
+    monkeypatch.setattr(running, "once_more", lambda *_: 0.0)
+    [mark] = [mark for mark in plan.marks(folder) if mark.title.startswith("Question")]
+    assert mark.machine == 2 and file in mark.why[0]
+    (folder / file).write_bytes(before)
+    assert plan.run(folder) == plan.kept(folder, plan.RESULTS) and plan.register(folder)
+
+
+def test_a_folder_of_an_earlier_version_that_says_nothing_of_files_is_read_as_before(with_idea, tmp_path):
+    folder = copied(with_idea, tmp_path / "mine")
+    for name in (plan.REGISTERED, plan.RESULTS):
+        content = plan.kept(folder, name)
+        assert set(content.pop("files")) == {"idea.py", "limit.py"}
+        (folder / name).write_text(json.dumps(content))
+    assert plan.run(folder)["rows"] and plan.register(folder)["registered"] and plan.draft(folder)
+    (folder / "notes.py").write_text("")    # which no arm names
+    assert plan.run(folder)["rows"]
+
+
+def test_a_run_that_was_interrupted_goes_on_after_its_last_finished_arm(finished, tmp_path, monkeypatch):
+    trained, paired, searched = [], running.study.paired, running.searched
+
+    def once(student, lessons, *settings, **more):
+        trained.append(next(iter(lessons)))
+        if trained == ["hard labels", "KD"]:
+            raise KeyboardInterrupt
+        return paired(student, lessons, *settings, **more)
+
+    plan.write(planned(choose=CHOOSING), tmp_path)
+    monkeypatch.setattr(running.study, "paired", once)
+    with pytest.raises(KeyboardInterrupt):
+        plan.run(tmp_path)
+    monkeypatch.setattr(running, "searched", lambda *_: searched(*_) if not trained else pytest.fail("searched again"))
+    again = plan.run(tmp_path)
+    assert trained == ["hard labels", "KD", "KD"]
+    whole = plan.kept(finished, plan.RESULTS)
+    assert all(again[key] == whole[key] for key in ("rows", "tried", "points", "plan", "identity"))
+    assert {path.name for path in tmp_path.iterdir()} == {"study.json", "registered.json", "results.json"}
 
 
 @pytest.mark.parametrize(("method", "message"), [("other.py:Half", "there is no other.py beside the plan"),

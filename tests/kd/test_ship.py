@@ -223,6 +223,42 @@ def test_a_network_that_its_description_does_not_build_is_not_saved(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def of_other_heads():
+    layers = {"depth": 3, "width": 12, "heads": 3}
+    return "vit", layers, models.build("vit", SHAPE, 5, seed=0, **layers | {"heads": 2})
+
+
+def of_other_statistics():
+    network = models.build("resnet8", SHAPE, 5, seed=0, width=4)
+    network.normalise = models.Normalise((0.3,), (0.2,))
+    return "resnet8", {"width": 4}, network
+
+
+def of_another_activation():
+    network = models.build("mlp", SHAPE, 5, seed=0, hidden=(12,))
+    network.activation = torch.tanh
+    return "mlp", {"hidden": (12,)}, network
+
+
+@pytest.mark.parametrize("case", [of_other_heads, of_other_statistics, of_another_activation])
+def test_a_network_whose_weights_fit_and_whose_answers_are_others_is_neither_saved_nor_shipped(case, tmp_path):
+    name, layers, network = case()
+    about = ship.Made(name, SHAPE, CLASSES, layers=layers)
+    for write in (lambda: ship.save(network, tmp_path / "n.safetensors", about),
+                  lambda: ship.package(network, about, tmp_path / "new")):
+        with pytest.raises(ValueError, match=r"gives other logits than the network about noise, by up to \d"):
+            write()
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_a_network_in_half_precision_or_in_train_mode_is_saved_and_keeps_its_mode(tmp_path):
+    network = models.build("cnn", SHAPE, 5, seed=0, width=4)
+    about = ship.Made("cnn", SHAPE, CLASSES, layers={"width": 4})
+    for one in (network.train(), network.bfloat16()):
+        ship.save(one, tmp_path / "n.safetensors", about)
+        assert one.training and all(module.training for module in one.modules())
+
+
 def test_the_command_names_the_choices_and_touches_no_folder_that_holds_something(tmp_path, capsys):
     (tmp_path / "mine.txt").write_text("mine")
     assert cli.main(["ship", "fashion_cmn", str(tmp_path / "new")]) == 2

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from kdcourse import cost, data, distillers, metrics, models, train
+from kdcourse import cost, data, distillers, metrics, models, procedures, train
 from kdcourse.core import Batch
 from kdcourse.data import Augment
 from kdcourse.distillers import DML, KD, SLKD, Supervised
@@ -61,6 +61,18 @@ def test_teacher_is_frozen_and_in_eval_mode_whatever_is_asked(network, source):
         assert not any(module.training for module in teacher.modules())
         assert torch.equal(teacher(batch), z)
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
+
+
+@pytest.mark.parametrize("part", [lambda network: network, lambda network: network.dropout])
+@pytest.mark.parametrize("ask", [lambda teacher, batch: teacher(batch), lambda teacher, batch: teacher.answer(batch).z,
+                                 lambda teacher, batch: teacher.head(teacher.answer(batch).features[-1])])
+def test_teacher_is_in_eval_mode_after_its_network_or_a_layer_of_it_was_told_to_train(part, ask, source):
+    network = models.build("cnn", (1, 8, 8), 10, seed=0, width=4)
+    teacher, batch = Teacher(network), first_batch(source.train)
+    z = ask(teacher, batch)
+    part(network).train()
+    assert torch.equal(ask(teacher, batch), z)
+    assert not any(module.training for module in network.modules())
 
 
 def test_teacher_answers_as_its_network_does_in_eval_mode(network, source):
@@ -510,6 +522,87 @@ def test_pixels_changed_in_place_are_other_images_to_a_bank_that_was_recorded_be
         bank(first_batch(split))
     again = LogitBank.cached(network, split, folder=tmp_path)
     assert mistakes(again, Teacher(network), split, tolerance=1e-2) == []
+
+
+class Odd(nn.Module):
+    """A network whose answer depends on more than its weights and the image."""
+
+    def __init__(self, change, *layers):
+        super().__init__()
+        self.layers, self.change = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), *layers), change
+        self.last = nn.Linear(32, 10)
+
+    def forward(self, x):
+        return self.last(self.change(self.layers(x)))
+
+
+UNSTEADY = {
+    "dropout without a mode": (lambda: Odd(nn.functional.dropout), "when asked twice"),
+    "a little dropout": (lambda: Odd(lambda f: nn.functional.dropout(f, 0.05)), "when asked twice"),
+    "noise": (lambda: Odd(lambda f: f + 0.1 * torch.randn_like(f)), "when asked twice"),
+    "batch statistics": (lambda: Odd(torch.relu, nn.BatchNorm1d(32, track_running_stats=False)), "other images stand"),
+    "the mean of the batch": (lambda: Odd(lambda f: f - f.mean(dim=0)), "other images stand beside them"),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), UNSTEADY.values(), ids=UNSTEADY)
+def test_a_teacher_that_gives_one_of_many_answers_is_refused_before_it_is_recorded_or_teaches(make, message, few,
+                                                                                              tmp_path):
+    torch.manual_seed(0)
+    network = make()
+    student = models.build("mlp", few.shape, 10, seed=0)
+    for ask in (lambda: LogitBank.record(network, few.train),
+                lambda: LogitBank.cached(network, few.train, folder=tmp_path),
+                lambda: train.fit(KD(student, network), few, epochs=1, lr=1e-3)):
+        with pytest.raises(ValueError, match=f"the teacher answers otherwise .*{message}"):
+            ask()
+    assert not list(tmp_path.iterdir())
+
+
+def test_dropout_and_batch_normalisation_that_know_their_mode_are_recorded_in_any_precision(few):
+    torch.manual_seed(0)
+    for dtype in (torch.float32, torch.bfloat16, torch.float64):
+        network = Odd(torch.relu, nn.BatchNorm1d(32), nn.Dropout()).to(dtype)
+        assert LogitBank.record(network, few.train).table.shape == (1, 200, 10)
+
+
+# What no weight shows
+
+def fused(w):
+    return procedures.Fused([models.build("mlp", (1, 8, 8), 10, seed=seed) for seed in (0, 1)], w)
+
+
+def scaled(factor):
+    torch.manual_seed(0)
+    network = Odd(torch.relu)
+    network.forward = lambda x: factor * Odd.forward(network, x)
+    return network
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+@pytest.mark.parametrize("augment", [None, Augment(pad=1, views=2)])
+@pytest.mark.parametrize(("before", "after"), [(fused(0.5), fused(0.9)), (scaled(1.0), scaled(1.1))])
+def test_a_network_that_answers_otherwise_with_the_same_weights_is_recorded_anew(before, after, augment, dtype, few,
+                                                                                 tmp_path):
+    settings = {"augment": augment, "dtype": dtype}
+    old = LogitBank.cached(before, few.train, folder=tmp_path, **settings)
+    new = LogitBank.cached(after, few.train, folder=tmp_path, **settings)
+    assert old.teacher == new.teacher and len(list(tmp_path.iterdir())) == 1
+    assert mistakes(new, Teacher(after), few.train, augment=augment, epochs=2, tolerance=1e-2) == []
+    assert len(mistakes(old, Teacher(after), few.train, augment=augment, tolerance=1e-2)) > 100
+    [path] = tmp_path.iterdir()
+    with pytest.raises(ValueError, match=r"now answers otherwise than was recorded, with the same weights and layers"):
+        LogitBank.load(path, teacher=before, split=few.train, augment=augment)
+
+
+def test_what_is_as_it_was_is_read_and_not_recorded_again_in_any_precision(few, tmp_path, monkeypatch):
+    for dtype in (torch.float32, torch.bfloat16):
+        network = fused(0.7).to(dtype)
+        first = LogitBank.cached(network, few.train, folder=tmp_path)
+        with monkeypatch.context() as patched:
+            patched.setattr(LogitBank, "record", None)
+            assert torch.equal(LogitBank.cached(network.train(), few.train, folder=tmp_path).table, first.table)
+        assert network.training
 
 
 # Wrappers
