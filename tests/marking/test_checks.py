@@ -7,7 +7,9 @@ import re
 import time
 from collections import Counter
 from functools import cache
+from pathlib import Path
 
+import nbformat
 import pytest
 import safetensors.torch
 import torch
@@ -19,6 +21,7 @@ from kdcourse.marking import checks
 from kdcourse.marking.checks import CheckFailed
 
 NAMES = sum(checks.ASSIGNMENTS.values(), ())
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 LONGEST = 10    # seconds of the processor in which any answer is judged
 WITHOUT_A_FUNCTION = ("trained_pair",)    # checks that are given what an experiment made
 
@@ -137,6 +140,21 @@ def stub(*arguments, **settings):
 
 def nothing(*arguments, **settings):
     """What is left when the body is `pass`: a copy of the signature."""
+
+
+@pytest.mark.parametrize("name", (*NAMES, *checks.LESSONS))
+def test_the_section_that_a_judge_names_is_there_and_for_a_check_of_a_lesson_it_is_that_of_the_check(name):
+    check = checks.CHECKS[name]
+    message = check.verdict(3, check.record(3, *[nothing] * (6 if name in WITHOUT_A_FUNCTION else 1))).message
+    if told := re.search(r"Read notebook (\d\d), section (\d+)", message):
+        [path] = NOTEBOOKS.glob(f"{told[1]}_*.ipynb")
+        section, asked = "", {}    # {section: its code}
+        for cell in nbformat.read(path, 4).cells:
+            headings = re.findall(r"^## (\w+)", cell.source, re.MULTILINE) if cell.cell_type == "markdown" else []
+            section = [section, *headings][-1]
+            asked[section] = asked.get(section, "") + cell.source * (cell.cell_type == "code")
+        assert told[2] in asked
+        assert name in NAMES or f"checks.{name}(" in asked[told[2]]
 
 
 EMPTY = {

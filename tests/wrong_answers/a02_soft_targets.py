@@ -1,5 +1,7 @@
 """Exercise 02: divergences, teachers and audits that look right, and unusual ones that are."""
 
+import warnings
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -75,6 +77,17 @@ def by_autograd(z_s, z_t, T):
 @wrong("reverse_gradient", 0.5, "without automatic differentiation")
 def by_a_function_that_differentiates(z_s, z_t, T):
     return torch.func.grad(by_distributions)(z_s, z_t, T)
+
+
+@wrong("reverse_gradient", 0.5, "without automatic differentiation: forward_ad")
+def by_differentiating_forward(z_s, z_t, T):
+    def divergence(z):
+        a, b = softened(z, z_t, T)
+        return T**2 * (a.exp() * (a - b)).sum(1).mean()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own, the first time
+        return torch.func.jacfwd(divergence)(z_s)
 
 
 def differences(z_s, z_t, T, h=1e-5, sides=(1, -1), of=lambda z: z):

@@ -41,6 +41,14 @@ def as_published(z_s, z_t, y, T, alpha, beta):  # mdistiller: the logarithm of a
     return T**2 * (alpha * target + beta * of_the_rest(z_s, z_t, label, T)).mean()
 
 
+@wrong("decoupled_loss", 0.6, "the label still counts where it leads by more than the 1,000")
+def the_target_part_alone_repaired(z_s, z_t, y, T, alpha, beta):
+    label = F.one_hot(y, z_s.shape[1]).bool()
+    rest_s, rest_t = ((z / T - 1000.0 * label).log_softmax(1) for z in (z_s, z_t))
+    rest = (rest_t.exp() * (rest_t - rest_s)).sum(1)
+    return T**2 * (alpha * of_the_label(z_s, z_t, label, T) + beta * rest).mean()
+
+
 @wrong("decoupled_loss", 0.0, "as in KD: that is what DKD takes away")
 def weighed_as_in_kd(z_s, z_t, y, T, alpha, beta):
     left = (1 - F.softmax(z_t / T, dim=1).gather(1, y[:, None])[:, 0]).detach()
@@ -160,6 +168,13 @@ def whole_epochs_alone(epoch, epochs, checkpoints, soft, T):
     end = int(soft * epochs)
     if epoch < end:
         return epoch * checkpoints // end, T ** (1 - epoch * checkpoints // end / (checkpoints - 1))
+
+
+@wrong("checkpoint_plan", 0.0, "the soft part was rounded up to whole epochs")
+def shared_out_in_whole_epochs(epoch, epochs, checkpoints, soft, T):
+    n = math.ceil(soft * epochs)
+    k = int(epoch * checkpoints / n)
+    return (k, T ** (1 - k / (checkpoints - 1))) if epoch < n else None
 
 
 @wrong("checkpoint_plan", 0.0, "a pair or None is expected, not (None, None)")

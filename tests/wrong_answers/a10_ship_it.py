@@ -88,6 +88,12 @@ def relu_at_the_number_0(q_x, q_w, q_b, s_x, s_w, zero_x, s_y, zero_y):
     return ((s_x * s_w / s_y * total).round() + zero_y).clamp(0, 255)
 
 
+@wrong("layer_in_bytes", 0.0, "are rounded each for itself")
+def sum_and_bias_rounded_one_by_one(q_x, q_w, q_b, s_x, s_w, zero_x, s_y, zero_y):
+    unit, total = s_x * s_w / s_y, (q_x.int() - zero_x) @ q_w.int().T
+    return ((unit * total).round() + (unit * q_b).round() + zero_y).clamp(zero_y, 255)
+
+
 @wrong("layer_in_bytes", 0.0, "it stopped with an error")
 def bytes_multiplied_as_they_are(q_x, q_w, q_b, s_x, s_w, zero_x, s_y, zero_y):
     return s_x * s_w / s_y * ((q_x - zero_x) @ q_w.T + q_b) + zero_y

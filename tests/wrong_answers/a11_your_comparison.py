@@ -58,6 +58,15 @@ def values_of_dicts(runs, comparisons, said, margin):
     return owed(runs, comparisons, said, margin)
 
 
+@wrong("wrong_verdicts", 0.0, "a clear difference within the margin counts as equal")
+def equal_first(runs, comparisons, said, margin):
+    right = owed(runs, comparisons, {}, margin)
+    for name, (a, b) in comparisons.items():
+        _, low, high = metrics.interval([runs[a][seed] - runs[b][seed] for seed in runs[a].keys() & runs[b].keys()])
+        right[name] = "equal" if max(-low, high) <= margin else right[name]
+    return {name: verdict for name, verdict in right.items() if said.get(name) != verdict}
+
+
 @wrong("wrong_verdicts", 0.0, "a dict is expected")
 def names_alone(runs, comparisons, said, margin):
     return list(owed(runs, comparisons, said, margin))
@@ -451,9 +460,14 @@ def a_search_for_ours_alone():
     return changed(change, lambda arm, point, seed: learn(arm, point or made()[1]["points"][arm], seed))
 
 
-@wrong("my_comparison", 0.85, "can be refuted by nothing")
+@wrong("my_comparison", 0.85, "reaches the margin on both sides of 0")
 def a_prediction_of_anything():
     return changed(lambda study, results: study["prediction"].update(points=[-9, 9]))
+
+
+@wrong("my_comparison", 0.85, "the lowest comes first")
+def points_the_wrong_way_round():
+    return changed(lambda study, results: study["prediction"].update(points=[3, 1]))
 
 
 @wrong("my_comparison", 0.85, "Holm's correction is missing")

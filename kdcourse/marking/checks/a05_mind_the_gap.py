@@ -41,10 +41,13 @@ def guided(answer, c: Case) -> Tensor:
 
 
 def parts(seed: int) -> dict[str, Case]:
-    """Logits with an alpha and a beta; where they are large, one image's label is the class of which a teacher is sure.
-    """
+    """Logits with an alpha and a beta; where they are large, one image's label is the class of which a teacher is sure,
+    and that of the next one leads by more than 1,000, for the student as well."""
     cases = {name: case.with_(beta=2.0 + i) for i, (name, case) in enumerate(logits(seed).items())}
     large = cases["large"]
+    for z in (large.z_s, large.z_t):
+        z[1] -= 500
+        z[1, large.y[1]] = 990.0
     return cases | {"large": large.with_(y=torch.cat([torch.ones_like(large.y[:1]), large.y[1:]]))}
 
 
@@ -57,7 +60,7 @@ def wishes(seed: int) -> dict[str, Case]:
 
 def schedules(seed: int) -> dict[str, Case]:
     """Settings of a schedule. A checkpoint may change, and the soft part end, in the middle of an epoch."""
-    sizes = {"three": (12, 3, 0.75), "four": (10, 4, 0.6), "two": (15, 2, 0.5)}
+    sizes = {"three": (12, 3, 0.75), "four": (10, 4, 0.6), "half": (15, 3, 0.5)}
     return {name: Case(epochs=epochs, checkpoints=n, soft=soft, probe=probe(seed, i, 54),
                        T=(4 + 5 * torch.rand((), generator=generator(seed, i, 55))).item())
             for i, (name, (epochs, n, soft)) in enumerate(sizes.items())}
@@ -88,5 +91,5 @@ dense_chain = loss(families, guided, "two", "three", "four", at="")
 decoupled_loss = loss(parts, lambda f, c: f(c.z_s, c.z_t, c.y, T=c.T, alpha=c.alpha, beta=c.beta),
                       "cold", "warm", "hot", "large")
 temperature_for = loss(wishes, lambda f, c: f(c.K, c.p), "ten", "some", "hundred", at="")
-checkpoint_plan = loss(schedules, planned, "three", "four", "two", at="")
+checkpoint_plan = loss(schedules, planned, "three", "four", "half", at="")
 equal_entropy = loss(doubts, lambda f, c: f(c.z, c.nats), "first", "second", "third", at="")

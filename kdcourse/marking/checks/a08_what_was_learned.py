@@ -80,7 +80,7 @@ def by_hand(answer, c: Case):
 error_consistency = loss(answers, lambda f, c: f(c.z_a, c.z_b, c.y), *NAMES, at="")
 squared_ece = loss(confidences, lambda f, c: f(c.confidence, c.right, c.bins), *NAMES, at="")
 squared_ece_null = loss(confidences, lambda f, c: f(c.confidence, c.bins), *NAMES, at="")
-temperature_slope = loss(moved, by_hand, *NAMES, "far", at="")
+temperature_slope = loss(moved, by_hand, *NAMES, "far", at="", own="torch.autograd")
 batched_cka = loss(features, lambda f, c: f(c.f_a, c.f_b, c.size), *NAMES, at="")
 separability = loss(labelled, lambda f, c: f(c.f, c.y, c.k), *NAMES, at="")
 what_teaching_adds = experiment(plans, compared, lambda record, name, value, c: keep_pairs(record, name, value, None))

@@ -9,15 +9,16 @@ from kdcourse.marking.checks.loss import loss, numbers
 from kdcourse.marking.record import Case
 
 VERDICTS = ("better", "worse", "equal", "inconclusive")
-SPREADS = {"A": (9.0, 0.004), "B": (3.4, 0.005), "C": (3.0, 0.006), "D": (0.5, 0.003), "E": (1.0, 0.012)}  # t, one SD
+SPREADS = {"A": (9.0, 0.004), "B": (3.4, 0.005), "C": (3.0, 0.006), "D": (0.5, 0.003), "E": (1.0, 0.012),
+           "F": (9.0, 0.001)}  # t, one SD: F is clear, and lies within the margin
 TOLD = (  # of these comparisons the report speaks; "clear" is the direction in which the mean lies
     {"A": "clear", "C": "clear", "D": "equal"}, {"B": "clear", "A": "clear", "C": "clear", "E": "equal"},
     {"B": "inconclusive", "C": "inconclusive", "D": "inconclusive", "E": "inconclusive"})
 
 
 def families(seed: int) -> dict[str, Case]:
-    """Runs of six arms by seed, five comparisons, and what a report says of some. The baseline has a seed more, and the
-    seeds of most arms stand in an order of their own."""
+    """Runs of seven arms by seed, six comparisons, and what a report says of some. The baseline has a seed more, and
+    the seeds of most arms stand in an order of their own."""
     def case(i: int, told: dict[str, str]) -> Case:
         draw = generator(seed, i, 1101)
         shared, signs = 0.75 + 0.012 * torch.randn(9, generator=draw).double(), {}
@@ -31,7 +32,7 @@ def families(seed: int) -> dict[str, Case]:
         said = {name: VERDICTS[signs[name] < 0] if word == "clear" else word for name, word in told.items()}
         return Case(runs=runs, comparisons={f"{name} helps": (name, "baseline") for name in SPREADS}, margin=0.005,
                     said={f"{name} helps": word for name, word in said.items()},
-                    probe=torch.rand(5, generator=draw) + 0.5)
+                    probe=torch.rand(len(SPREADS), generator=draw) + 0.5)
 
     return {name: case(i, told) for i, (name, told) in enumerate(zip(NAMES, TOLD, strict=True))}
 

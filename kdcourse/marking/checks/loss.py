@@ -85,11 +85,13 @@ def number(value) -> Tensor:
 
 @contextmanager
 def _noted(record: Record, module: str) -> Iterator[None]:
-    """Inside, the functions of a module that others call are noted."""
+    """Inside, the functions of a module that others call are noted, and that derivatives were taken forward."""
+    names = module, f"{module}.forward_ad"    # torch.func.jvp and jacfwd call nothing of torch.autograd itself
+
     def note(frame, event, argument) -> None:
-        if event == "call" and frame.f_globals.get("__name__") == module and (
-                frame.f_back and frame.f_back.f_globals.get("__name__") != module):
-            record.notes["used"] = frame.f_code.co_name
+        if event == "call" and (name := frame.f_globals.get("__name__")) in names and (
+                frame.f_back and frame.f_back.f_globals.get("__name__") not in names):
+            record.notes["used"] = frame.f_code.co_name if name == module else "forward_ad"
 
     before = sys.getprofile()
     if module:

@@ -5,6 +5,7 @@ import math
 import torch
 import torch.nn.functional as F
 
+from kdcourse.marking.judges.base import close
 from kdcourse.marking.judges.logits import OVER_IMAGES, POWER, divergence, log_p, of, p
 from kdcourse.marking.judges.loss import loss
 from kdcourse.marking.judges.mistakes import Formula
@@ -78,7 +79,7 @@ def rest(z_s, z_t, y):
     return divergence(others(z_s, y), others(z_t, y))
 
 
-decoupled_loss = loss(Formula(
+DKD = Formula(
     lambda c, order, target, rest, share, power, over: over(power(c) * share(
         c, target(*order(c.z_s / c.T, c.z_t / c.T), c.y), rest(*order(c.z_s / c.T, c.z_t / c.T), c.y)), c), order={
         "": lambda a, b: (a, b),
@@ -103,7 +104,22 @@ decoupled_loss = loss(Formula(
         "beta is not used": lambda c, t, r: c.alpha * t + r,
         "the target part is missing": lambda c, t, r: c.beta * r,
         "the rest part is missing": lambda c, t, r: c.alpha * t,
-    }, power=POWER, over=OVER_IMAGES), "cold", "warm", "hot", where=PARTS, of=of, marks=(0.35, 0.25), large=0.4)
+    }, power=POWER, over=OVER_IMAGES)
+
+
+def pushed_down(inputs, record):
+    """For `also`: says so where a label that leads by more than 1,000 is still among the rest."""
+    right = {name: place[""] for name, place in DKD.places.items()}
+    wrong = DKD.whole(inputs["large"], **right | {"rest": lambda *z, y=inputs["large"].y: divergence(
+        *(each - 1000 * F.one_hot(y, each.shape[1]) for each in z[:2]))})
+    found = record.tensors.get("large value")
+    return "" if found is None or not close(found, wrong) else (
+        "in the rest part the label still counts where it leads by more than the 1,000 that are taken from its logit: "
+        "leave its column out.")
+
+
+decoupled_loss = loss(DKD, "cold", "warm", "hot", where=PARTS, of=of, marks=(0.35, 0.25), large=0.4,
+                      also=((0.0, pushed_down),))
 
 
 def wished(gap=math.sqrt, classes=lambda K: K - 1):
@@ -123,11 +139,11 @@ temperature_for = loss(Formula(lambda c, kind: torch.tensor(kind(c), dtype=torch
 
 
 def schedule(index=lambda u, n, e, epochs: int(u * n), T=lambda k, n, T: T ** (1 - k / (n - 1)),
-             end=lambda e, soft: e >= soft, first=1):
+             end=lambda e, soft: e >= soft, first=1, whole=lambda soft: soft):
     def row(c):
         found = []
         for e in range(c.epochs):
-            u, n = e / (c.soft * c.epochs), c.checkpoints
+            u, n = e / whole(c.soft * c.epochs), c.checkpoints
             k = min(index(u, n, e, c.epochs), n - 1)
             found += [0, 0] if end(e, c.soft * c.epochs) else [k + first, T(k, n, c.T)]
         return found
@@ -148,10 +164,11 @@ checkpoint_plan = loss(Formula(lambda c, kind: told(kind)(c), kind={
     "the labels come alone one epoch late: epochs count from 0": schedule(end=lambda e, soft: e > soft),
     "the soft part was cut down to whole epochs: an epoch that begins in it belongs to it":
         schedule(end=lambda e, soft: e >= int(soft)),
+    "the soft part was rounded up to whole epochs before the checkpoints shared it": schedule(whole=math.ceil),
     "the labels never come alone": schedule(end=lambda e, soft: False),
     "the checkpoints are counted from 1: count them from 0": schedule(first=2),
     "there are labels alone": schedule(end=lambda e, soft: True),
-}), "three", "four", "two", at="", where=TIME, marks=(1, 0), near=1e-3,
+}), "three", "four", "half", at="", where=TIME, marks=(1, 0), near=1e-3,
     of=lambda c: f"{c.epochs} epochs, {c.checkpoints} checkpoints, soft = {c.soft:g}, told as a number,")
 
 

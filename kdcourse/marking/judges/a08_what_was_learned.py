@@ -84,6 +84,7 @@ temperature_slope = loss(Formula(_slope, kind={
     "the factor 1/T is missing": lambda v, T: v, "it is multiplied by T": lambda v, T: v * T,
 }, over={"": lambda v: v.mean(), "summed over the images: take the mean": lambda v: v.sum()}),
     *CASES, at="", where=SURE, marks=(1, 0), near=5e-5, far="far",
+    own="the formula by hand is asked for, without automatic differentiation",
     of=lambda c: f"{len(c.y)} images, T = {c.log_T.exp():.2f},")
 
 

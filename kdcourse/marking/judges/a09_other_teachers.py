@@ -5,7 +5,7 @@ import math
 import torch
 
 from kdcourse.marking.judges.logits import divergence, log_p, surprise
-from kdcourse.marking.judges.loss import as_one, loss, slopes
+from kdcourse.marking.judges.loss import as_one, loss, slope, slopes
 from kdcourse.marking.judges.mistakes import Formula
 
 CASES = ("few", "some", "many")
@@ -112,7 +112,7 @@ def bridge(c, there, whole, order, square, warm, share):
     return share(c.alpha, part(surprise(warm(c.z_s, c.T), c.y.clamp_min(0)), has_label, "labels" in whole), soft)
 
 
-gapped_bridge = loss(Formula(bridge, there={
+BRIDGE = Formula(bridge, there={
     "": lambda pair, label: (pair, label),
     "only images that have both, a label and a pair, are counted": lambda pair, label: (pair & label, pair & label),
     "labels count only where there is a pair: each part has its own images": lambda pair, label: (pair, pair & label),
@@ -129,9 +129,14 @@ gapped_bridge = loss(Formula(bridge, there={
         alpha * hard + (1 - alpha) * soft),
     "the labels are not used": lambda alpha, hard, soft: alpha * soft,
     "the pairs are not used": lambda alpha, hard, soft: (1 - alpha) * hard,
-}), "few", "some", where=SENSES, marks=(0.3, 0.3), large=0, ends={
-    "no pairs": (0.2, "without a pair in the batch the pairs' part is 0"),
-    "no labels": (0.2, "without a label in the batch the labels' part is 0")},
+})
+WAY_BACK = ("the gradient on the student is no number, or a wrong one: 0 divided by 0 is nan on the way back, even "
+            "where `torch.where` leaves it out.")
+gapped_bridge = loss(BRIDGE, "few", "some", where=SENSES, marks=(0.3, 0.3), large=0, ends={
+    "no pairs": (0.1, "without a pair in the batch the pairs' part is 0"),
+    "no labels": (0.1, "without a label in the batch the labels' part is 0")}, also=tuple(
+        (0.1, slope(BRIDGE, f"no {what}s", f"without a {what} in the batch {WAY_BACK}", at="z_s"))
+        for what in ("pair", "label")),
     of=lambda c: f"8 images, {int(c.paired.sum())} with a pair and {int((c.y >= 0).sum())} with a label,")
 
 

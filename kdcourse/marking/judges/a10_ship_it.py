@@ -9,7 +9,7 @@ from kdcourse.marking.judges.logits import p
 from kdcourse.marking.judges.loss import loss
 from kdcourse.marking.judges.mistakes import Formula
 
-EIGHT, COSTS, EARLY, FRONTIER = (f"notebook 10, section {n}, and the text of the question" for n in (3, 1, 6, 7))
+EIGHT, COSTS, EARLY, FRONTIER = (f"notebook 10, section {n}, and the text of the question" for n in (3, 1, 7, 6))
 
 
 def _ends(seen, dim=0):
@@ -57,6 +57,8 @@ layer_in_bytes = loss(Formula(_bytes, centred={
     "": lambda total, unit, c: unit * (total + c.q_b),
     "the bias is added after the scaling: it counts in steps of s_x * s_w, as the sum does":
         lambda total, unit, c: unit * total + c.q_b,
+    "the sum and the bias are rounded each for itself: add first, then scale and round once":
+        lambda total, unit, c: (unit * total).round() + (unit * c.q_b).round(),
 }, number={"": lambda y: y.round(), "the fraction is cut off: round to the nearest": lambda y: y.trunc()}, ends={
     "": lambda q, zero: (q + zero).clamp(zero, 255),
     "the ReLU is missing: numbers below the one that stands for 0 are left": lambda q, zero: (q + zero).clamp(0, 255),
@@ -65,7 +67,8 @@ layer_in_bytes = loss(Formula(_bytes, centred={
     "clamped before the zero point was added: what is beyond 255 then begins again at 0":
         lambda q, zero: (q.clamp(0, 255) + zero) % 256,
     "the zero point of the outputs is not added": lambda q, zero: q.clamp(0, 255),
-}), *CASES, at="", where=EIGHT, marks=(1, 0), of=lambda c: f"{len(c.q_x)} images,")
+}), *CASES, at="", where=EIGHT, marks=(1, 0), near=0.02, most=3,
+    of=lambda c: f"{len(c.q_x)} images,")
 
 
 def _ranked(r, more=0):

@@ -22,10 +22,11 @@ def _unpaired(ours, baseline):
     return measured(a - b, ((a.var() + b.var()) / len(a)).sqrt().item(), 2 * len(a) - 2)
 
 
-def _owed(c, pair, adjust, unclear, which):
+def _owed(c, pair, adjust, before, unclear, which):
     found = {name: pair(c.runs[ours], c.runs[baseline]) for name, (ours, baseline) in c.comparisons.items()}
     p = adjust({name: one[2] for name, one in found.items()}, c)
-    right = {name: verdict(*found[name][:2], p[name], c.margin, unclear) for name in p}
+    right = {name: EQUAL if before(mean, half, c.margin) else verdict(mean, half, p[name], c.margin, unclear)
+             for name, (mean, half, _) in found.items() if name in p}
     return sum(weight * (VERDICTS.index(right[name]) + 1) for name, weight in zip(found, c.probe, strict=True)
                if name in p and which(c.said.get(name), right[name]))
 
@@ -42,6 +43,10 @@ wrong_verdicts = loss(Formula(_owed, pair={
         lambda p, c: {name: len(p) * one for name, one in p.items()},
     "only the comparisons that the report tells are a family here: it is the plan's":
         lambda p, c: holm({name: p[name] for name in c.said}),
+}, before={
+    "": lambda mean, half, margin: False,
+    "a clear difference within the margin counts as equal: it is better or worse, which is asked first":
+        lambda mean, half, margin: abs(mean) + half <= margin,
 }, unclear={
     "": lambda mean, half, margin: EQUAL if abs(mean) + half <= margin else UNCLEAR,
     "what is not clear counts as equal: for that the whole interval has to lie within the margin":

@@ -70,8 +70,11 @@ def _words(study: dict, results: dict) -> Iterator[str]:
     if predicted["comparison"] not in pairs:
         yield "the prediction is about none of the comparisons"
     low, high = predicted["points"]
-    if not low < high or (low <= -100 * study["margin"] and high >= 100 * study["margin"]):
-        yield f"a prediction of {low:g} to {high:g} points can be refuted by nothing"
+    if not low < high:
+        yield f"the prediction's points are {low:g} and {high:g}: the lowest comes first, then a higher one"
+    if low <= -100 * study["margin"] and high >= 100 * study["margin"]:
+        yield (f"a prediction of {low:g} to {high:g} points reaches the margin on both sides of 0: it allows better, "
+               "equal and worse")
     if not 0 < study["margin"] < study["effect"]:
         yield "margin lies above 0 and below effect"
     if 100 * study["effect"] > max(abs(low), abs(high)) + 1e-9:

@@ -106,5 +106,5 @@ mean_cost = loss(Formula(lambda c, place, price, over: over(price(c)[place(c)]),
     "the places of the exits were averaged, not what they cost": lambda c: torch.arange(3).double(),
 }, over={
     "": lambda each: each.mean(), "summed over the images, not averaged": lambda each: each.sum(),
-}), *CASES, at="", where="notebook 10, section 6", marks=(1, 0), near=1e-3,
+}), *CASES, at="", where="notebook 10, section 7", marks=(1, 0), near=1e-3,
     of=lambda c: f"{c.confidence.shape[1]} images,")

@@ -20,10 +20,14 @@ FARTHEST = 200  # what is further off than that has overflowed, or summed what d
 
 class Question:
     """What is compared: a formula, in these cases; `at` names the input of the gradient, `of(case)` says in words which
-    numbers these are, and `near` is how far a value may be off, absolutely (None: as rounding needs it)."""
+    numbers these are, `near` is how far a value may be off, absolutely (None: as rounding needs it), and `most` how
+    many mistakes may explain it together (0: three, and two where `near` is given, since three explain nearly every
+    count)."""
 
-    def __init__(self, formula: Formula, cases: tuple[str, ...], at: str, of: Callable, near: float | None):
+    def __init__(self, formula: Formula, cases: tuple[str, ...], at: str, of: Callable, near: float | None,
+                 most: int = 0):
         self.formula, self.cases, self.at, self.of, self.near = formula, cases, at, of, near
+        self.most = most or (MOST if near is None else 2)
 
     def agrees(self, record: Record, name: str, case: Case, value: Callable, *, exactly: bool = False) -> bool:
         found = record.tensors.get(f"{name} value")
@@ -46,7 +50,7 @@ class Question:
     def mistake(self, inputs: dict[str, Case], record: Record):
         """The mistake that explains every value: one that does so exactly, before one that is near; None without."""
         near = None
-        for one in self.formula.mistakes(MOST if self.near is None else 2):  # three explain nearly every count
+        for one in self.formula.mistakes(self.most):
             if all(self.agrees(record, name, inputs[name], one.value) for name in self.cases):
                 near = near or one
                 if all(self.agrees(record, name, inputs[name], one.value, exactly=True) for name in self.cases):
@@ -57,14 +61,14 @@ class Question:
 def loss(formula: Formula, *cases: str, where: str, at: str = "z_s", of: Callable = lambda c: "", marks=(0.4, 0.4),
          large: float = 0.2, depends_on: dict[str, tuple] | None = None, ends: dict[str, tuple] | None = None,
          shares: dict[str, float] | None = None, also: tuple = (), near: float | None = None,
-         own: str = "", far: str = "") -> Callable:
+         most: int = 0, own: str = "", far: str = "") -> Callable:
     """A judge: `marks` for value and gradient in these cases (no gradient without `at`), `large` for the case of that
     name, `ends` {case: (marks, what it leaves)}, and `also` (marks, problem(inputs, record) -> words, or "" if there is
     none). `depends_on` {argument: cases that differ in nothing else}. `shares` {place: share of the marks for the value
     that a mistake there costs}, where it is not all. `own` says what is to be written without the package's help.
     `far` names a case that was asked far from 0, where a formula holds and a difference of two losses does not.
     """
-    question = Question(formula, cases, at, of, near)
+    question = Question(formula, cases, at, of, near, most)
 
     def judge(inputs: dict[str, Case], record: Record) -> Verdict:
         _asked(question, inputs, record, depends_on or {}, where)
