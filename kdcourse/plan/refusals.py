@@ -13,6 +13,7 @@ from kdcourse.core import Choices
 from kdcourse.data import SOURCES, Augment
 from kdcourse.distillers import METHODS
 from kdcourse.plan.base import TRAINING, Plan, half_width, seeds_needed
+from kdcourse.sweep import ROW
 from kdcourse.train import SCHEDULES
 
 HARD, PLAIN = "hard labels", "kd"
@@ -194,9 +195,10 @@ def _arm(plan: Plan, name: str) -> Iterator[str]:
     if lost := [key for key in NEEDED if key not in training and key not in grid]:
         yield f"arm {name!r} has no {lost[0]}: say it in training"
     for key, values in grid.items():
-        if key == "seed":
-            yield (f"seed is no setting that could be chosen for {name!r}: the seeds that choose stand in "
-                   "choose['seeds']")
+        if key in ROW:
+            yield (f"{key} is no setting that could be chosen for {name!r}: " + (
+                "the seeds that choose stand in choose['seeds']" if key == "seed" else
+                "every result has a number of this name; call the setting otherwise"))
         elif key in TRAINING and isinstance(values, list | tuple):
             yield from (f"tried for {name!r}: {text}" for value in values for text in _training({key: value}))
         elif key not in TRAINING and arm["method"] == HARD:

@@ -57,7 +57,7 @@ def one_vector(panels: Mapping[str, Sequence[float]], classes: Sequence[str], *,
         ax.axhline(0, color="0.4", linewidth=0.8)
         ax.set_title(f"{name}\n{(notes or {}).get(name, '')}".strip(), fontsize=9)
         ax.set_xticks(range(len(classes)), classes, rotation=90, fontsize=7)
-        ax.tick_params(axis="x", labelbottom=place + columns >= len(panels))  # the lowest of its column says the classes
+        ax.tick_params(axis="x", labelbottom=place + columns >= len(panels))  # the lowest of its column
         ax.tick_params(axis="y", labelsize=7)
     for ax in list(axes.flat)[len(panels):]:
         ax.axis("off")
