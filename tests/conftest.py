@@ -31,8 +31,8 @@ def pytest_addoption(parser):
 
 
 def pytest_xdist_auto_num_workers(config):
-    """Two processes more than there are cores: tests of kernels, of the browser and of the sandbox wait much."""
-    return (os.cpu_count() or 1) + 2
+    """One process more than there are cores: tests of the browser and of the sandbox wait more than they compute."""
+    return (os.cpu_count() or 1) + 1
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -2,6 +2,7 @@
 and the report and the marks are those of the results."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -257,10 +258,7 @@ def finished(tmp_path_factory) -> Path:
 
 
 def copied(folder: Path, target: Path) -> Path:
-    target.mkdir()
-    for path in folder.iterdir():
-        (target / path.name).write_bytes(path.read_bytes())
-    return target
+    return Path(shutil.copytree(folder, target, ignore=shutil.ignore_patterns("__pycache__")))
 
 
 def test_a_plan_is_the_same_after_it_was_written_and_read(tmp_path):
