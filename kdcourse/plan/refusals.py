@@ -57,8 +57,8 @@ def _question(plan: Plan) -> Iterator[str]:
     if not _pair_of_numbers(points):
         yield f"prediction['points'] are the lowest and the highest difference that you expect; they are {points!r}"
     elif plan.margin and points[0] <= -100 * plan.margin and points[1] >= 100 * plan.margin:
-        yield (f"a prediction of {points[0]:+g} to {points[1]:+g} points allows better, equal and worse: nothing could "
-               "refute it")
+        yield (f"a prediction of {points[0]:+g} to {points[1]:+g} points allows better, equal and worse: no verdict "
+               "could refute it; let it reach the margin on one side of 0 at most")
 
 
 def _control(plan: Plan) -> Iterator[str]:
