@@ -29,12 +29,13 @@ MLP = {"name": "mlp", "hidden": [8]}
 HARD, KD = {"method": "hard labels"}, {"method": "kd", "T": 2, "alpha": 0.5}
 
 
-def tiny(seeds=(0, 1), **lesson):
-    """A teacher, a student alone, a student taught."""
+def tiny(seeds=(0, 1), training=None, **lesson):
+    """A teacher, a student alone, a student taught, with this training beside a short one's settings."""
+    short = SHORT | (training or {})
     return Study("tiny", "a test", (
-        Arm("teacher", NOISE, {"name": "mlp", "hidden": [16]}, HARD, SHORT),
-        Arm("alone", NOISE, MLP, HARD, SHORT),
-        Arm("taught", NOISE, MLP, lesson or KD, SHORT, "teacher"),
+        Arm("teacher", NOISE, {"name": "mlp", "hidden": [16]}, HARD, short),
+        Arm("alone", NOISE, MLP, HARD, short),
+        Arm("taught", NOISE, MLP, lesson or KD, short, "teacher"),
     ), tuple(seeds), {"does KD help?": ("taught", "alone")})
 
 
@@ -232,6 +233,20 @@ def test_a_learners_recorded_path_is_that_of_slkd_beside_it_and_is_recorded_once
     assert studies.run(alone, alone.units(["taught"]), tmp_path / "alone", tell=quiet) == {}
     other = Store(tmp_path / "alone").read(alone.units(["taught"])[1])["result"]["rows"]
     assert other[0]["kd_learners"] != pytest.approx(found[0]["kd_learners"], rel=1e-2)
+
+
+@pytest.mark.parametrize("more", [
+    {"augment": {"pad": 2, "flip": True}}, {"optimizer": {"name": "SGD", "momentum": 0.9}},
+])
+def test_a_path_is_recorded_once_whatever_the_training_is_made_of(more, tmp_path, monkeypatch):
+    study = tiny((0, 1, 2), more, method="slkd_recorded", count=1, T=4, lam=0.1)
+    recorded, record = [], training.procedures.record_learners
+    monkeypatch.setattr(training.procedures, "record_learners", lambda *a, **k: recorded.append(a) or record(*a, **k))
+    for unit in study.units(["taught"]):  # each by a runner of its own, as after an interruption
+        assert studies.run(study, [unit], tmp_path, tell=quiet) == {}
+    assert len(recorded) == 1 and len(list((tmp_path / "answers").glob("learners-*"))) == 1
+    other = tiny((0,), more | {"lr": 0.02}, method="slkd_recorded", count=1, T=4, lam=0.1)
+    assert studies.run(other, other.units(["taught"]), tmp_path / "other", tell=quiet) == {} and len(recorded) == 2
 
 
 def test_slkds_weights_with_the_teacher_in_the_learners_place_are_twice_kd():
