@@ -444,8 +444,8 @@ def _tried(students: _Students, split, training) -> str:
 
 def _trained(students: _Students, source, training, history) -> list[list[list[dict]]]:
     """Trains them all; each one's rows, by seed and point: all of them with `history`, else the last."""
-    optimiser = training["optimizer"](list(students.weights.values()), lr=training["lr"],
-                                      fused=students.device.type in ("cpu", "cuda"))
+    optimiser = train.made(training["optimizer"], list(students.weights.values()), lr=training["lr"],
+                           device=students.device)
     rows = [[[] for _ in row] for row in students.made]
     for number in tqdm(range(training["epochs"]), unit="epoch", leave=False, disable=quiet()):
         means = _epoch(students, source.train, optimiser, number, training, rows)

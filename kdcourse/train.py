@@ -85,7 +85,7 @@ def fit(distiller, source, *, epochs, lr, batch_size=128, seed=0, optimizer=torc
     return rows
 
 
-def made(optimizer: Callable, groups: list[dict], *, lr, device: torch.device) -> torch.optim.Optimizer:
+def made(optimizer: Callable, groups: list, *, lr, device: torch.device) -> torch.optim.Optimizer:
     """`optimizer(groups, lr=lr)`. Adam and AdamW get the kernel that passes over weights, gradients and moments once
     in the place of a dozen times: the same step up to rounding, in a third of the time on a CPU."""
     kind, settings = getattr(optimizer, "func", optimizer), getattr(optimizer, "keywords", {})  # of a partial
