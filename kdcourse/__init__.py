@@ -2,7 +2,8 @@
 
 From the ground up; a module imports only from lower floors.
 
-- `core`, `profiles`, `files`: the words of the course (`Batch`, `Term`, ...); quick or full; where data lies
+- `core`, `profiles`, `files`: the words of the course (`Batch`, `Term`, ...); quick or full; where data lies;
+  `compiler`: torch's, imported by whoever compiles
 - `losses`: what a student is asked to minimise, as pure functions; `models`: the networks; `data`: the images;
   `papers`: the tables of two papers; `asking`: a network's answers about many images
 - `teachers`: frozen or recorded; `metrics`: what logits know; `cost`: what a network costs

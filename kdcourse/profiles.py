@@ -8,6 +8,8 @@ from types import SimpleNamespace
 
 import torch
 
+from kdcourse import compiler
+
 PROFILES = ("quick", "full")
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -77,6 +79,7 @@ def start(*, quick: dict, full: dict) -> SimpleNamespace:
     """
     if quick.keys() != full.keys():
         raise ValueError(f"both profiles need the same settings; only one has {sorted(quick.keys() ^ full.keys())}")
+    compiler.on_demand()
     chosen = current()
     if chosen == "quick":
         torch.set_num_threads(1)

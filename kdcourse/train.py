@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from kdcourse import metrics, profiles
+from kdcourse import compiler, metrics, profiles
 from kdcourse.core import Choices, Term, check_seed, quiet, seeded, total
 from kdcourse.data.base import Source
 from kdcourse.models.base import check_classes, in_any_layout
@@ -88,6 +88,7 @@ def fit(distiller, source, *, epochs, lr, batch_size=128, seed=0, optimizer=torc
 def made(optimizer: Callable, groups: list, *, lr, device: torch.device) -> torch.optim.Optimizer:
     """`optimizer(groups, lr=lr)`. Adam and AdamW get the kernel that passes over weights, gradients and moments once
     in the place of a dozen times: the same step up to rounding, in a third of the time on a CPU."""
+    compiler.on_demand()
     kind, settings = getattr(optimizer, "func", optimizer), getattr(optimizer, "keywords", {})  # of a partial
     one_pass = kind in ONE_PASS and not OTHER_KERNELS & settings.keys() and device.type in ("cpu", "cuda")
     return optimizer(groups, lr=lr, **({"fused": True} if one_pass else {}))

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from kdcourse import compiler
+
 MARKS = {  # the tests of these files need it
     "browser": ("test_browser", "test_formgrader_browser", "test_book"),
     "sandbox": ("test_grade", "test_sandbox", "test_grade_again", "test_grade_check", "test_grade_exercise",
@@ -20,6 +22,7 @@ LONGEST = (  # these begin first, so that no worker is left alone at the end
 SEEDS = (3, 10)
 collect_ignore_glob = ["broken_notebooks/*"]
 torch.set_num_threads(1)
+compiler.on_demand()
 
 
 def pytest_addoption(parser):

@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 
 import torch
-from scipy.linalg import orthogonal_procrustes
 from torch import Tensor
 
 from kdcourse.metrics import neighbours as neighbours
@@ -157,7 +156,8 @@ def shared(near_a: Tensor, near_b: Tensor) -> Tensor:
 def aligned(maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Pictures (N, 2), centred, scaled to length 1, and turned or mirrored onto the first: orthogonal Procrustes.
 
-    scipy.spatial.procrustes without its last step, which shrinks a picture the more the less it fits.
+    scipy.spatial.procrustes (orthogonal matrix: Schönemann 1966) without its last step, which shrinks a picture the
+    more the less it fits.
     """
     found = {}
     for name, places in maps.items():
@@ -165,8 +165,8 @@ def aligned(maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
         places = places - places.mean(dim=0)
         places = places / places.norm()
         first = next(iter(found.values()), places)
-        turn, _ = orthogonal_procrustes(places.numpy(), first.numpy())
-        found[name] = places @ torch.from_numpy(turn)
+        u, _, v = torch.linalg.svd(places.T @ first)
+        found[name] = places @ (u @ v)
     return found
 
 

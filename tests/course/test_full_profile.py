@@ -40,7 +40,7 @@ def saved(folder: Path, architecture: str, **settings) -> str:
 @pytest.fixture
 def small_mhist(tmp_path, monkeypatch):
     """A folder with generated tissue in the place of MHIST's images: so many, and in their size."""
-    data.polyps.write(tmp_path / "mhist", 224, train=60, test=24)
+    data.polyps.write(tmp_path / "mhist", 224, train=30, test=12)
     labels = [line.split(",") for line in (tmp_path / "mhist" / "annotations.csv").read_text().splitlines()[1:]]
     counts = {key: sum((line[3], line[1]) == key for line in labels) for key in mhist.COUNTS}
     assert all(counts.values())
@@ -59,7 +59,7 @@ def test_notebook_04_transfers_a_resnet_v2_to_mhist_and_teaches_a_mobilenet_v2(
                 "teacher_epochs": 1, "epochs": 1, "pad": 4, "views": 2, "grid": [(1.0, 0.5), (4.0, 0.9)]}
     found = run("04_mhist_transfer", **settings, **networks)
     assert type(found["teacher"].network).__name__ == "ResNetV2" and found["teacher"].fresh_head() == []
-    assert found["source"].name == "mhist" and len(found["source"].test) == 24
+    assert found["source"].name == "mhist" and len(found["source"].test) == 12
     assert {cell: len(results) for cell, results in found["cells"].items()} == {
         (start, lesson): 2 for start, lesson in (
             ("random", "hard labels"), ("random", "distilled"), ("pretrained", "hard labels"),
@@ -132,7 +132,7 @@ def test_notebook_06_runs_its_study_with_every_control_and_refuses_to_mix_settin
     monkeypatch.setenv("KDCOURSE_DATA", str(tmp_path))
     found = run("06_stronger_teachers", until="full", monkeypatch=monkeypatch, images=48, batch=16, seeds=2, epochs=1)
     clothes = data.load("fashion_small").train
-    figures = data.from_arrays("clothes", clothes.x[:80], clothes.y[:80], classes=data.load("fashion_small").classes)
+    figures = data.from_arrays("clothes", clothes.x[:40], clothes.y[:40], classes=data.load("fashion_small").classes)
     monkeypatch.setattr(data, "load", {"cifar10": figures}.__getitem__)
     small = {"sources": ["cifar10"], "vits": [found["tiny_vit"](tmp_path / name) for name in ("base", "large")],
              "students": ["resnet18"], "seeds": 2, "epochs": 1}

@@ -367,7 +367,7 @@ def test_a_greedy_neighbour_costs_a_submission_no_time():
 
 @pytest.mark.parametrize("name, counted", [("cell", True), ("total", True), ("cell", False)])
 def test_time_without_a_core_is_nobodys_by_the_clock(name, counted, monkeypatch, tmp_path, request):
-    """Four others want the core of a run that computes for 1.5 seconds, and may take 4 by the clock."""
+    """Four others want the core of a run that computes for a second, and may take 3 by the clock."""
     if (name, counted) != ("cell", True):
         request.getfixturevalue("where_walls_change")
     if not Path("/proc/self/schedstat").exists():
@@ -378,18 +378,18 @@ def test_time_without_a_core_is_nobodys_by_the_clock(name, counted, monkeypatch,
         monkeypatch.setattr(walls, "INSIDE", tmp_path / walls.INSIDE.name)
         walls.INSIDE.write_text(source)
         monkeypatch.setattr(watch, "queues", lambda root: {})
-    limits = {"cell": replace(LIMITS, cell=4, total=None, patience=1),
-              "total": replace(LIMITS, cell=None, total=4, patience=1)}  # fmt: skip
+    limits = {"cell": replace(LIMITS, cell=3, total=None, patience=1),
+              "total": replace(LIMITS, cell=None, total=3, patience=1)}  # fmt: skip
     program = f"import os; os.sched_setaffinity(0, {{{min(os.sched_getaffinity(0))}}})\nwhile True: pass"
     busy = [subprocess.Popen([sys.executable, "-c", program], start_new_session=True) for _ in range(4)]
     try:
-        execution = run(COMPUTE.format(1.5), limits=limits[name])
+        execution = run(COMPUTE.format(1), limits=limits[name])
     finally:
         for one in busy:
             one.kill()
             one.wait()
     told = f"{shown(execution)} {execution.stopped}"
-    assert ("4 seconds by the clock" in told, "through" in told) == ((False, True) if counted else (True, False))
+    assert ("3 seconds by the clock" in told, "through" in told) == ((False, True) if counted else (True, False))
 
 
 def test_a_process_that_a_look_has_missed_does_not_bring_its_past_into_a_cell(monkeypatch):

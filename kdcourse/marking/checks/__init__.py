@@ -8,6 +8,7 @@ reads it elsewhere.
 from collections.abc import Sequence
 from pathlib import Path
 
+from kdcourse import compiler
 from kdcourse.core import modules
 from kdcourse.marking import record as recording
 from kdcourse.marking.checks.base import Check
@@ -15,14 +16,13 @@ from kdcourse.marking.record import CheckFailed as CheckFailed
 from kdcourse.marking.record import Verdict, Wrong
 
 # what the exercises and the asking half need of the package; nothing else of it is there when answers are graded
-SANDBOX = ("__init__.py", "core.py", "profiles.py", "files.py", "asking.py", "metrics.py", "data", "viz",
-           "marking/__init__.py", "marking/record.py", "marking/checks")
+SANDBOX = ("__init__.py", "compiler.py", "core.py", "profiles.py", "files.py", "asking.py", "metrics.py", "data",
+           "viz", "marking/__init__.py", "marking/record.py", "marking/checks")
 # What a kernel runs before the first cell, on nobody's time: what nearly every notebook begins with, and two bounds.
 # Workers of a data loader: each is a process, made anew in every epoch, of one that holds all of torch: on the one core
 # that a submission has, eight of them cost forty times what the epoch itself does. Batches of a dataset that is asked
 # by index do not depend on their number; an IterableDataset may share itself out among them, and keeps its own.
-# torch's compiler: the first step of an optimiser imports it, for two seconds, to say that a compiled program would
-# pause here. Nothing is compiled; whoever does want it, by any other name in it, has all of it.
+# And torch's compiler only for whoever compiles.
 WARM = """
 import torch.utils.data
 torch.utils.data.DataLoader.num_workers = property(
@@ -30,19 +30,7 @@ torch.utils.data.DataLoader.num_workers = property(
     else min(vars(self)["num_workers"], 1),
     lambda self, number: vars(self).update(num_workers=number))
 
-import importlib, sys, types
-class Compiler(types.ModuleType):
-    def graph_break(self, *said): pass
-    def disable(self, function, *how, **more): return function
-    def __getattr__(self, name):
-        if name.startswith("__") and name != "__path__":
-            raise AttributeError(name)
-        if sys.modules.get("torch._dynamo") is self:
-            del sys.modules["torch._dynamo"], torch._dynamo
-        return getattr(importlib.import_module("torch._dynamo"), name)
-if "torch._dynamo" not in sys.modules:
-    torch._dynamo = sys.modules["torch._dynamo"] = Compiler("torch._dynamo")
-"""
+""" + Path(compiler.__file__).read_text(encoding="utf-8") + "\n\non_demand()\n"
 
 
 def is_there(module: str, names: Sequence[str] = SANDBOX) -> bool:
