@@ -90,7 +90,8 @@ def _predicted(plan: Plan) -> str | None:
 def run(folder: Path | str, *, tell: Callable[[str], None] = lambda line: None) -> dict:
     """Do what the plan in `folder` says and return its results, which are kept there as `results.json`; what was done
     already is read. Before anything is measured the plan is registered: its fingerprint, the SHA-256 of each FILE.py
-    that it names, and the time are written down. A run that was interrupted goes on after its last finished arm.
+    that it names and of what these import from beside it, and the time are written down. A run that was interrupted
+    goes on after its last finished arm.
 
     Settings are chosen on validation images, by seeds that are not measured; each student meets the test images once.
     Raises `Refused`, and ValueError when the plan or a FILE.py was changed after it was registered, or would take

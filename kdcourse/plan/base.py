@@ -3,10 +3,11 @@
 Nothing here trains anything. `refusals` says what cannot be answered, `running` does what was planned.
 """
 
+import ast
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
@@ -33,7 +34,7 @@ class Plan:
     `student`       `name` and settings, as `models.build` takes them
     `training`      `epochs`, `lr`, `batch_size` of every student, and what else `study.paired` takes as plain numbers
     `arms`          by name: `method` ("hard labels", one of `distillers.METHODS`, or `FILE.py:NAME` of a file beside
-                    the plan), its settings, and `training`, where it differs
+                    the plan, which may import others there), its settings, and `training`, where it differs
     `choose`        how settings are chosen: `on` ("valid"), `seeds`, and `grids`: for an arm the values of each setting
     `comparisons`   (ours, baseline) by the name of the comparison: the whole family, read together
     `seeds`         those that are measured; `margin`: how far from 0 counts as equal, a share; `effect`: the smallest
@@ -111,16 +112,39 @@ def fingerprint(plan: Plan) -> str:
 
 
 def own_files(plan: Plan, folder: Path | str) -> dict[str, str]:
-    """The SHA-256 of every FILE.py that an arm of the plan or of its identity names, as it now stands in `folder`."""
+    """The SHA-256 of every FILE.py that an arm of the plan or of its identity names, and of what these import from
+    beside the plan, as it now stands in `folder`."""
     arms = [*plan.arms.values(), *((plan.identity or {}).get(key, {}) for key in ("arm", "equals"))]
-    names = sorted({arm.get("method", "").partition(":")[0] for arm in arms if ".py:" in arm.get("method", "")})
-    return {name: hashlib.sha256((Path(folder) / name).read_bytes()).hexdigest()
-            for name in names if (Path(folder) / name).is_file()}
+    named = {arm["method"].partition(":")[0] for arm in arms if ".py:" in arm.get("method", "")}
+    return {name: hashlib.sha256(content).hexdigest() for name, content in reached(named, Path(folder)).items()}
+
+
+def reached(names: Iterable[str], folder: Path) -> dict[str, bytes]:
+    """The programs of these names that are in `folder`, and those that they import from there: content by name."""
+    found, waiting = {}, list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in found and (folder / name).is_file():
+            found[name] = (folder / name).read_bytes()
+            waiting += [path.relative_to(folder).as_posix() for module in _imported(found[name])
+                        for path in (folder / f"{module}.py", *(folder / module).rglob("*.py"))]
+    return dict(sorted(found.items()))
+
+
+def _imported(content: bytes) -> set[str]:
+    """The first parts of the names of all modules that a program imports; none if it is no Python."""
+    try:
+        nodes = list(ast.walk(ast.parse(content)))
+    except (SyntaxError, ValueError):
+        return set()
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+    return {name.partition(".")[0] for name in names}
 
 
 def changed(entry: Mapping, plan: Plan, folder: Path | str) -> str:
-    """Which FILE.py is another than when `entry`, a registration or results, was written, in words; empty if none is,
-    and if the entry does not say, as those of earlier versions of the package."""
+    """Which file of a method is another than when `entry`, a registration or results, was written, in words; empty if
+    none is, and if the entry does not say, as those of earlier versions of the package."""
     before, now = entry.get("files"), own_files(plan, folder)
     if before is None:
         return ""

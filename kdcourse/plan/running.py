@@ -3,11 +3,14 @@ every student measures on the test images, once, after its last epoch."""
 
 import importlib.util
 import itertools
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +18,7 @@ from torch import Tensor, nn
 from kdcourse import cost, data, distillers, metrics, models, study, train, trained
 from kdcourse.core import Batch, total
 from kdcourse.data.base import Source, Split, stratified
-from kdcourse.plan.base import TRAINING, Plan, fingerprint
+from kdcourse.plan.base import TRAINING, Plan, fingerprint, reached
 from kdcourse.studies import base as studies
 from kdcourse.sweep import sweep
 from kdcourse.teachers import LogitBank, Teacher
@@ -121,11 +124,31 @@ def _own(method: str, folder: Path) -> Callable:
         raise ValueError(f"there is no {file} beside the plan, in {folder}: its lesson {name} stands in it")
     spec = importlib.util.spec_from_file_location(f"plan_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with _beside(folder, reached([file], folder).keys() - {file}):
+        spec.loader.exec_module(module)
     try:
         return getattr(module, name)
     except AttributeError:
         raise ValueError(f"{file} has no {name}: define the distiller there") from None
+
+
+@contextmanager
+def _beside(folder: Path, names: Iterable[str]) -> Iterator[None]:
+    """Inside, these programs are what an import of their names finds, whatever other folder has one of that name."""
+    tops = {name.partition("/")[0].removesuffix(".py") for name in names}
+
+    def taken() -> dict[str, ModuleType]:
+        return {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] in tops}
+
+    others = taken()
+    sys.path.insert(0, str(folder.resolve()))
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder.resolve()))
+        taken()
+        sys.modules.update(others)
 
 
 def as_fit(training: Mapping) -> dict:

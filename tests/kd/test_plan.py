@@ -3,6 +3,7 @@ and the report and the marks are those of the results."""
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from scipy import stats
 
-from kdcourse import cli, data, metrics, plan
+from kdcourse import cli, data, metrics, models, plan
 from kdcourse.data.base import stratified
 from kdcourse.plan import rubric, running
 
@@ -445,6 +446,53 @@ def test_a_method_that_is_changed_after_it_was_registered_or_measured_is_refused
     assert mark.machine == 2 and file in mark.why[0]
     (folder / file).write_bytes(before)
     assert plan.run(folder) == plan.kept(folder, plan.RESULTS) and plan.register(folder)
+
+
+WITH_HELPERS = """from share import of_alpha
+from kdcourse import distillers
+class Half(distillers.KD):
+    def __init__(self, student, teacher, *, alpha, T=2.0):
+        super().__init__(student, teacher, T=T, alpha=of_alpha(alpha))
+"""
+HELPERS = {"share.py": "from parts import small\ndef of_alpha(alpha):\n    return alpha * small.HALF\n",
+           "parts/__init__.py": "", "parts/small.py": "HALF = 0.5\n"}
+
+
+@pytest.fixture(scope="module")
+def with_helpers(tmp_path_factory) -> Path:
+    """A method whose file imports another beside the plan, which imports a package there; run."""
+    folder = tmp_path_factory.mktemp("helpers")
+    for name, content in {"idea.py": WITH_HELPERS, **HELPERS, "aside.py": "nobody imports it"}.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(content)
+    half = {"method": "idea.py:Half", "alpha": 0.8}
+    plan.write(planned(
+        arms={"hard labels": HARD, "KD": KD, "half": half}, seeds=[0, 1, 2], effect=0.2, identity={
+            "says": "half of 0.8 is 0.4", "arm": half, "equals": {**KD, "alpha": 0.4}},
+        comparisons={"KD helps": ["half", "KD"], "any": ["half", "hard labels"]}), folder)
+    assert plan.run(folder)["identity"] < 1e-6
+    return folder
+
+
+@pytest.mark.parametrize("file", HELPERS)
+def test_what_a_method_imports_from_beside_the_plan_belongs_to_it(with_helpers, tmp_path, file):
+    folder = copied(with_helpers, tmp_path / "mine")
+    assert set(plan.kept(folder, plan.RESULTS)["files"]) == {"idea.py", *HELPERS}
+    (folder / "aside.py").write_text("# and changes nothing")
+    assert plan.run(folder)["rows"]
+    (folder / file).write_text((folder / file).read_text().replace("0.5", "0.25") + "\n")
+    with pytest.raises(ValueError, match=rf"results of another method \({file} had the SHA-256 \w{{12}} and has"):
+        plan.run(folder)
+
+
+def test_two_plans_whose_helpers_have_one_name_each_import_their_own(with_helpers, tmp_path, monkeypatch):
+    folder, elsewhere = copied(with_helpers, tmp_path / "mine"), type(sys)("share")
+    (folder / "parts" / "small.py").write_text("HALF = 0.25\n")
+    monkeypatch.setitem(sys.modules, "share", elsewhere)    # as a notebook in another folder has imported it
+    student, teacher = (models.build("mlp", (1, 8, 8), 10, seed=seed) for seed in range(2))
+    made = [running._own("idea.py:Half", where)(student, teacher, alpha=0.8).alpha for where in (with_helpers, folder)]
+    assert made == [pytest.approx(0.4), pytest.approx(0.2)]
+    assert sys.modules["share"] is elsewhere and "parts" not in sys.modules and str(folder) not in sys.path
 
 
 def test_a_folder_of_an_earlier_version_that_says_nothing_of_files_is_read_as_before(with_idea, tmp_path):
