@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import tempfile
 import warnings
 from collections import Counter
@@ -166,6 +167,16 @@ def _check_depth(train: Path, path: Path) -> None:
                          f"{path}/train, {path}/valid and {path}/test. If these are splits, put them on top: "
                          f"{path}/train/{next(iter(below))}/1.png, say. Else put the pictures of a class into its "
                          "folder itself")
+    named = {name: kind for kind, names in SPLITS.items() for name in below if _words(name) & set(names)}
+    if len(set(named.values())) > 1:
+        raise ValueError(f"{train}: {', '.join(named)} are no classes, it seems, but splits: call "
+                         f"them {path}/train, {path}/valid and {path}/test, with a folder for each class in each. If "
+                         "these are the classes, call them otherwise")
+
+
+def _words(name: str) -> set[str]:
+    """seg_train, trainA, Train2, TESTSET: the words of a name, in small letters and without "set" at their end."""
+    return {word.lower().removesuffix("set") for word in re.findall("[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)}
 
 
 def _folders(path: Path) -> list[Path]:

@@ -1,6 +1,7 @@
 """Folders of images and data sets of others, of any size: what is read and refused, and how much memory it takes."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -322,6 +323,13 @@ def spoiled(path, how):
         return folder_of(path / "split" / "b", 6, ("train", "test")).parent
     if how == "too deep in train":
         return folder_of(path / "split", 6, ("train/2023", "train/2024", "test/2023"))
+    if how == "splits in themselves":
+        folder_of(path / "split" / "seg_train", 6, ("seg_train",))
+        return folder_of(path / "split" / "seg_test", 6, ("seg_test",)).parent
+    if how == "splits of two domains":
+        for name in ("trainA", "trainB", "testA", "testB"):
+            shutil.copytree(path / "a", path / "split" / name)
+        return path / "split"
     if how == "a stranger":
         folder_of(path / "split", 6, ("train", "test"))
         (path / "split" / "test" / "a").rename(path / "split" / "test" / "z")
@@ -339,11 +347,21 @@ def spoiled(path, how):
     ("splits of other names", r"TestSet, TrainingSet are no classes, it seems: each holds the folders a, b, c\. "),
     ("splits in the classes", "a, b are no classes, it seems: each holds the folders test, train"),
     ("too deep in train", "2023, 2024 are no classes, it seems"),
+    ("splits in themselves", "seg_train, seg_test are no classes, it seems, but splits: call them .*/train"),
+    ("splits of two domains", "trainA, trainB, testA, testB are no classes, it seems, but splits"),
     ("a stranger", "z is a class without images to train on; those are a, b, c"),
 ])
 def test_a_folder_that_is_none_of_classes_is_refused_by_name(tmp_path, how, message):
     with pytest.raises(ValueError, match=message):
         data.from_folder(spoiled(tmp_path, how))
+
+
+def test_classes_whose_names_only_resemble_those_of_splits_are_classes(tmp_path):
+    folder_of(tmp_path, 60)
+    names = ("train_station", "valley", "Testudo")
+    for old, name in zip("abc", names, strict=True):
+        (tmp_path / old).rename(tmp_path / name)
+    assert data.from_folder(tmp_path).classes == ("Testudo", "train_station", "valley")
 
 
 @pytest.mark.parametrize("name", ["a/1.gif", "c/1.HEIC", "b/deeper/1.avif", "b/1.jfif"])
