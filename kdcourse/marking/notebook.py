@@ -114,6 +114,18 @@ def present(notebook: dict, released: dict) -> set[str]:
     return {name for name in _names(_cells(notebook), _originals(released), []) if name}
 
 
+def foreign(notebook: dict, released: dict) -> bool:
+    """Whether it is an exercise or a lesson of another chapter, whose cells are called alike: of the locked cells that
+    have names of the release's, three in four say something else."""
+    originals, cells = _originals(released), _cells(notebook)
+    found: dict[str, bool] = {}
+    for name, cell in zip(_names(cells, originals, []), cells, strict=True):
+        if name is not None and not mark(originals[name]).get("solution"):
+            same = source(cell).split() == source(originals[name]).split()
+            found[name] = found.get(name, False) or same
+    return len(found) > 1 and 4 * sum(found.values()) < len(found)
+
+
 def mend(notebook: dict, released: dict) -> tuple[dict, list[str]]:
     """A new notebook in the format of the released one, without outputs, and what was mended, a sentence each.
 

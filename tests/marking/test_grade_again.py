@@ -276,6 +276,36 @@ def test_grading_that_was_ended_in_the_middle_is_taken_up_where_it_was(how, cour
     assert rows["ben"]["total"] == "3"
 
 
+def test_whoever_was_cut_off_after_the_marks_were_entered_is_graded_again(course, monkeypatch):
+    """And hands in meanwhile what was graded before: its marks are not those of what came in between."""
+    autograde = gradebook.autograde
+
+    def cut_off(*given, **named):
+        autograde(*given, **named)
+        raise KeyboardInterrupt
+
+    first = (course / "in" / "anna.ipynb").read_text(encoding="utf-8")
+    write(course / "in" / "anna.ipynb", answered(released(course), double=WRONG))
+    with monkeypatch.context() as patched:
+        patched.setattr(gradebook, "autograde", cut_off)
+        assert graded(course, course / "in", jobs=1) == 130
+    assert gradebook.marks(Place(course, "tiny"))["anna"]["total"] == 3
+    write(course / "in" / "anna.ipynb", first)
+    assert graded(course, course / "in") == 0 and table(course)["anna"]["total"] == "5"
+
+
+def test_another_number_of_moodle_is_another_person_of_that_name(course, capsys):
+    for number, answer in ((101, DOUBLE), (202, WRONG)):
+        hand_in = course / f"of {number}" / f"Kim Lee_{number}_assignsubmission_file" / "tiny.ipynb"
+        write(hand_in, answered(released(course), double=answer))
+        assert graded(course, course / f"of {number}") == (0 if number == 101 else 1)
+    assert "Moodle's number of kim-lee" in capsys.readouterr().err
+    [kim] = [row for student, row in table(course).items() if student.startswith("kim-lee")]
+    assert (kim["total"], kim["handed in as"]) == ("5", "Kim Lee_101_assignsubmission_file")
+    (course / "class.csv").write_text("student,name\nkim,Kim Lee\n")
+    assert graded(course, course / "of 202", people=course / "class.csv") == 0 and table(course)["kim"]["total"] == "3"
+
+
 def test_what_one_student_had_translated_is_not_translated_for_the_next(course, monkeypatch):
     import jinja2
     import sqlalchemy

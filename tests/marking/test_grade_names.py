@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+import sys
 import unicodedata
 import zipfile
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from grading.course import answered, solved, write
 
+from kdcourse.marking import notebook
 from kdcourse.marking.grade import roster
 from kdcourse.marking.grade.collect import collect, identifier, opened, understood
 
@@ -336,3 +338,182 @@ def test_a_name_that_no_encoding_can_write_is_a_name(tmp_path):
     write(tmp_path / "in" / name, solved())
     [one] = collect(tmp_path / "in", "tiny", RELEASED)
     assert one.entries == ["\\udcff\\udcfe.ipynb"] and one.notebook
+
+
+def test_a_zip_for_the_class_with_one_folder_around_it_is_that_folder(tmp_path):
+    """macOS makes such a zip of a folder that was unpacked."""
+    files = {f"submissions/{moodle(name, 'X', n)}/tiny.ipynb": text(name) for n, name in enumerate(("Ann", "Ben"), 7)}
+    found = collected(zipped(tmp_path / "x.zip", files), tmp_path / "s")
+    assert sorted(map(by, found)) == ["By Ann.", "By Ben."]
+
+
+def test_a_folder_that_may_be_a_class_or_a_student_is_not_guessed(tmp_path):
+    for name in ("ann", "ben"):
+        write(tmp_path / "in" / "group A" / f"{name}.ipynb", text(name))
+    with pytest.raises(ValueError, match=r"whose are these\? ann.ipynb and ben.ipynb lie in one folder, group A"):
+        collect(tmp_path / "in", "tiny", RELEASED)
+    assert len(collect(tmp_path / "in" / "group A", "tiny", RELEASED)) == 2
+    write(tmp_path / "in" / "zed.ipynb", text("zed"))    # beside others it is a student's, who handed in twice
+    assert len(collect(tmp_path / "in", "tiny", RELEASED)) == 2
+    write(tmp_path / "in" / "more" / moodle("Ann", "X", 7) / "tiny.ipynb", text("Ann"))
+    with pytest.raises(ValueError, match="more holds what is handed out for a class"):
+        collect(tmp_path / "in", "tiny", RELEASED)
+
+
+@pytest.mark.parametrize("names", [
+    ("kd_01_3301234_anna.ipynb", "kd_01_3305678_ben.ipynb"), ("hw_2024_01_anna.ipynb", "hw_2024_01_ben.ipynb"),
+])  # fmt: skip
+def test_numbers_in_names_of_ones_own_are_not_canvas(names, tmp_path):
+    for name in names:
+        write(tmp_path / "in" / name, text(name))
+    assert len(collect(tmp_path / "in", "tiny", RELEASED)) == 2
+
+
+def test_two_notebooks_under_short_numbers_may_be_two_students_and_are_not_merged(tmp_path):
+    for name in ("group_12_101_anna.ipynb", "group_12_102_ben.ipynb"):
+        write(tmp_path / "in" / name, text(name))
+    with pytest.raises(ValueError, match=r"whose are these\? group_12_101_anna.ipynb and group_12_102_ben.ipynb"):
+        collect(tmp_path / "in", "tiny", RELEASED)
+
+
+def test_of_two_attachments_the_one_with_the_larger_number_is_the_newest(tmp_path):
+    for number, words in ((99_998, "old"), (100_003, "new")):
+        path = tmp_path / "in" / canvas("Jane", "Doe", 4100, number, "tiny.ipynb")
+        write(path, text(words))
+        os.utime(path, (1_700_000_000 - number, 1_700_000_000 - number))    # as written by another program
+    [one] = collect(tmp_path / "in", "tiny", RELEASED)
+    assert by(one) == "By new." and "100003_tiny.ipynb is the newest and counts" in one.notes[0]
+
+
+def test_of_two_notebooks_of_one_date_it_is_said_that_the_name_decided(tmp_path):
+    files = {f"{moodle('Anna', 'A', 7)}/tiny{more}.ipynb": text(f"version{more}") for more in ("", " (1)")}
+    [one] = collected(zipped(tmp_path / "x.zip", files), tmp_path / "s")
+    assert "counts, the last by its name of those with one date" in one.notes[0]
+
+
+@pytest.mark.parametrize("name", [
+    canvas("Jane", "Doe", 4100, 900_000, "tiny.ipynb"), f"{moodle('Jane', 'Doe', 7)}/tiny.ipynb",
+])  # fmt: skip
+def test_a_download_does_not_date_what_is_in_it(name, tmp_path):
+    [one] = collected(zipped(tmp_path / "x.zip", {name: text("Jane")}), tmp_path / "s")
+    assert one.time is None and one.notes == []
+
+
+@pytest.mark.parametrize("late", ["LATE_anon_abc12_992_tiny.ipynb", "anon_LATE_abc12_992_tiny.ipynb"])
+def test_late_and_on_time_are_one_anonymous_student_and_late_is_said(late, tmp_path):
+    assert identifier("anon_abc12_991_tiny.ipynb") == identifier(late)
+    write(tmp_path / "in" / late, text("anon"))
+    [one] = collect(tmp_path / "in", "tiny", RELEASED)
+    assert one.notes == ["Canvas says that it was late"]
+
+
+def test_a_login_with_a_line_in_it_is_not_taken_for_its_last_part(tmp_path):
+    (tmp_path / "class.csv").write_text("username,name\njane_doe,Jane\ndoe,Dan\njohn_doe,John\n")
+    for login in ("jane_doe", "john_doe", "doe"):
+        write(tmp_path / "in" / f"HW 1_{login}_attempt_2024-05-03-09-00-00_tiny.ipynb", text(login))
+    found = collect(tmp_path / "in", "tiny", RELEASED, roster=roster.read(tmp_path / "class.csv"))
+    assert {one.student: by(one) for one in found} == {
+        identifier(login): f"By {login}." for login in ("jane_doe", "john_doe", "doe")}
+
+
+def test_a_number_of_moodle_beside_another_name_is_refused(tmp_path):
+    """Of teams Moodle names the folder by the team and its number, which is a participant's, too."""
+    known = roster.read(worksheet_of_moodle(tmp_path, [("Anna", "B"), ("Ben", "A")]))
+    write(tmp_path / "in" / "Team A_70000_assignsubmission_file" / "tiny.ipynb", text("a team"))
+    with pytest.raises(ValueError, match="has its number for Anna B, whose name is another"):
+        collect(tmp_path / "in", "tiny", RELEASED, roster=known)
+
+
+@pytest.mark.parametrize("header, chosen", [
+    (["tiny quiz (990)", "tiny (991)"], "tiny (991)"), (["tiny_survey (990)", "Tiny (991)"], "Tiny (991)"),
+    (["tiny quiz (990)"], "tiny"),
+])  # fmt: skip
+def test_marks_go_into_the_column_of_the_assignment_and_no_other(header, chosen, tmp_path):
+    path = tmp_path / "canvas.csv"
+    path.write_text(f"Student,ID,SIS Login ID,Section,{','.join(header)}\n\"Li, Ann\",4100,ann,A{',' * len(header)}\n")
+    assert table(roster.read(path).export("tiny", {"ann": 7.5}, 10))[0][-1] == chosen
+    path.write_text("Student,ID,SIS Login ID,Section,tiny (1),Tiny (2)\n\"Li, Ann\",4100,ann,A,,\n")
+    with pytest.raises(ValueError, match="2 columns are called like tiny"):
+        roster.read(path).export("tiny", {"ann": 7.5}, 10)
+
+
+def test_whoever_is_excused_stays_so(tmp_path):
+    path = gradebook_of_canvas(tmp_path, [("Ann", "A")], "tiny (991)")
+    path.write_text(path.read_text(encoding="utf-8-sig").replace(",5,50", ",EX,50"), encoding="utf-8")
+    assert len(table(roster.read(path).export("tiny", {"login0": 7.0}, 10))) == 2    # the head and the points possible
+
+
+@pytest.mark.parametrize("make", [
+    lambda folder: worksheet_of_moodle(folder, [("Ann", "A")]),
+    lambda folder: gradebook_of_canvas(folder, [("Ann", "A")], "tiny (991)"),
+])  # fmt: skip
+def test_marks_of_another_scale_make_no_table(make, tmp_path):
+    known = roster.read(make(tmp_path))
+    with pytest.raises(ValueError, match=r"says that 10(\.00)? points are possible, and the assignment has 16"):
+        known.export("tiny", {known.people[0].student: 16.0}, 16)
+
+
+def test_the_worksheet_of_blind_marking_is_a_roster(tmp_path):
+    path = tmp_path / "worksheet.csv"
+    path.write_text("Identifier,Status,Grade,Maximum Grade\nParticipant 70001,Submitted,,10.00\n")
+    write(tmp_path / "in" / "Participant_70001_assignsubmission_file" / "tiny.ipynb", text("somebody"))
+    [one] = collect(tmp_path / "in", "tiny", RELEASED, roster=(known := roster.read(path)))
+    assert one.student == known.people[0].student and one.notes == []
+    assert dict(zip(*table(known.export("tiny", {one.student: 9.0}, 10)), strict=True))["Grade"] == "9"
+
+
+def test_a_gradebook_of_canvas_with_names_in_two_columns_is_canvas(tmp_path):
+    path = tmp_path / "canvas.csv"
+    path.write_text("LastName,FirstName,ID,SIS User ID,SIS Login ID,Section,tiny (991)\n"
+                    "Points Possible,,,,,,10\nDoe,Jane,4100,S1,jane,A,\n")
+    known = roster.read(path)
+    write(tmp_path / "in" / canvas("Jane", "Doe", 4100, 900_000, "tiny.ipynb"), text("Jane"))
+    [one] = collect(tmp_path / "in", "tiny", RELEASED, roster=known)
+    assert one.student == "jane" and table(known.export("tiny", {"jane": 9.0}, 10))[1:] == [
+        ["Points Possible", "", "", "", "", "", "10"], ["Doe", "Jane", "4100", "S1", "jane", "A", "9"]]
+
+
+def test_a_roster_from_excel_keeps_its_names(tmp_path, capsys):
+    (tmp_path / "class.csv").write_bytes("student;name\njm;Jürg Müller\n".encode("cp1252"))
+    assert "Jürg Müller" in roster.read(tmp_path / "class.csv").people[0].names
+    assert "class.csv is not in UTF-8: it was read as Windows-1252" in capsys.readouterr().err
+
+
+def test_a_number_in_a_roster_of_ones_own_is_nobodys_identifier(tmp_path):
+    (tmp_path / "class.csv").write_text("student,id,name\njdoe,4711,Jane Doe\n")
+    known = roster.read(tmp_path / "class.csv")
+    assert known.people[0].student == "jdoe" and {"Jane Doe", "jdoe"} <= known.people[0].names
+    assert known.export("tiny", {"jdoe": 5.0}, 10) is None
+
+
+def test_what_is_odd_about_a_zip_takes_nothing_from_the_notebook_beside_it(tmp_path):
+    with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:
+        archive.writestr("a.csv", "1")
+        archive.writestr("a.csv", "2")
+    files = {"anna/tiny.ipynb": text("Anna"), "anna/data.zip": (tmp_path / "data.zip").read_bytes()}
+    found = {one.student: one for one in collected(zipped(tmp_path / "x.zip", {**files, "b.ipynb": text("B")}),
+                                                   tmp_path / "s")}
+    assert by(found["anna"]) == "By Anna." and "two files of the name a.csv" in found["anna"].notes[0]
+
+
+@pytest.mark.parametrize("names", [
+    ("anna/tiny.ipynb", "anna/data.zip"), ("anna/work/tiny.ipynb", "anna/work/data.zip"),
+    (canvas("Anna", "Li", 4100, 900_000, "tiny.ipynb"), canvas("Anna", "Li", 4100, 900_001, "data.zip")),
+    (f"{moodle('Anna', 'Li', 7)}/tiny.ipynb", f"{moodle('Anna', 'Li', 7)}/data.zip"),
+])  # fmt: skip
+def test_what_is_in_a_zip_lies_beside_the_notebook_that_the_zip_lies_beside(names, tmp_path):
+    inner = zipped(tmp_path / "inner.zip", {"data.csv": "1", "more/helper.py": "x = 1", "__MACOSX/._data.csv": "x"})
+    files = {names[0]: text("Anna"), names[1]: inner.read_bytes(), "ben.ipynb": text("Ben")}
+    found = collected(zipped(tmp_path / "x.zip", files), tmp_path / "s")
+    [one] = [one for one in found if by(one) == "By Anna."]
+    assert {name: path.read_text() for name, path in one.extras.items()} == {"data.csv": "1", "more/helper.py": "x = 1"}
+
+
+def test_the_zips_of_a_student_have_one_limit_together(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[collect.__module__], "EXTRA", 1000)
+    monkeypatch.setattr(notebook, "LARGEST", 30_000)
+    inner = zipped(tmp_path / "inner.zip", {"zeros": b"0" * 40_000}).read_bytes()
+    files = {"anna/tiny.ipynb": text("Anna"), "anna/1.zip": inner, "anna/2.zip": inner, "ben.ipynb": text("Ben")}
+    found = collected(zipped(tmp_path / "x.zip", files), tmp_path / "s")
+    [one] = [one for one in found if by(one) == "By Anna."]
+    assert sum("holds more than" in note for note in one.notes) == 1

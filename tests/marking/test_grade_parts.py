@@ -22,7 +22,7 @@ from kdcourse.marking.grade.collect import EXTRAS, Submission, collect, identifi
 from kdcourse.marking.grade.safe_html import safe_html, safe_markdown
 from kdcourse.marking.grade.similar import similar
 from kdcourse.marking.grade.table import table
-from kdcourse.marking.notebook import mend
+from kdcourse.marking.notebook import mark, mend
 from kdcourse.marking.sandbox import Execution
 
 RELEASED = solved()
@@ -141,6 +141,43 @@ def test_another_notebook_is_none_whatever_stands_in_it(tmp_path):
     cells = [own("1 + 1"), {"cell_type": "markdown", "metadata": {}, "source": "An essay."}]
     submission = hand_in(tmp_path, annaDOTipynb={**RELEASED, "cells": cells})["anna"]
     assert submission.notebook is None and "another notebook" in submission.rejected
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def given_out(folder: str, number: str) -> dict:
+    return json.loads(next((ROOT / folder).rglob(f"{number}_*.ipynb")).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("folder, number", [
+    ("exercises", "02"), ("exercises", "05"), ("exercises", "08"), ("exercises", "11"), ("notebooks", "00"),
+    ("notebooks", "01"), ("notebooks", "08"),
+])  # fmt: skip
+def test_another_exercise_or_a_lesson_is_another_notebook_and_does_not_count_for_the_newest(folder, number, tmp_path):
+    released = given_out("exercises", "01")
+    answer = next(cell for cell in released["cells"] if mark(cell).get("solution"))
+    answer["source"] = "# mine"
+    write(tmp_path / "in" / "anna" / "mine.ipynb", released)
+    write(tmp_path / "in" / "anna" / "newer.ipynb", given_out(folder, number))
+    write(tmp_path / "in" / "ben.ipynb", given_out(folder, number))
+    os.utime(tmp_path / "in" / "anna" / "mine.ipynb", (1_700_000_000, 1_700_000_000))
+    anna, ben = collect(tmp_path / "in", "01_vanilla_kd", given_out("exercises", "01"))
+    assert "# mine" in json.dumps(anna.notebook) and not anna.rejected
+    assert ben.notebook is None and "another notebook" in ben.rejected
+
+
+@pytest.mark.parametrize("spoil", [
+    lambda cells: cells[: len(cells) // 3], lambda cells: [one for one in cells if mark(one).get("solution")],
+    lambda cells: [{**one, "metadata": {}} for one in cells],
+    lambda cells: [{**one, "source": "".join(one["source"]).replace("\n", "\r\n")} for one in cells],
+    lambda cells: [{**one, "source": "mine"} if n % 2 else one for n, one in enumerate(cells)],
+])  # fmt: skip
+def test_an_exercise_that_its_student_has_cut_or_changed_is_the_exercise_still(spoil, tmp_path):
+    released = given_out("exercises", "08")
+    write(tmp_path / "in" / "anna.ipynb", {**released, "cells": spoil(released["cells"])})
+    [one] = collect(tmp_path / "in", "08_what_was_learned", released)
+    assert one.notebook and not one.rejected
 
 
 def test_too_many_other_files_are_left_out_and_it_is_said(tmp_path):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import nbformat
 import pytest
@@ -112,6 +113,9 @@ def test_when_graded_it_runs_with_the_students_own_settings_and_those_of_another
         settings = TEXTS[0] if name == "guest" else shown(copy_of(course, name))
         printed = next(one.outputs[0].text for one in made.cells if one.get("id") == "setup")
         assert printed == f"{settings[-1]}\n" and rows[name]["automatic"] == "5"
+        page = (Place(course, "tiny").step("feedback", name) / "tiny.html").read_text(encoding="utf-8")
+        assert settings in next(one.source for one in made.cells if one.get("id") == "setup")
+        assert [one for one in TEXTS if one in re.sub("<[^>]*>", "", page)] == [settings]
     assert "are they another's?" in rows[copied]["notes"] and "setup was changed" in rows[copied]["notes"]
     assert rows[honest]["notes"] == rows["guest"]["notes"] == ""
     assert gradebook.marks(Place(course, "tiny"))[copied]["total"] == 5

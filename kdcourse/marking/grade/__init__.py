@@ -151,6 +151,8 @@ def _grade(grading: Grading, found: list[Submission], released: dict, jobs: int 
             try:
                 future.result()
                 step = functools.partial(verdicts.run_and_judge, grading=grading)
+                if before[name] and name not in grading.stay:  # whoever is cut off in between is graded again
+                    progress.remember(place, name, key="", handed="")
                 gradebook.autograde(place, name, step, keep=name in same)
                 if name not in grading.stay:
                     progress.remember(place, name, **wanted[name])
@@ -182,15 +184,25 @@ def _submitted(grading: Grading, found: list[Submission], released: dict, failed
     code = digest(fingerprint(grading.package), progress.remembered(place, ".")["source"], repr(grading.limits))
     for one in found:
         try:
+            _check_number(place, one)
             handed = _submit(place, one, released)
         except Exception as error:  # a file that may not be read, for example: it is one student's alone
             failed[one.student] = str(error) or type(error).__name__
             continue
         wanted[one.student] = {"handed": handed, "key": digest(handed, code, str(grading.unsafe))}
+        wanted[one.student] |= {"moodle": one.moodle} if one.moodle else {}
         if again:
             grading.kept(one.student).forget()
             progress.remember(place, one.student, key="")
     return wanted
+
+
+def _check_number(place: Place, one: Submission) -> None:
+    """Raise ValueError when Moodle gave a student another number than in an earlier download of this assignment."""
+    before = progress.remembered(place, one.student).get("moodle", "")
+    if one.moodle and before and one.moodle != before:
+        raise ValueError(f"Moodle's number of {one.student} was {before} and is {one.moodle}: are these two people of "
+                         "one name? Give a --roster that says who is who, the grading worksheet, say")
 
 
 def _submit(place: Place, one: Submission, released: dict) -> str:
@@ -251,9 +263,12 @@ def _told(grading: Grading, before: dict, released: dict, known: roster.Roster |
     _changes(place, before, after)
     if known is not None:
         totals = {student: row["total"] for student, row in after.items() if graded(place, student)}
-        if made := known.export(place.assignment, totals, gradebook.everybody(place)[1]):
-            write(place.grading / made[0], made[1])
-            print(f"for import: {place.grading / made[0]}")
+        try:
+            if made := known.export(place.assignment, totals, gradebook.everybody(place)[1]):
+                write(place.grading / made[0], made[1])
+                print(f"for import: {place.grading / made[0]}")
+        except ValueError as error:
+            print(shown(str(error)), file=sys.stderr)
     if alike:
         paths = {student: place.notebook("submitted", student) for student in after}
         handed = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in paths.items() if path.exists()}

@@ -24,13 +24,16 @@ from kdcourse.marking.notebook import MB
 EXTRA, EXTRAS = 20 * MB, 200  # bytes and number of other files that go with a notebook
 MOST = 5_000  # files of one student that are looked at
 UNPACKED, LARGEST = 8_000 * MB, 500 * MB  # of a zip for all, and of one file in a zip
+TIE = 2  # seconds: a zip has no finer times
 STRAYS = ("thumbs.db", "desktop.ini", "__macosx")
 DOCUMENTS = re.compile(r"(\.ipynb)?\.(ipynb|py|txt|json|html?|pdf|docx?|odt|rtf|md|zip)$", re.IGNORECASE)
 # mod/assign/locallib.php: full name, a number of (student, assignment), the plugin; files in it, or after it
 MOODLE = re.compile(r"(?P<name>.+?)_(?P<number>\d+)_assignsubmission_(?P<kind>[a-z]+)(_(?P<file>.*))?", re.DOTALL)
 # lib/content_zipper.rb: sortable name without spaces, the user's number, the attachment's, its name
-CANVAS = re.compile(r"(?P<name>.+?)(_LATE)?_(?P<number>\d{2,}|(?<=anon_)\w{5}|(?<=anon_LATE_)\w{5})_"
-                    r"((?P<attachment>\d{3,})_(?P<file>.+)|text(\.html)?|link(\.html)?)", re.DOTALL)  # fmt: skip
+CANVAS = re.compile(r"(?P<early>LATE_(?=anon_))?(?P<name>.+?)(?P<late>_LATE)?_"
+                    r"(?P<number>[1-9]\d+|(?<=anon_)\w{5}|(?<=anon_LATE_)\w{5})_"
+                    r"((?P<attachment>[1-9]\d{2,})_(?P<file>.+)|text(\.html)?|link(\.html)?)", re.DOTALL)  # fmt: skip
+SHORT = 5  # digits: with fewer, what looks like Canvas' number of an attachment may be a student's
 BLACKBOARD = re.compile(r"(?P<title>.*)_(?P<number>[^_]+)_attempt_(?P<time>\d{4}(-\d\d){5})(_(?P<file>.*)|\.txt)?",
                         re.DOTALL)  # fmt: skip
 
@@ -43,9 +46,20 @@ class Submission:
     entries: list[str]  # the names it came under, as they may be shown
     notebook: dict | None = None
     extras: dict[str, Path] = field(default_factory=dict)
-    time: float = 0.0
+    time: float | None = 0.0  # None where its file is dated by a download
+    moodle: str = ""  # Moodle's number, by which two of one name are told apart, where no roster tells them
     notes: list[str] = field(default_factory=list)
     rejected: str = ""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file of a student: the name to call it by, where it lies as the student sees it (a zip's content lies beside
+    the zip; None beside nothing), and the entry that it came with."""
+
+    shown: str
+    place: PurePosixPath | None
+    entry: "Entry"
 
 
 @dataclass(frozen=True)
@@ -60,6 +74,7 @@ class Entry:
     file: str = ""
     attempt: str = ""
     part: str = ""  # differs between two entries of one student: the attachment's number, the plugin
+    late: bool = False  # as Canvas says
 
     @property
     def key(self) -> str:
@@ -80,12 +95,13 @@ def collect(folder: Path, assignment: str, released: dict, *, roster=None,
     """
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder; give the one that holds the submissions, or the zip for all")
-    paths = sorted(folder.iterdir(), key=lambda path: path.name)
-    entries = [understood(path, assignment) for path in paths if not _stray(path)]
+    entries = _entries(folder, assignment)
     if not entries:
         raise ValueError(f"{folder} is empty; give the folder that holds the submissions, unpacked")
     people = _told_apart(entries, roster)
     found = [_chosen(student, own, released, scratch) for student, own in sorted(people.items())]
+    for one in found if roster is None else []:
+        one.moodle = next((entry.number for entry in people[one.student] if entry.system == "moodle"), "")
     alike: dict[str, list[Submission]] = {}
     for one in found:
         alike.setdefault(_skeleton(people[one.student][0].name), []).append(one)
@@ -99,6 +115,31 @@ def collect(folder: Path, assignment: str, released: dict, *, roster=None,
             if one.student not in known:
                 one.notes.append("the roster does not name this student")
     return found
+
+
+def _entries(folder: Path, assignment: str) -> list[Entry]:
+    """What lies in the folder, or in the one folder in it. Raises ValueError where a folder in it is no student's."""
+    def inside(path: Path) -> list[Entry]:
+        return [understood(each, assignment) for each in sorted(path.iterdir(), key=lambda each: each.name)
+                if not _stray(each)]  # fmt: skip
+
+    entries = inside(folder)
+    for entry in entries:
+        if entry.system or entry.path.is_symlink() or not entry.path.is_dir():
+            continue
+        within = inside(entry.path)
+        of_lms = [each for each in within if each.system]
+        if of_lms and len(entries) == 1:
+            return within
+        if of_lms:
+            raise ValueError(f"{shown(entry.path.name)} holds what is handed out for a class "
+                             f"({shown(of_lms[0].path.name)}): give that folder alone, the others in another call")
+        named = [each.path.name for each in within if each.path.suffix.lower() == ".ipynb"]
+        if len(entries) == 1 and len({identifier(name, assignment) for name in named}) > 1:
+            raise ValueError(f"whose are these? {' and '.join(map(shown, named[:2]))} lie in one folder, "
+                             f"{shown(entry.path.name)}, and beside it lies nothing. If they are hand-ins of several "
+                             "students, give that folder; if all are one student's, leave the one that counts")
+    return entries
 
 
 def identifier(name: str, assignment: str = "") -> str:
@@ -121,7 +162,7 @@ def understood(path: Path, assignment: str = "", name: str = "") -> Entry:
                      part=name)  # fmt: skip
     if found := CANVAS.fullmatch(name):
         return Entry(path, "canvas", found["name"], found["number"], found["file"] or "",
-                     part=found["attachment"] or "text")  # fmt: skip
+                     part=found["attachment"] or "text", late=bool(found["early"] or found["late"]))  # fmt: skip
     bare = _spaced(DOCUMENTS.sub("", name)) or name
     if assignment:
         there = re.escape(unicodedata.normalize("NFC", assignment))
@@ -139,7 +180,9 @@ def _told_apart(entries: list[Entry], roster) -> dict[str, list[Entry]]:
     for own in people.values():
         one_of_the_lms = own[0].system and len({(entry.system, entry.key, entry.number) for entry in own}) == 1
         parts = {entry.part for entry in own}
-        if len(own) > 1 and not (one_of_the_lms and len(parts) == len(own)):
+        short = [entry for entry in own if entry.system == "canvas" and len(entry.part) < SHORT and roster is None
+                 and entry.file.lower().endswith(".ipynb")]  # fmt: skip
+        if len(own) > 1 and (len(short) > 1 or not (one_of_the_lms and len(parts) == len(own))):
             doubtful.append(" and ".join(shown(entry.path.name) for entry in own))
     if doubtful:
         raise ValueError(
@@ -184,10 +227,11 @@ def _choose(submission: Submission, entries: list[Entry], released: dict, scratc
     last = max(entry.attempt for entry in entries)
     if attempts := len({entry.attempt for entry in entries} - {last}):
         submission.notes.append(f"handed in {attempts + 1} times: the attempt of {last} is the newest and counts")
-    everything, refused = {}, []
+    everything: dict[Path, Found] = {}
+    refused, room = [], [EXTRA + 2 * notebooks.LARGEST]
     for entry in entries:
         if entry.attempt == last:
-            _look(entry, everything, refused, scratch)
+            _look(entry, everything, refused, scratch, room)
     named = [path for path in everything if path.suffix.lower() == ".ipynb"]
     good, problems = [], list(refused)
     for path in named or everything:
@@ -195,53 +239,77 @@ def _choose(submission: Submission, entries: list[Entry], released: dict, scratc
             notebook, said = notebooks.parse(content(path, notebooks.LARGEST + 1))
             if not notebooks.present(notebook, released):
                 raise ValueError("it is another notebook: none of the assignment's cells is in it")
-            good.append((path.stat().st_mtime, path, notebook, said))
+            if notebooks.foreign(notebook, released):
+                raise ValueError("it is another notebook: its cells are called as the assignment's, and say other "
+                                 "things")
+            good.append((_attachment(everything[path].entry), path.stat().st_mtime, path, notebook, said))
         except (ValueError, OSError) as error:
-            problems.append(f"{everything[path]}: {error}")
+            problems.append(f"{everything[path].shown}: {error}")
     if not good:
         listed = "; ".join(problems[:5]) if named or refused or len(problems) == 1 else ""
-        listed = listed or f"no notebook among: {', '.join(list(everything.values())[:10])}"
+        listed = listed or f"no notebook among: {', '.join([one.shown for one in everything.values()][:10])}"
         submission.rejected = listed if everything or refused else "nothing was handed in: the folder is empty"
         return
-    good.sort(key=lambda one: one[:2])
-    submission.time, chosen, submission.notebook, said = good[-1]
+    good.sort(key=lambda one: one[:3])
+    number, submission.time, chosen, submission.notebook, said = good[-1]
+    entry = everything[chosen].entry
     if last:
         submission.time = time.mktime(time.strptime(last, "%Y-%m-%d-%H-%M-%S"))
+    elif entry.system:  # Moodle and Canvas date what they hand out by the moment in which they do
+        submission.time = None
+    if entry.late:
+        submission.notes.append("Canvas says that it was late")
     if len(good) > 1:
-        others = ", ".join(everything[path] for _, path, _, _ in good[:-1])
-        newest = f"{everything[chosen]} is the newest and counts"
-        submission.notes.append(f"handed in {len(good)} times: {newest}, not {others}")
+        others = ", ".join(everything[path].shown for _, _, path, _, _ in good[:-1])
+        tie = number == good[-2][0] and good[-1][1] - good[-2][1] <= TIE
+        newest = "counts, the last by its name of those with one date" if tie else "is the newest and counts"
+        submission.notes.append(f"handed in {len(good)} times: {everything[chosen].shown} {newest}, not {others}")
     submission.notes += [*said, *refused]
-    submission.extras = _extras(_beside(chosen, entries, everything), submission.notes)
+    submission.extras = _extras(_beside(chosen, everything), submission.notes)
 
 
-def _look(entry: Entry, everything: dict[Path, str], refused: list[str], scratch: Path | None) -> None:
-    """Add every regular file at or below an entry, with the name to call it by; what is not one is refused."""
-    waiting = [(entry.path, entry.path.parent)]
+def _attachment(entry: Entry) -> int:
+    """Canvas' number of an attachment, which grows with time; 0 elsewhere."""
+    return int(entry.part) if entry.system == "canvas" and entry.part.isdecimal() else 0
+
+
+def _look(entry: Entry, everything: dict[Path, Found], refused: list[str], scratch: Path | None,
+          room: list[int]) -> None:  # fmt: skip
+    """Add every regular file at or below an entry; what is not one is refused, and so is a zip that holds more than the
+    `room` that the student's zips have together."""
+    alone = not entry.path.is_dir()
+    first = PurePosixPath(entry.file) if alone and entry.file else None if alone else PurePosixPath(entry.path.name)
+    waiting = [(entry.path, entry.path.parent, first)]
     while waiting and len(everything) < MOST:
-        path, above = waiting.pop()
+        path, above, place = waiting.pop()
         status, name = path.lstat(), shown(path.relative_to(above).as_posix())
         if path.is_dir() and not path.is_symlink():
-            waiting += [(child, above) for child in sorted(path.iterdir(), reverse=True) if not _stray(child)]
+            waiting += [(child, above, place and place / child.name)
+                        for child in sorted(path.iterdir(), reverse=True) if not _stray(child)]  # fmt: skip
         elif why := unlike_a_file(status):
             refused.append(f"{name} is {why}")
         elif path.suffix.lower() == ".zip" and scratch is not None and zipfile.is_zipfile(path):
             into = scratch / called(path.as_posix())
-            refused += unzip(path, into, EXTRA + 2 * notebooks.LARGEST)
-            waiting.append((into, into.parent))
+            try:
+                refused += unzip(path, into, room[0])
+            except ValueError as error:  # it takes nothing from what lies beside it
+                refused.append(str(error))
+                continue
+            room[0] -= sum(each.stat().st_size for each in into.rglob("*") if each.is_file())
+            waiting += [(child, into.parent, place and place.parent / child.name)
+                        for child in sorted(into.iterdir(), reverse=True) if not _stray(child)]  # fmt: skip
         else:
-            everything[path] = name
+            everything[path] = Found(name, place, entry)
     if waiting:
         refused.append(f"only the first {MOST} files were looked at")
 
 
-def _beside(chosen: Path, entries: list[Entry], everything: dict[Path, str]) -> dict[str, Path]:
+def _beside(chosen: Path, everything: dict[Path, Found]) -> dict[str, Path]:
     """The files that lay beside the chosen notebook, by the names that they had there."""
-    own = {entry.path: entry for entry in entries}
-    if chosen in own:  # one file of several, as an LMS hands them out
-        return {own[path].file: path for path in everything if path in own and path != chosen and own[path].file
-                and own[path].attempt == own[chosen].attempt}  # fmt: skip
-    return {path.relative_to(chosen.parent).as_posix(): path for path in everything if chosen.parent in path.parents}
+    if (place := everything[chosen].place) is None:
+        return {}
+    return {one.place.relative_to(place.parent).as_posix(): path for path, one in everything.items()
+            if path != chosen and one.place is not None and place.parent in one.place.parents}  # fmt: skip
 
 
 def _extras(beside: dict[str, Path], notes: list[str]) -> dict[str, Path]:

@@ -48,8 +48,9 @@ def _sweep(place: Place) -> None:
 
 
 def time_of(place: Place, student: str, notebook: dict, extras: dict[str, Path],
-            time: float) -> tuple[float, str, list[str]]:  # fmt: skip
-    """When a submission was handed in, when it was first seen, and what is to be said of that; `time` is its file's.
+            time: float | None) -> tuple[float, str, list[str]]:  # fmt: skip
+    """When a submission was handed in, when it was first seen, and what is to be said of that; `time` is its file's, or
+    None where nobody can know it: then it is 0, and nothing is late.
 
     A file's time can be set to anything. So it is noted when each content was first collected, and said if a file is
     dated before the day on which another content was here.
@@ -62,6 +63,8 @@ def time_of(place: Place, student: str, notebook: dict, extras: dict[str, Path],
         seen[handed] = now.isoformat(timespec="seconds")
         write(path, json.dumps(seen, indent=1, sort_keys=True))
     first = datetime.fromisoformat(seen[handed])
+    if time is None:
+        return 0.0, _said(first), []
     earlier = [moment for moment in map(datetime.fromisoformat, seen.values()) if moment < first]
     try:
         dated = datetime.fromtimestamp(time, UTC)

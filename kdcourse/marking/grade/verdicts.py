@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from kdcourse.marking.notebook import is_check
+from kdcourse.marking.notebook import is_check, mark
 from kdcourse.marking.sandbox import Execution, hidden
 
 COLOURED = 20_000  # characters of a code cell, and five times as many of a notebook, in the colours of Python
@@ -29,6 +29,7 @@ def run_and_judge(notebook, resources, *, grading):
     student = resources["nbgrader"]["student"]
     execution, kept = grading.execution(student), grading.kept(student)
     plain_notebook = json.loads(json.dumps(notebook))
+    as_it_ran(plain_notebook, grading.place.notebook("submitted", student))
     about = plain_notebook["metadata"].setdefault("kdcourse", {"name": student, "notes": [], "rejected": ""})
     about["notes"] += enter(plain_notebook, execution)
     beside = [f"files/{name}" for name in grading.beside(student)]
@@ -46,6 +47,16 @@ def run_and_judge(notebook, resources, *, grading):
     announce(plain_notebook, about["notes"])
     readable(plain_notebook)
     return from_dict(plain_notebook), resources
+
+
+def as_it_ran(notebook: dict, submitted: Path) -> None:
+    """Put the settings of a student's own into the locked cells that have them: nbgrader put back everybody's."""
+    if not any(cell["metadata"].get("variants") for cell in notebook["cells"]):
+        return
+    ran = {mark(cell).get("grade_id"): cell["source"] for cell in json.loads(submitted.read_text("utf-8"))["cells"]}
+    for cell in notebook["cells"]:
+        if cell["metadata"].get("variants"):
+            cell["source"] = ran[mark(cell)["grade_id"]]
 
 
 def enter(notebook: dict, execution: Execution) -> list[str]:
