@@ -24,7 +24,6 @@ from kdcourse.marking.notebook import MB
 EXTRA, EXTRAS = 20 * MB, 200  # bytes and number of other files that go with a notebook
 MOST = 5_000  # files of one student that are looked at
 UNPACKED, LARGEST = 8_000 * MB, 500 * MB  # of a zip for all, and of one file in a zip
-TIE = 2  # seconds: a zip has no finer times
 STRAYS = ("thumbs.db", "desktop.ini", "__macosx")
 DOCUMENTS = re.compile(r"(\.ipynb)?\.(ipynb|py|txt|json|html?|pdf|docx?|odt|rtf|md|zip)$", re.IGNORECASE)
 # mod/assign/locallib.php: full name, a number of (student, assignment), the plugin; files in it, or after it
@@ -233,8 +232,36 @@ def _choose(submission: Submission, entries: list[Entry], released: dict, scratc
         if entry.attempt == last:
             _look(entry, everything, refused, scratch, room)
     named = [path for path in everything if path.suffix.lower() == ".ipynb"]
-    good, problems = [], list(refused)
-    for path in named or everything:
+    good, problems = _read(named or list(everything), everything, released)
+    if not good:
+        problems = [*refused, *problems]
+        listed = "; ".join(problems[:5]) if named or refused or len(problems) == 1 else ""
+        listed = listed or f"no notebook among: {', '.join([one.shown for one in everything.values()][:10])}"
+        submission.rejected = listed if everything or refused else "nothing was handed in: the folder is empty"
+        return
+    good.sort(key=lambda one: one[:3])
+    _, submission.time, chosen, submission.notebook, said = good[-1]
+    entry = everything[chosen].entry
+    if last:
+        submission.time = time.mktime(time.strptime(last, "%Y-%m-%d-%H-%M-%S"))
+    elif entry.system:  # Moodle and Canvas date what they hand out by the moment in which they do
+        submission.time = None
+    if entry.late:
+        submission.notes.append("Canvas says that it was late")
+    if len(good) > 1:
+        others = ", ".join(everything[path].shown for _, _, path, _, _ in good[:-1])
+        tie = good[-1][:2] == good[-2][:2]
+        newest = "counts, the last by its name of those with one date" if tie else "is the newest and counts"
+        submission.notes.append(f"handed in {len(good)} times: {everything[chosen].shown} {newest}, not {others}")
+    submission.notes += [*said, *refused]
+    submission.extras = _extras(_beside(chosen, everything), submission.notes)
+
+
+def _read(paths: list[Path], everything: dict[Path, Found], released: dict) -> tuple[list[tuple], list[str]]:
+    """Of these files the notebooks that are the assignment, (attachment's number, date, path, notebook, what is to be
+    said of the file), and what is wrong with the others, a sentence each."""
+    good, problems = [], []
+    for path in paths:
         try:
             notebook, said = notebooks.parse(content(path, notebooks.LARGEST + 1))
             if not notebooks.present(notebook, released):
@@ -245,27 +272,7 @@ def _choose(submission: Submission, entries: list[Entry], released: dict, scratc
             good.append((_attachment(everything[path].entry), path.stat().st_mtime, path, notebook, said))
         except (ValueError, OSError) as error:
             problems.append(f"{everything[path].shown}: {error}")
-    if not good:
-        listed = "; ".join(problems[:5]) if named or refused or len(problems) == 1 else ""
-        listed = listed or f"no notebook among: {', '.join([one.shown for one in everything.values()][:10])}"
-        submission.rejected = listed if everything or refused else "nothing was handed in: the folder is empty"
-        return
-    good.sort(key=lambda one: one[:3])
-    number, submission.time, chosen, submission.notebook, said = good[-1]
-    entry = everything[chosen].entry
-    if last:
-        submission.time = time.mktime(time.strptime(last, "%Y-%m-%d-%H-%M-%S"))
-    elif entry.system:  # Moodle and Canvas date what they hand out by the moment in which they do
-        submission.time = None
-    if entry.late:
-        submission.notes.append("Canvas says that it was late")
-    if len(good) > 1:
-        others = ", ".join(everything[path].shown for _, _, path, _, _ in good[:-1])
-        tie = number == good[-2][0] and good[-1][1] - good[-2][1] <= TIE
-        newest = "counts, the last by its name of those with one date" if tie else "is the newest and counts"
-        submission.notes.append(f"handed in {len(good)} times: {everything[chosen].shown} {newest}, not {others}")
-    submission.notes += [*said, *refused]
-    submission.extras = _extras(_beside(chosen, everything), submission.notes)
+    return good, problems
 
 
 def _attachment(entry: Entry) -> int:
