@@ -1,7 +1,7 @@
 """The questions of lessons 06 and 07 at an adequate budget: 40 epochs of CIFAR-10, from teachers that have learned the
 students' images and from such that have not. It runs the study `cifar10_halves` of `kdcourse.studies`.
 
-    python benchmarks/cifar10_halves.py                    # until everything is measured: a day and more of one core
+    python benchmarks/cifar10_halves.py                    # until everything is measured: days of one core
     python benchmarks/cifar10_halves.py --only lightnn     # arms that have one of these words in their names
     python benchmarks/cifar10_halves.py --report           # trains nothing, writes the result file
 

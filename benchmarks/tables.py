@@ -87,12 +87,14 @@ def of_halves(name: str) -> list[str]:
 
 
 def rows(title: str, table: dict) -> list[str]:
-    """The rows of one family of comparisons with hard labels."""
+    """The rows of one family of comparisons with hard labels; "not after Holm" where the interval alone is clear of
+    zero."""
     found = []
     for arm, entry in table.items():
         c = entry.get("above hard labels")
+        lost = c is not None and not c["holm"] and not c["low"] <= 0 <= c["high"]
         beside = "" if c is None else (f"{c['points']:+.1f} [{c['low']:+.1f}, {c['high']:+.1f}], n = {c['n']}"
-                                       f"{'' if c['holm'] else ', not after Holm'}")
+                                       f"{', not after Holm' if lost else ''}")
         found.append(f"| {title} | {arm} | {100 * entry['test_accuracy']:.1f} | {beside} |")
     return found
 

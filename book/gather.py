@@ -16,6 +16,7 @@ from pathlib import Path
 from book import reference
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
+MADE = {"../notebooks/": "found/ledger.md", "../kdcourse/__init__.py": "api/index.md"}
 
 
 def gather(course: Path, into: Path) -> None:
@@ -23,6 +24,8 @@ def gather(course: Path, into: Path) -> None:
     shutil.copytree(course / "book", into, dirs_exist_ok=True,
                     ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     shutil.copy(course / "book" / "conf.py", into)
+    for path in into.glob("*.md"):
+        put(path, turned(path.read_text(encoding="utf-8")))
     explorer(course / "kdcourse" / "widgets", into)
     for path in (*course.glob("[A-Z]*.md"), *course.glob("benchmarks/README.md")):
         if path != course / "README.md":
@@ -41,6 +44,14 @@ def gather(course: Path, into: Path) -> None:
     put(into / "found" / "glossary.md", glossary(course))
     for name, page in {**reference.pages(course / "kdcourse"), **papers(course)}.items():
         put(into / name, page)
+
+
+def turned(page: str) -> str:
+    """A page of the folder `book` with its links as the book needs them: there the page lies beside the folders of the
+    course, and pages that are made take the place of the files to which the repository's page points."""
+    for there, made in MADE.items():
+        page = page.replace(f"]({there})", f"]({made})")
+    return page.replace("](../", "](")
 
 
 def explorer(widgets: Path, into: Path) -> None:

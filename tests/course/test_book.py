@@ -18,7 +18,7 @@ import browser
 import pytest
 import torch
 
-from book.gather import WIDGET
+from book.gather import WIDGET, gather
 from kdcourse.widgets import TemperatureExplorer
 
 ROOT = Path(__file__).parents[2]
@@ -95,6 +95,20 @@ def test_below_the_still_picture_of_every_widget_stands_what_it_says(book, name)
     page = plain(re.sub("<[^>]+>", " ", (book / f"{name}.html").read_text()))
     assert page.count("A still picture of what you use in the notebook.") == len(widgets)
     assert [text for text in widgets if plain(text.partition(". ")[2])[:60] not in page] == []
+
+
+def dead(page: Path) -> list[str]:
+    """The links and pictures of a page whose files are not there."""
+    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    return [f"{page.name}: {target}" for target in targets
+            if not target.startswith("https://") and not (page.parent / target).exists()]
+
+
+def test_every_link_of_a_page_leads_somewhere_in_the_repository_and_in_the_book(tmp_path):
+    gather(ROOT, tmp_path)
+    pages = sorted(path.name for path in (ROOT / "book").glob("*.md"))
+    assert pages and [link for folder in (ROOT / "book", tmp_path) for name in pages for link in dead(folder / name)
+                      ] == []
 
 
 def plain(text: str) -> str:
