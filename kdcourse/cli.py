@@ -173,9 +173,8 @@ def fetch(chosen: argparse.Namespace) -> int:
 def make_worksheet(chosen: argparse.Namespace) -> int:
     from kdcourse import worksheets
 
-    sheet = files.shown(worksheets.start(chosen.lesson, files.course_folder(Path.cwd())))
-    typed = f'"{sheet}"' if " " in sheet else sheet
-    print(f"{sheet} is yours. Open it with:\n  jupyter lab {typed}")
+    sheet = worksheets.start(chosen.lesson, files.course_folder(Path.cwd()))
+    print(f"{files.shown(sheet)} is yours. Open it with:\n  jupyter lab {files.typed(sheet)}")
     return 0
 
 
@@ -184,9 +183,8 @@ def start(chosen: argparse.Namespace) -> int:
 
     course = files.course_folder(Path.cwd())
     copy = student.start(chosen.exercise, course)
-    notebook = files.shown(copy / f"{copy.name}.ipynb")
-    typed = f'"{notebook}"' if " " in notebook else notebook
-    print(f"{notebook} is yours. Open it with:\n  jupyter lab {typed}")
+    notebook = copy / f"{copy.name}.ipynb"
+    print(f"{files.shown(notebook)} is yours. Open it with:\n  jupyter lab {files.typed(notebook)}")
     return 0
 
 
@@ -204,6 +202,11 @@ def study(chosen: argparse.Namespace) -> int:
     from kdcourse import studies
 
     if Path(chosen.name).is_dir() and chosen.name not in ("", *studies.STUDIES):
+        given = [f"--{name}" for name in ("only", "seeds", "folder", "rehearse", "rate", "workers", "scheduler")
+                 if getattr(chosen, name)]
+        if given:  # without them, what was meant as a rehearsal would register the plan, and measure
+            raise ValueError(f"{', '.join(given)}: for the papers' studies alone; of a comparison of your own, the "
+                             f"plan in {chosen.name} says all of it")
         return own_study(chosen.what, Path(chosen.name))
     if chosen.what == "list":
         for found in studies.STUDIES.values():
@@ -219,6 +222,9 @@ def study(chosen: argparse.Namespace) -> int:
         for state, names in studies.status(units, folder).items():
             print(f"{state:<5} {len(names)}{': ' if names else ''}{textwrap.shorten(', '.join(names), 200)}")
     elif chosen.what == "report":
+        if chosen.only or chosen.seeds:
+            raise ValueError("a report is of the whole study, whose questions are one family: leave out --only and "
+                             "--seeds")
         text = studies.report(whole, folder)
         files.write(folder / "report.md", text + "\n")
         studies.figure(whole, folder, folder / "report.png")

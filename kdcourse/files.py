@@ -76,6 +76,11 @@ def shown(path: Path) -> str:
         return str(path)
 
 
+def typed(path: Path) -> str:
+    """The path as a word of a command: as `shown`, in quotation marks where it has a space."""
+    return f'"{shown(path)}"' if " " in shown(path) else shown(path)
+
+
 def write(path: Path, content: bytes | str) -> None:
     """Write a file so that it is there whole or not at all, whenever the machine is switched off."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import nbformat
 
+from kdcourse import files
+
 BLANK = "...  # your turn: the check below says whether it is right"
 LINK = re.compile(r"\]\((?!https?:|mailto:|#|attachment:|data:)([^)\s]+)")   # to a file of the course
 HOW = re.compile(r"\s*\bTo write [^`.]*`kdcourse lesson \d+`[^.]*\.(?=\s|$)"
@@ -34,7 +36,8 @@ def start(lesson: str, course: Path) -> Path:
     source, folder = known[matching[0]], course / "work" / "lessons"
     target = folder / source.name
     if os.path.lexists(target):
-        raise ValueError(f"{target} is there already, and nothing was written. To go on with it: jupyter lab {target}. "
+        raise ValueError(f"{target} is there already, and nothing was written. To go on with it: jupyter lab "
+                         f"{files.typed(target)}. "
                          "To begin again, rename or move it, then run this command once more")
     notebook = made(nbformat.read(source, 4), f"../../notebooks/{source.name}")
     folder.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ trains in seconds (`study`), and one of the reader's own (`plan`).
 """
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -144,7 +144,24 @@ def report(study: Study, folder: Path) -> str:
                           for key in ("top1", "top5"))
             lines.append(f"| {name} | {len(seeds)} | {top1:.2f} | {top5:.2f} | "
                          f"{_mean([row['seconds'] for row in seeds.values()]):.0f} |")
+    lines += _unlike(rows)
     return "\n".join([*lines, "", "| question | ours - baseline | answer |", "|---|---|---|", *_answers(study, rows)])
+
+
+def _unlike(rows: dict[str, dict[int, dict]]) -> list[str]:
+    """A line for each circumstance that was not the same for all trainings, and how many each was for."""
+    asked = {
+        "precision": lambda row: row["result"].get("precision"), "device": lambda row: row["result"].get("device"),
+        "GPU": lambda row: row.get("hardware", {}).get("gpu"), "commit": lambda row: (row.get("commit") or "none")[:12],
+        "torch": lambda row: row.get("versions", {}).get("torch"),
+    }
+    found = []
+    for name, ask in asked.items():
+        counts = Counter(str(ask(row)) for seeds in rows.values() for row in seeds.values())
+        if len(counts) > 1:
+            found += ["", f"Not all trainings ran alike, {name}: "
+                          f"{', '.join(f'{value} ({n})' for value, n in counts.most_common())}."]
+    return found
 
 
 def figure(study: Study, folder: Path, path: Path) -> None:

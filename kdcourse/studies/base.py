@@ -5,6 +5,7 @@ A study is data: nothing here trains anything. `training.train` does one trainin
 """
 
 import contextlib
+import errno
 import json
 import os
 import platform
@@ -134,7 +135,7 @@ class Store:
     """
 
     def __init__(self, folder: Path | str):
-        self.folder = Path(folder)
+        self.folder = Path(folder).absolute()  # a worker of a cluster was started elsewhere
 
     def path(self, unit: Unit) -> Path:
         return self.folder / f"{unit.name}.json"
@@ -152,11 +153,13 @@ class Store:
         """What was measured: None if it was not, yet."""
         path = self.path(unit)
         try:
-            row = json.loads(path.read_text(encoding="utf-8"))
+            row, why = json.loads(path.read_text(encoding="utf-8")), "it holds no result"
         except FileNotFoundError:
             return None
         except ValueError as error:
-            raise ValueError(f"{path} is no result of a training ({error}): delete it") from error
+            row, why = None, str(error)
+        if not isinstance(row, dict) or not isinstance(row.get("result"), dict):
+            raise ValueError(f"{path} is no result of a training ({why}): delete it")
         if different := _difference(row.get("settings"), unit.settings()):
             raise ValueError(f"{path} was trained with other settings: {different}. Choose another folder, or rename "
                              "this file")
@@ -245,7 +248,8 @@ def _difference(kept, wanted, where: str = "") -> str:
 
 
 def _lock(file) -> bool:
-    """Whether the file is ours now. The system takes it back when the process ends, however it ends."""
+    """Whether the file is ours now. The system takes it back when the process ends, however it ends. Raises OSError
+    where the file system has no locks."""
     try:
         if os.name == "nt":
             import msvcrt
@@ -256,8 +260,11 @@ def _lock(file) -> bool:
             import fcntl
 
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK, errno.EDEADLK):
+            return False
+        raise OSError(error.errno, f"two runners could not be told apart in {Path(file.name).parent}, whose file "
+                      f"system has no locks ({error.strerror}): choose another --folder") from error
     return True
 
 

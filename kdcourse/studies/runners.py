@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from kdcourse.studies.base import Store, Unit
+from kdcourse.studies.base import BUSY, Store, Unit
 
 PAUSE = 2.0  # seconds between looks at what others do
 ALONE = threading.Lock()  # what one training draws comes from torch's own generator, which a process has once
@@ -35,14 +35,17 @@ def serial(units: Sequence[Unit], store: Store, do: Do, *, tell: Callable[[str],
     """All trainings one after another, in their order. Returns why some failed, by their names."""
     for unit in units:
         store.read(unit)  # what was trained with other settings is refused before anything is trained
-    failed, waiting = {}, list(units)
+    failed, waiting, known = {}, list(units), {unit.name for unit in units}
     while waiting:
         left = []
         for unit in waiting:
             if unit.teacher is not None and unit.teacher.name in failed:
                 failed[unit.name] = f"its teacher failed: {failed[unit.teacher.name]}"
             elif unit.teacher is not None and store.read(unit.teacher) is None:
-                left.append(unit)
+                if unit.teacher.name in known or store.state(unit.teacher) == BUSY:
+                    left.append(unit)
+                else:
+                    failed[unit.name] = f"its teacher is not trained: run {unit.teacher.name}, too"
             elif not _tried(unit, store, do, failed, tell):
                 left.append(unit)
         if left:
@@ -103,6 +106,9 @@ def cluster(units: Sequence[Unit], store: Store, do: Do, *, workers: int | None 
                 unit, error = todo[future], future.exception()
                 if error is not None:
                     failed[unit.name] = f"{type(error).__name__}: {error}"
+                elif store.read(unit) is None:
+                    error = failed[unit.name] = (f"its worker wrote to a folder that is not this one, {store.folder}: "
+                                                 "all must see one under the same path")
                 tell(f"{unit.name}: {'done' if error is None else 'failed, ' + failed[unit.name]}")
     return failed
 

@@ -235,7 +235,8 @@ def path_of_learners(teacher: Teacher, bank: LogitBank, source, settings, how, f
     trainings that share teacher, images, views and budget, and kept in `folder`."""
     budget = {key: value for key, value in settings.items() if key not in ("seed", "device", "augment")}
     views = source.train.origin(settings.get("augment"))  # an `Augment` by its name, and not by its place in memory
-    made_of = f"{key_of(teacher)} {views} {budget} {sorted(how.items())}"
+    precision = profiles.precision(settings.get("device"))
+    made_of = f"{key_of(teacher)} {views} {budget} {precision} {sorted(how.items())}"
     path = folder / f"learners-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}.safetensors"
     if path.is_file():
         return Trajectory.load(path, teacher=teacher, split=source.train, augment=settings.get("augment"))

@@ -4,6 +4,7 @@ import base64
 import html
 import io
 import json
+import re
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,9 @@ import ipywidgets
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from kdcourse import files
+
+THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")  # or three decimals, where a comma is written for a point
 KEPT = Path("predictions.json")  # beside a worksheet; where it is not there, a prediction lives as long as the kernel
 
 
@@ -46,14 +50,26 @@ class Prediction(ipywidgets.VBox):
 
     def commit(self, answer: float | str) -> None:
         """Commit to an answer, once; what the button does. Raises ValueError for one that is no number or no choice,
-        and when another was committed before: a prediction that changes afterwards predicts nothing."""
-        found = self._understood(answer)
-        if self.committed is not None and found != self.committed:
-            raise ValueError(f"you have committed to {self._said(self.committed)}; a prediction is made once")
-        self._hold(found)
+        and when another was committed before, in this notebook or in another that is open: a prediction that changes
+        afterwards predicts nothing. Raises OSError, and commits to nothing, where it cannot be kept."""
+        found, kept = self._understood(answer), _kept()
+        before = self._before(kept)
+        if before is not None and found != before:
+            raise ValueError(f"you have committed to {self._said(before)}; a prediction is made once")
         if KEPT.is_file():
-            KEPT.write_text(json.dumps(_kept() | {self.question: found}, indent=1, ensure_ascii=False) + "\n",
-                            encoding="utf-8")
+            if not _is_whole():  # by hand, or by another program: what it holds may still be read
+                KEPT.replace(KEPT.with_suffix(".damaged.json"))
+            files.write(KEPT, json.dumps(kept | {self.question: found}, indent=1, ensure_ascii=False) + "\n")
+        self._hold(found)
+
+    def _before(self, kept: dict) -> float | str | None:
+        """What was committed, here or in another notebook; not what was kept of a question with other choices."""
+        if self.committed is not None or self.question not in kept:
+            return self.committed
+        try:
+            return self._understood(kept[self.question])
+        except ValueError:
+            return None
 
     def beside(self, measured: float | str) -> None:
         """Print the prediction beside what was measured: one line. Without a prediction the line says only so."""
@@ -73,14 +89,20 @@ class Prediction(ipywidgets.VBox):
             self.commit(self.answer.value)
         except ValueError as error:
             self._tell(str(error))
+        except OSError as error:
+            self._tell(f"It could not be kept: {files.in_words(error)}")
 
     def _understood(self, answer) -> float | str:
         if self.choices:
             if answer not in self.choices:
                 raise ValueError(f"choose one of: {', '.join(self.choices)}")
             return answer
+        text = str(answer).strip().removesuffix("%").strip()
+        if THOUSANDS.fullmatch(text):
+            raise ValueError(f"is {text} a number of thousands, or has it a fraction? Write {text.replace(',', '')} or "
+                             f"{text.replace(',', '.')}")
         try:
-            number = float(str(answer).replace(",", ".").strip().removesuffix("%"))
+            number = float(text.replace(",", "."))
         except ValueError:
             number = float("nan")
         if not abs(number) < float("inf"):
@@ -114,10 +136,25 @@ class Prediction(ipywidgets.VBox):
 def _kept() -> dict[str, float | str]:
     """What was committed before in this folder, by question; nothing if there is no file, or none that can be read."""
     try:
-        kept = json.loads(KEPT.read_text(encoding="utf-8"))
+        kept = json.loads(_text(KEPT.read_bytes()))
     except (OSError, ValueError):
         return {}
     return kept if isinstance(kept, dict) else {}
+
+
+def _is_whole() -> bool:
+    """Whether the file holds what this program writes, in whatever encoding another program saved it."""
+    try:
+        return isinstance(json.loads(_text(KEPT.read_bytes())), dict)
+    except ValueError:
+        return False
+
+
+def _text(content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("cp1252", "replace")
 
 
 def _still(question: str, choices: Sequence[str], unit: str) -> bytes:

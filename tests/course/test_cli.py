@@ -415,3 +415,37 @@ def test_a_worksheet_is_made_beside_the_exercises_and_said_how_to_open(course, c
     assert (course / sheet).is_file()
     assert cli.main(["lesson", "1"]) == 2
     assert "is there already, and nothing was written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", [["--rehearse"], ["--seeds", "7"], ["--only", "KD"], ["--workers", "2"],
+                                    ["--folder", "elsewhere"], ["--scheduler", "tcp://x:1"]])
+def test_a_comparison_of_ones_own_takes_no_option_and_is_not_registered_by_one(option, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(ROOT / "kdcourse" / "plan" / "examples" / "own_idea", tmp_path / "mine")
+    before = sorted((tmp_path / "mine").iterdir())
+    assert cli.main(["study", "run", "mine", *option]) == 2
+    assert f"{option[0]}: for the papers' studies alone" in capsys.readouterr().err
+    assert sorted((tmp_path / "mine").iterdir()) == before
+
+
+@pytest.mark.parametrize("option", [["--only", "unseen"], ["--seeds", "0"]])
+def test_a_report_is_of_the_whole_study(option, tmp_path, capsys):
+    assert cli.main(["study", "report", "cifar10_halves", "--folder", str(tmp_path), *option]) == 2
+    assert "a report is of the whole study" in capsys.readouterr().err and list(tmp_path.iterdir()) == []
+
+
+def test_what_to_go_on_with_is_there_and_can_be_typed(tmp_path, monkeypatch, capsys):
+    course = tmp_path / "my course"
+    for folder in ("notebooks", "kdcourse", "exercises", "work/01_vanilla_kd"):
+        (course / folder).mkdir(parents=True)
+    shutil.copytree(ROOT / "exercises" / "01_vanilla_kd", course / "exercises" / "01_vanilla_kd")
+    shutil.copy(ROOT / "notebooks" / "01_vanilla_kd.ipynb", course / "notebooks")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli.files, "course_folder", lambda start: course)
+    assert cli.main(["start", "1"]) == 2
+    assert "nothing in it" in (told := capsys.readouterr().err) and "to go on with it" not in told
+    (course / "work" / "01_vanilla_kd").rmdir()
+    assert [cli.main(["start", "1"]) for _ in range(2)] == [0, 2]
+    assert 'jupyter lab "my course/work/01_vanilla_kd/01_vanilla_kd.ipynb"' in capsys.readouterr().err
+    assert [cli.main(["lesson", "1"]) for _ in range(2)] == [0, 2]
+    assert 'jupyter lab "my course/work/lessons/01_vanilla_kd.ipynb"' in capsys.readouterr().err

@@ -90,6 +90,55 @@ def test_a_damaged_file_is_no_obstacle(folder, content):
     assert json.loads((folder / "predictions.json").read_text()) == {QUESTION: 3.0}
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "cp1252"])
+def test_what_another_program_saved_in_another_encoding_is_kept(folder, encoding):
+    kept = {"Où est-ce ?": 3.0, QUESTION: 60.0}
+    (folder / "predictions.json").write_bytes(json.dumps(kept, ensure_ascii=False).encode(encoding))
+    assert Prediction(QUESTION).committed == 60.0
+    press(Prediction("Another?"), "5")
+    assert json.loads((folder / "predictions.json").read_text(encoding="utf-8")) == {**kept, "Another?": 5.0}
+
+
+def test_a_damaged_file_is_put_aside_and_not_written_over(folder):
+    (folder / "predictions.json").write_text('{"Q1": 3.0, "Q2": ')
+    press(Prediction(QUESTION), "5")
+    assert (folder / "predictions.damaged.json").read_text() == '{"Q1": 3.0, "Q2": '
+    assert json.loads((folder / "predictions.json").read_text()) == {QUESTION: 5.0}
+
+
+def test_what_another_open_notebook_has_committed_stays(folder):
+    (folder / "predictions.json").write_text("{}")
+    one, other = Prediction(QUESTION, unit="%"), Prediction(QUESTION, unit="%")
+    press(one, "60")
+    assert "you have committed to 60 %" in press(other, "70") and other.committed is None
+    assert "Committed: 60 %." in press(other, "60")
+    assert json.loads((folder / "predictions.json").read_text()) == {QUESTION: 60.0}
+
+
+def test_what_was_kept_for_other_choices_keeps_nobody_from_committing(folder):
+    (folder / "predictions.json").write_text('{"Which?": "C"}')
+    assert "Committed: A." in press(Prediction("Which?", choices=["A", "B"]), "A")
+    assert json.loads((folder / "predictions.json").read_text()) == {"Which?": "A"}
+
+
+def test_what_cannot_be_kept_is_not_committed_and_it_is_said(folder, monkeypatch):
+    (folder / "predictions.json").write_text("{}")
+
+    def full(*_):
+        raise OSError(28, "No space left on device", "predictions.json")
+
+    monkeypatch.setattr("kdcourse.files.os.replace", full)
+    prediction = Prediction(QUESTION)
+    assert "It could not be kept: " in press(prediction, "60") and "make room" in prediction.words.value
+    assert prediction.committed is None and not prediction.answer.disabled
+
+
+def test_a_number_that_can_be_read_in_two_ways_is_asked_about():
+    prediction = Prediction(QUESTION)
+    assert "Write 10000 or 10.000" in press(prediction, "10,000") and prediction.committed is None
+    assert "Committed: 0.125." in press(prediction, "0,125")
+
+
 def test_a_page_without_a_kernel_shows_the_question_as_a_picture_with_a_text():
     prediction = Prediction("What does $T$ cost?", choices=["$1", "$2"])
     bundle, metadata = DisplayFormatter().format(prediction)

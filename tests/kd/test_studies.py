@@ -1,8 +1,10 @@
 """Studies as data, and who runs them: what is done stays, what was stopped goes on, and nobody disturbs anybody."""
 
+import errno
 import json
 import os
 import platform
+import re
 import signal
 import socket
 import subprocess
@@ -324,12 +326,59 @@ def test_a_file_of_other_settings_is_refused_by_name_before_anything_is_trained(
     assert Store(tmp_path).read(changed.units(["alone"])[0])["result"]["test_top1"] == 0.5
 
 
-@pytest.mark.parametrize("content", ["", "{", "<html>"])
+@pytest.mark.parametrize("content", ["", "{", "<html>", "[]", "{}", '{"result": 3}'])
 def test_a_file_that_is_no_result_is_refused_by_name(tmp_path, content):
     unit = tiny().units(["alone"])[0]
     Store(tmp_path).path(unit).write_text(content)
     with pytest.raises(ValueError, match=r"alone-seed0\.json is no result of a training .*: delete it"):
         Store(tmp_path).read(unit)
+
+
+def test_a_student_whose_teacher_nobody_trains_is_not_waited_for(tmp_path):
+    study = tiny()
+    students = [unit for unit in study.units(["taught"]) if unit.teacher]
+    failed = runners.serial(students, Store(tmp_path), answer, tell=quiet)
+    assert set(failed.values()) == {"its teacher is not trained: run teacher-seed0, too"} and not results(tmp_path)
+
+
+def test_where_files_cannot_be_locked_it_is_said_and_nothing_waits(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def none(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    failed = runners.serial(tiny().units(["alone"]), Store(tmp_path), answer, tell=quiet)
+    assert all("whose file system has no locks (Function not implemented): choose another --folder" in why
+               for why in failed.values()) and len(failed) == 2
+
+
+def test_a_relative_folder_is_the_same_one_wherever_a_worker_was_started(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store = Store("results")
+    monkeypatch.chdir("/")
+    assert store.folder == tmp_path / "results"
+
+
+def test_a_report_says_what_was_not_the_same_for_all_trainings(tmp_path, monkeypatch):
+    study, store = tiny(), Store(tmp_path)
+    runners.serial(study.units(["alone"]), store, answer, tell=quiet)
+    assert "Not all trainings" not in studies.report(study, tmp_path)
+    path = store.path(next(unit for unit in study.units(["alone"]) if unit.seed == 1))
+    row = json.loads(path.read_text())
+    row["result"]["precision"], row["commit"] = "bfloat16", "0123456789abcdef"
+    path.write_text(json.dumps(row))
+    said = studies.report(study, tmp_path)
+    assert re.search(r"Not all trainings ran alike, precision: \w+ \(1\), \w+ \(1\)\.", said)
+    assert "Not all trainings ran alike, commit: " in said and "0123456789ab (1)" in said
+
+
+def test_a_path_that_was_recorded_in_another_precision_is_another_one(tmp_path, monkeypatch):
+    study = tiny((0, 1), method="slkd_recorded", count=1, T=4, lam=0.1)
+    for seed, precision in enumerate(("float32", "bfloat16")):
+        monkeypatch.setenv("KDCOURSE_PRECISION", precision)
+        assert studies.run(study, study.units(["taught"], [seed]), tmp_path, tell=quiet) == {}
+    assert len(list((tmp_path / "answers").glob("learners-*"))) == 2
 
 
 def test_a_teacher_without_its_weights_is_not_done(tmp_path):
@@ -499,7 +548,8 @@ def test_the_command_lists_rehearses_counts_and_reports(tmp_path, capsys):
     assert cli.main(["study", "status", *settings]) == 0
     names = "cifar10-vit-base-seed0, cifar10-vit-base-to-resnet18-dist-seed0"
     assert capsys.readouterr().out.startswith(f"done  2: {names}")
-    assert cli.main(["study", "report", *settings]) == 0 and (tmp_path / "report.md").exists()
+    whole = [word for word in settings if word not in ("--only", "cifar10 vit_base to resnet18")]
+    assert cli.main(["study", "report", *whole]) == 0 and (tmp_path / "report.md").exists()
     assert cli.main(["study", "plan", *settings]) == 0 and "hours on this machine" in capsys.readouterr().out
     assert cli.main(["study", "run", "dist"]) == 2
     assert "choose one of: cifar10_halves, dist_controls, dist_paper" in capsys.readouterr().err

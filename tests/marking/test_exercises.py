@@ -191,7 +191,7 @@ def test_links_and_pictures_of_the_exercise_work_from_exercises_and_from_work(na
 
 @every_assignment
 def test_only_what_is_there_when_graded_is_imported(name):
-    assert missing_imports(nbformat.read(SOLUTIONS[name], 4)) == []
+    assert missing_imports(nbformat.read(SOLUTIONS[name], 4), SOLUTIONS[name].parent) == []
 
 
 IMPORTS = "import torch; from kdcourse import data, metrics, viz; from kdcourse.marking import checks"

@@ -106,6 +106,40 @@ def test_what_is_not_there_when_graded_is_not_there_in_a_check(checked):
     assert [warning.split()[0] for warning in warnings] == ["kdcourse.losses", "kdcourse.train"]
 
 
+def test_what_lies_beside_the_notebook_is_not_there_if_it_is_not_handed_in_and_no_data_set_is(checked, monkeypatch):
+    """Nor is anything that a student has set: what is right here would be nothing when it is graded."""
+    (checked.course / "helper.py").write_text(f"import torch.nn.functional as F\n{checked.answers['q3-losses']}")
+    (checked.course / "parts").mkdir()
+    for name, value in (("KDCOURSE_DATA", str(checked.course)), ("KDCOURSE_DEVICE", "meta"), ("OMP_NUM_THREADS", "2")):
+        monkeypatch.setenv(name, value)
+    own = ("import os, torch\nfrom kdcourse import data, profiles\nassert profiles.device().type == 'cpu'\n"
+           "assert torch.get_num_threads() == 1, torch.get_num_threads()\n"
+           "try:\n    data.load('mnist')\nexcept Exception as error:\n    assert 'mnist is not in' in str(error)\n"
+           "else:\n    raise AssertionError('there is a data set')\nfine = True")
+    found, warnings, _ = checked({"q3-losses": f"from helper import *\nimport parts\n{own}", "q8-counts":
+                                  f"assert fine\n{checked.answers['q8-counts']}"})
+    assert {found[name].standing for name in ("teacher_loss", "count_parameters")} == {"right"}
+    assert [warning.split(" and is imported: hand it in")[0] for warning in warnings] == [
+        "helper.py lies beside the notebook", "parts lies beside the notebook"]
+
+
+def test_all_cells_together_have_a_limit_too_as_when_they_are_graded(checked, monkeypatch):
+    assert student.WHOLE == sandbox.Limits().total
+    monkeypatch.setattr(student, "WHOLE", 2.0)
+    found, warnings, _ = checked(own="import time\ntime.sleep(2.5)")
+    assert found["count_parameters"].standing != "right"
+    assert any("the notebook takes more than 2 s: " in warning for warning in warnings)
+
+
+def test_an_exercise_that_was_answered_where_it_was_given_out_is_told_so(checked):
+    place = checked.course / "exercises" / NAME / f"{NAME}.ipynb"
+    checked()
+    place.write_bytes((checked.course / "mine with spaces é.ipynb").read_bytes())
+    results, warnings = student.check(place)
+    assert any(one.standing == "right" for one in results)
+    assert [warning.split(",")[0] for warning in warnings] == ["this is the exercise itself"]
+
+
 def test_an_error_in_an_answer_is_told_where_its_checks_stand(checked):
     found, _, _ = checked({"q3-losses": "def teacher_loss(z, y):\n    return F.cross_entropy(z y)",
                            "q8-counts": f"ratio = 1 / 0\n{checked.answers['q8-counts']}"})

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import nbformat
 
-from kdcourse.files import course_folder, shown
+from kdcourse.files import course_folder, shown, typed
 from kdcourse.marking import checks
 from kdcourse.marking import notebook as notebooks
 from kdcourse.marking.student.base import Result, matching
@@ -23,7 +23,7 @@ from kdcourse.marking.student.reporting import report as report
 from kdcourse.marking.student.results import missing_imports, results, troubles
 from kdcourse.marking.student.running import environment, run
 
-SECONDS = 60  # that a cell may take: as long as the grader lets it
+SECONDS, WHOLE = 60, 300  # that a cell may take, and all of them: as long as the grader lets them
 
 
 def start(exercise: str, course: Path) -> Path:
@@ -38,11 +38,11 @@ def start(exercise: str, course: Path) -> Path:
     exercise = meant[0]
     source, target = course / "exercises" / exercise, course / "work" / exercise
     if os.path.lexists(target):
-        inside = sorted(path.name for path in target.iterdir()) if target.is_dir() else []
-        here = shown(target)
+        inside = sorted(path.name for path in target.iterdir()) if target.is_dir() else ["a file"]
+        here, mine = shown(target), target / f"{exercise}.ipynb"
+        go_on = f"  to go on with it:   jupyter lab {typed(mine)}\n" if mine.exists() else ""
         raise ValueError(
-            f"{here} is there already ({', '.join(inside) or 'nothing in it'}), and nothing was copied.\n"
-            f"  to go on with it:   jupyter lab {os.path.join(here, exercise)}.ipynb\n"
+            f"{here} is there already ({', '.join(inside) or 'nothing in it'}), and nothing was copied.\n{go_on}"
             f"  to begin again:     rename or move {here}, then run this command once more\n"
             f"  to see what is new: {shown(source)} is the present version; compare it with yours"
         )
@@ -64,18 +64,23 @@ def check(
     Raises ValueError for a file that is no notebook or holds no question of an exercise.
     """
     raw, said = notebooks.read(path)
-    released = _exercise(raw, path, course or course_folder(path.resolve().parent))
+    course = course or course_folder(path.resolve().parent)
+    released = _exercise(raw, path, course)
     released = notebooks.varied(released, notebooks.variant(raw, released) or 0)
     there = notebooks.present(raw, released)
     mended, notes = notebooks.mend(raw, released)
     notebook, released = nbformat.from_dict(mended), nbformat.from_dict(released)
-    warnings = [*said, *notes, *missing_imports(notebook)]
+    warnings = [*said, *notes, *missing_imports(notebook, path.resolve().parent)]
     tell(f"running {path} from its first cell to its last; a cell that takes {seconds:g} s is stopped ...")
     seed = secrets.randbelow(2**31)
     with tempfile.TemporaryDirectory() as name:
         recordings = Path(name)
-        trouble = run(notebook, path.resolve().parent, environment(recordings, seed), seconds, tell)
+        trouble = run(notebook, path.resolve().parent, environment(recordings, seed), seconds, tell, whole=WHOLE)
         found = results(notebook, released, recordings, seed, there)
+    in_place = path.resolve().is_relative_to((course / "exercises").resolve())
+    if in_place and any(one.standing == "right" for one in found):
+        warnings.append("this is the exercise itself, so nobody can tell whether its questions are still those that "
+                        "you got: rename it, put the exercise back, and go on in a copy, kdcourse start NAME")
     return found, [*warnings, *([trouble] if trouble else []), *troubles(notebook, found)]
 
 

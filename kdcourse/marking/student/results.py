@@ -93,9 +93,10 @@ def _explained(message: str, failed: list) -> str:
     return f"{message.rstrip('.')}: no cell before gives it. Was the cell deleted, or the name changed?"
 
 
-def missing_imports(notebook) -> list[str]:
-    """One sentence for each part of the package that a cell imports and that is not there when answers are graded."""
-    found = []
+def missing_imports(notebook, folder: Path) -> list[str]:
+    """One sentence for each part of the package that a cell imports and that is not there when answers are graded, and
+    for each program beside the notebook, in `folder`, that is there only if it is handed in as well."""
+    found, beside = [], []
     for cell in notebook.cells:
         if cell.cell_type != "code":
             continue
@@ -108,10 +109,15 @@ def missing_imports(notebook) -> list[str]:
             if isinstance(node, ast.Import):
                 modules = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom) and not node.level:
-                folder = checks.is_there(node.module) and not checks.is_there(f"{node.module}.any")
-                modules = [f"{node.module}.{alias.name}" for alias in node.names] if folder else [node.module]
+                whole = checks.is_there(node.module) and not checks.is_there(f"{node.module}.any")
+                modules = [f"{node.module}.{alias.name}" for alias in node.names] if whole else [node.module]
             else:
                 continue
             found += [module for module in modules if module.split(".")[0] == "kdcourse"
                       and not checks.is_there(module) and not module.endswith("__")]
-    return [f"{name} is imported, and it is not there when you are graded" for name in dict.fromkeys(found)]
+            tops = {module.split(".")[0] for module in modules} - {"kdcourse"}
+            beside += [f"{top}.py" if (folder / f"{top}.py").is_file() else top for top in sorted(tops)
+                       if (folder / f"{top}.py").is_file() or (folder / top).is_dir()]
+    return [*(f"{name} is imported, and it is not there when you are graded" for name in dict.fromkeys(found)),
+            *(f"{name} lies beside the notebook and is imported: hand it in, too, or put what it holds into the "
+              "notebook" for name in dict.fromkeys(beside))]

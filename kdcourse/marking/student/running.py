@@ -36,20 +36,24 @@ sys.meta_path.insert(0, Absent())
 def environment(recordings: Path, seed: int) -> dict[str, str]:
     """The variables that make checks record what they asked, with that seed, instead of judging it."""
     own = {"KDCOURSE_QUIET": "1", "KDCOURSE_RECORD": str(recordings), "KDCOURSE_GRADING_SEED": str(seed)}
-    return {key: value for key, value in os.environ.items() if key != "KDCOURSE_PROFILE"} | own
+    own |= {"KDCOURSE_DATA": str(recordings)}  # no data set is there when answers are graded, and one core
+    own |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    return {key: value for key, value in os.environ.items() if not key.startswith("KDCOURSE_")} | own
 
 
-def run(notebook, folder: Path, variables: dict[str, str], seconds: float, tell: Callable[[str], None]) -> str:
-    """Execute every cell in a fresh kernel, in place; an error in one does not stop the next. `tell` gets a line for
-    each question that begins. Returns what went wrong with the run as a whole, in words."""
+def run(notebook, folder: Path, variables: dict[str, str], seconds: float, tell: Callable[[str], None], *,
+        whole: float) -> str:
+    """Execute every cell in a fresh kernel, in place; an error in one does not stop the next, and what begins after
+    `whole` seconds does not run. `tell` gets a line for each question that begins. Returns what went wrong with the run
+    as a whole, in words."""
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-    return asyncio.run(_run(notebook, folder, variables, seconds, tell))
+    return asyncio.run(_run(notebook, folder, variables, seconds, tell, whole))
 
 
-async def _run(notebook, folder: Path, variables: dict[str, str], seconds: float, tell) -> str:
-    client = runner.client(notebook)
+async def _run(notebook, folder: Path, variables: dict[str, str], seconds: float, tell, whole: float) -> str:
+    client, began = runner.client(notebook), time.monotonic()
     quiet, patience = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}, seconds
     async with client.async_setup_kernel(cwd=str(folder), env=variables, **quiet):
         with contextlib.suppress(RuntimeError):  # so that Ctrl-C ends this program, not the kernel under it
@@ -64,6 +68,8 @@ async def _run(notebook, folder: Path, variables: dict[str, str], seconds: float
                 tell(f"  {question[1]}")
             if cell.cell_type != "code" or not cell.source.strip():
                 continue
+            if time.monotonic() - began > whole:
+                return f"the notebook takes more than {whole:g} s: {first_line(cell)} and what follows did not run"
             said, why = await runner.execute(client, cell, index, _late(patience), GRACE)
             if why in ENDED:
                 return f"{before if why == 'gone' else first_line(cell)} ended the kernel: what follows did not run"
