@@ -221,23 +221,6 @@ def test_the_table_of_stronger_teachers_is_what_was_measured():
         assert all(f"{100 * known['test_accuracy']:.1f} %" in text for known in task["teachers"].values())
 
 
-def rows_of_learners(content: dict) -> list[str]:
-    """The rows of the SLKD benchmark in benchmarks/README.md: its questions with their answers."""
-    return [f"| {question} | {its['ours']} - {its['baseline']} | {its['points']:+.1f} [{its['low']:+.1f}, "
-            f"{its['high']:+.1f}] | {its['verdict']} |" for question, its in content["results"]["comparisons"].items()]
-
-
-def test_the_table_of_learners_is_what_was_measured_and_every_arm_was_trained_for_every_seed():
-    content = json.loads((RESULTS[0].parent / "slkd.json").read_text())
-    text = (RESULTS[0].parent.parent / "README.md").read_text()
-    rows = rows_of_learners(content)
-    assert len(rows) == 12 and [row for row in rows if row not in text] == []
-    trials = {(trial["arm"], trial["seed"]) for trial in content["results"]["trials"]}
-    arms = {arm for arm, _ in trials}
-    assert arms == {"hard labels", *content["settings"]["weights"]}
-    assert trials == {(arm, seed) for arm in arms for seed in content["seeds"]}
-
-
 def rows_of_table(title: str, table: dict) -> list[str]:
     """The rows of one family of comparisons with hard labels in benchmarks/README.md."""
     rows = []

@@ -106,7 +106,7 @@ def test_a_lesson_that_trains_one_network_for_all_seeds_is_refused_by_a_study_to
 
 
 def test_every_result_file_is_found_by_its_name_and_says_where_it_comes_from():
-    for name in ("mnist_kd", "slkd", "speed"):
+    for name in ("mnist_kd", "slkd_fashion", "speed"):
         assert {"results", "seeds", "settings", "commit", "versions", "hardware"} <= study.recorded(name).keys()
     with pytest.raises(ValueError, match=r"unknown result file 'mnist'; choose one of: .*mnist_kd"):
         study.recorded("mnist")

@@ -71,7 +71,8 @@ def check(
     mended, notes = notebooks.mend(raw, released)
     notebook, released = nbformat.from_dict(mended), nbformat.from_dict(released)
     warnings = [*said, *notes, *missing_imports(notebook, path.resolve().parent)]
-    tell(f"running {path} from its first cell to its last; a cell that takes {seconds:g} s is stopped ...")
+    tell(f"running {path} from its first cell to its last; a cell that takes {seconds:g} s is stopped, "
+         f"and all of it after {WHOLE:g} s ...")
     seed = secrets.randbelow(2**31)
     with tempfile.TemporaryDirectory() as name:
         recordings = Path(name)
