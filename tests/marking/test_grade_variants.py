@@ -84,7 +84,7 @@ def test_at_home_the_settings_of_the_copy_are_kept_and_no_others(monkeypatch, tm
     plain = json.loads((ROOT / "exercises" / NAME / f"{NAME}.ipynb").read_text(encoding="utf-8"))
     texts = cell(plain, "q6-run")["metadata"]["variants"]
     ran = []
-    monkeypatch.setattr(student, "run", lambda notebook, *given: ran.append(notebook) or "")
+    monkeypatch.setattr(student, "run", lambda notebook, *given, **named: ran.append(notebook) or "")
     for text in (*texts, "temperatures=[1, 2]"):
         mine = notebooks.varied(plain, max(texts.index(text), 0)) if text in texts else plain
         if text not in texts:
