@@ -90,6 +90,17 @@ def write(path: Path, content: bytes | str) -> None:
     os.replace(partial, path)
 
 
+def decoded(content: bytes) -> tuple[str, bool]:
+    """The text of a file that another program may have saved: in UTF-16, in UTF-8, or else in Windows-1252, as Excel
+    does in western Europe; and whether it is in one of the first two, so that no letter can be wrong."""
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return content.decode("utf-16", "replace"), True
+    try:
+        return content.decode("utf-8-sig"), True
+    except UnicodeDecodeError:
+        return content.decode("cp1252", "replace"), False
+
+
 def md5(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "md5").hexdigest()

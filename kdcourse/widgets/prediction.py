@@ -45,7 +45,7 @@ class Prediction(ipywidgets.VBox):
         asked = ipywidgets.HTML(f"<strong>{html.escape(question)}</strong>")
         super().__init__([asked, ipywidgets.HBox([self.answer, self.button]), self.words])
         self.committed: float | str | None = None
-        if question in (kept := _kept()):
+        if question in (kept := _kept() or {}):
             self._hold(kept[question])
 
     def commit(self, answer: float | str) -> None:
@@ -53,13 +53,13 @@ class Prediction(ipywidgets.VBox):
         and when another was committed before, in this notebook or in another that is open: a prediction that changes
         afterwards predicts nothing. Raises OSError, and commits to nothing, where it cannot be kept."""
         found, kept = self._understood(answer), _kept()
-        before = self._before(kept)
+        before = self._before(kept or {})
         if before is not None and found != before:
             raise ValueError(f"you have committed to {self._said(before)}; a prediction is made once")
         if KEPT.is_file():
-            if not _is_whole():  # by hand, or by another program: what it holds may still be read
+            if kept is None:  # damaged by hand, or by another program: what it holds may still be read
                 KEPT.replace(KEPT.with_suffix(".damaged.json"))
-            files.write(KEPT, json.dumps(kept | {self.question: found}, indent=1, ensure_ascii=False) + "\n")
+            files.write(KEPT, json.dumps((kept or {}) | {self.question: found}, indent=1, ensure_ascii=False) + "\n")
         self._hold(found)
 
     def _before(self, kept: dict) -> float | str | None:
@@ -133,28 +133,14 @@ class Prediction(ipywidgets.VBox):
         return bundle, {"image/png": {"alt": f"A prediction is asked for. {self.question}{offered}"}}
 
 
-def _kept() -> dict[str, float | str]:
-    """What was committed before in this folder, by question; nothing if there is no file, or none that can be read."""
+def _kept() -> dict[str, float | str] | None:
+    """What was committed before in this folder, by question, in whatever encoding another program saved it; None if
+    there is no file, or none that can be read."""
     try:
-        kept = json.loads(_text(KEPT.read_bytes()))
+        kept = json.loads(files.decoded(KEPT.read_bytes())[0])
     except (OSError, ValueError):
-        return {}
-    return kept if isinstance(kept, dict) else {}
-
-
-def _is_whole() -> bool:
-    """Whether the file holds what this program writes, in whatever encoding another program saved it."""
-    try:
-        return isinstance(json.loads(_text(KEPT.read_bytes())), dict)
-    except ValueError:
-        return False
-
-
-def _text(content: bytes) -> str:
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return content.decode("cp1252", "replace")
+        return None
+    return kept if isinstance(kept, dict) else None
 
 
 def _still(question: str, choices: Sequence[str], unit: str) -> bytes:

@@ -400,15 +400,22 @@ class Half(distillers.KD):
 """
 
 
+HALF = {"method": "idea.py:Half", "alpha": 0.8}
+
+
+def of_half(says: str, equals: dict) -> plan.Plan:
+    """A plan that asks about the method in idea.py beside KD and hard labels, and says what it equals."""
+    return planned(
+        arms={"hard labels": HARD, "KD": KD, "half": HALF}, seeds=[0, 1, 2], effect=0.2,
+        identity={"says": says, "arm": HALF, "equals": equals},
+        comparisons={"KD helps": ["half", "KD"], "any": ["half", "hard labels"]})
+
+
 def test_an_idea_in_a_file_beside_the_plan_is_trained_and_its_identity_is_checked(tmp_path):
     (tmp_path / "idea.py").write_text(IDEA)
-    half = {"method": "idea.py:Half", "alpha": 0.8}
-    plan.write(planned(
-        arms={"hard labels": HARD, "KD": KD, "half": half}, seeds=[0, 1, 2], effect=0.2, identity={
-            "says": "half of 0.8 is 0.4", "arm": half, "equals": {**KD, "alpha": 0.4}},
-        comparisons={"KD helps": ["half", "KD"], "any": ["half", "hard labels"]}), tmp_path)
+    plan.write(of_half("half of 0.8 is 0.4", {**KD, "alpha": 0.4}), tmp_path)
     assert plan.run(tmp_path)["identity"] < 1e-6
-    wrong = planned(identity={"says": "?", "arm": half, "equals": {**KD, "alpha": 0.8}})
+    wrong = planned(identity={"says": "?", "arm": HALF, "equals": {**KD, "alpha": 0.8}})
     assert running.gap(wrong, running.material(wrong, tmp_path), tmp_path) > 1e-3
 
 
@@ -418,11 +425,7 @@ def with_idea(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("idea")
     (folder / "idea.py").write_text(IDEA)
     (folder / "limit.py").write_text(IDEA.replace("Half", "Limit"))
-    half = {"method": "idea.py:Half", "alpha": 0.8}
-    plan.write(planned(
-        arms={"hard labels": HARD, "KD": KD, "half": half}, seeds=[0, 1, 2], effect=0.2, identity={
-            "says": "one is the other", "arm": half, "equals": {**half, "method": "limit.py:Limit"}},
-        comparisons={"KD helps": ["half", "KD"], "any": ["half", "hard labels"]}), folder)
+    plan.write(of_half("one is the other", {**HALF, "method": "limit.py:Limit"}), folder)
     plan.run(folder)
     plan.draft(folder)
     return folder
@@ -465,11 +468,7 @@ def with_helpers(tmp_path_factory) -> Path:
     for name, content in {"idea.py": WITH_HELPERS, **HELPERS, "aside.py": "nobody imports it"}.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(content)
-    half = {"method": "idea.py:Half", "alpha": 0.8}
-    plan.write(planned(
-        arms={"hard labels": HARD, "KD": KD, "half": half}, seeds=[0, 1, 2], effect=0.2, identity={
-            "says": "half of 0.8 is 0.4", "arm": half, "equals": {**KD, "alpha": 0.4}},
-        comparisons={"KD helps": ["half", "KD"], "any": ["half", "hard labels"]}), folder)
+    plan.write(of_half("half of 0.8 is 0.4", {**KD, "alpha": 0.4}), folder)
     assert plan.run(folder)["identity"] < 1e-6
     return folder
 

@@ -12,6 +12,7 @@ import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kdcourse import files
 from kdcourse.marking.grade.base import called
 
 # what a column means, by its name in lower case
@@ -126,7 +127,9 @@ def read(path: Path) -> Roster:
         content = path.read_bytes()
     except OSError as error:
         raise ValueError(f"the roster {path} cannot be read: {error.strerror}") from error
-    text = _decoded(content, path.name)
+    text, sure = files.decoded(content)
+    if not sure:
+        print(f"{path.name} is not in UTF-8: it was read as Windows-1252. Are the names in it right?", file=sys.stderr)
     first = text.partition("\n")[0]
     delimiter = max(",;\t", key=first.count)
     header, *lines = [line for line in csv.reader(io.StringIO(text), delimiter=delimiter) if any(line)] or [[]]
@@ -145,17 +148,6 @@ def read(path: Path) -> Roster:
         raise ValueError(f"{path} calls two people the same: {', '.join(twice)}; give it a column 'student' without "
                          "repetitions")  # fmt: skip
     return Roster(path, delimiter, header, lines, people, system)
-
-
-def _decoded(content: bytes, name: str) -> str:
-    """The text of a file in UTF-16, in UTF-8, or else in the encoding of Excel in western Europe, which is said."""
-    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return content.decode("utf-16", "replace")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        print(f"{name} is not in UTF-8: it was read as Windows-1252. Are the names in it right?", file=sys.stderr)
-        return content.decode("cp1252", "replace")
 
 
 def _system(lower: list[str]) -> str:
