@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -425,6 +426,22 @@ def test_no_two_runs_on_a_machine_are_the_same_user():
             third.communicate("\n")
         second.communicate("\n")
     assert len(set(taken)) == 4 and not set(again) & set(taken[2:])
+
+
+def test_what_was_written_during_the_last_look_is_read_too(monkeypatch):
+    """It says which cell was running: one that begins and is at once beyond a limit would be taken for the one before."""
+    program = [sys.executable, "-c", "print('first', flush=True); input(); print('second', flush=True); input()"]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(program, **pipes) as process:
+        def beyond(limits, clock, computed):
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+            assert select.select([process.stdout], [], [], 60)[0]
+            raise watch.Ended("it went beyond a limit")
+
+        monkeypatch.setattr(watch, "_in_time", beyond)
+        said = watch.watch(process, Limits(total=60), stop=threading.Event())
+    assert said == (b"first\nsecond\n", "it went beyond a limit")
 
 
 def test_with_the_machine_out_of_memory_nobody_is_to_blame(monkeypatch):

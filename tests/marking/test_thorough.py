@@ -35,12 +35,21 @@ def test_a_change_touches_the_checks_that_are_made_of_it_and_no_others(path, ins
     ("exercises/02_soft_targets/02_soft_targets.ipynb", {"02_soft_targets"}),
     ("kdcourse/marking/judges/a05_mind_the_gap.py", {"05_mind_the_gap"}),
     ("kdcourse/marking/judges/intervals.py", set(checks.ASSIGNMENTS)),
-    ("kdcourse/marking/grade/collect.py", set(checks.ASSIGNMENTS)),
+    ("kdcourse/marking/grade/verdicts.py", set(checks.ASSIGNMENTS)),
+    ("kdcourse/marking/notebook.py", set(checks.ASSIGNMENTS)),
+    ("kdcourse/marking/grade/collect.py", set()), ("kdcourse/marking/student/running.py", set()),
     ("kdcourse/marking/sandbox/run.py", set(checks.ASSIGNMENTS)),
     ("kdcourse/marking/checks/lesson_03.py", set()), ("kdcourse/losses/logits.py", set()), ("README.md", set()),
 ])  # fmt: skip
 def test_an_exercise_is_graded_where_a_change_may_decide_its_marks(path, graded):
     assert thorough.graded_anew([path]) == graded
+
+
+@pytest.mark.parametrize("name", thorough.SAME_FOR_ALL)
+def test_what_is_the_same_for_all_assignments_is_there_and_uses_no_judge(name):
+    place = thorough.ROOT / "kdcourse" / "marking" / name
+    files = [place] if place.is_file() else list(place.glob("*.py"))
+    assert files and not any("judges" in file.read_text(encoding="utf-8") for file in files)
 
 
 def test_every_file_of_both_halves_touches_something():

@@ -41,6 +41,7 @@ def watch(process: subprocess.Popen, limits: Limits, *, stop: threading.Event, g
         why = str(reason)
     finally:
         _end(process)
+        said += _rest(process.stdout.fileno())
         process.stdout.close()
         process.stderr.close()
     if stop.is_set():
@@ -89,6 +90,17 @@ def _take(selector: selectors.BaseSelector, most: dict[int, int]) -> None:
             selector.unregister(key.fileobj)
         elif len(key.data) < most.get(id(key.data), sys.maxsize):
             key.data.extend(chunk)
+
+
+def _rest(pipe: int) -> bytes:
+    """What is still in a pipe, into which nobody writes any more: what was written while the last look was taken, and
+    tells what was running when it ended."""
+    os.set_blocking(pipe, False)
+    read = bytearray()
+    with contextlib.suppress(BlockingIOError):
+        while chunk := os.read(pipe, 2**16):
+            read.extend(chunk)
+    return bytes(read)
 
 
 def _in_time(limits: Limits, clock: float, computed: float) -> None:
