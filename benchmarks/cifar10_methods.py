@@ -55,7 +55,7 @@ class Dealt(FeatureBank):
 
     def answer(self, batch):
         moved = batch._replace(index=self.order[batch.index])
-        z, features, maps = FeatureBank(self.table, self.tables, self.live, origin=self.origin,
+        z, features, maps = FeatureBank(self.table, self.tables, self.live, before=self.before, origin=self.origin,
                                         teacher=self.teacher).answer(moved)
         return models.Answer(z, features, maps)
 

@@ -136,8 +136,8 @@ def _add_study(commands) -> None:
 def show_all(chosen: argparse.Namespace) -> int:
     course = files.course_folder(Path.cwd())
     width = min(100, shutil.get_terminal_size().columns)
-    lesson = files.shown(course / "notebooks" / "00_start_here.ipynb")
-    for kind, pattern, how in (("Lessons", "notebooks/*.ipynb", f"jupyter lab {lesson}, for example"),
+    lesson = course / "notebooks" / "00_start_here.ipynb"
+    for kind, pattern, how in (("Lessons", "notebooks/*.ipynb", f"{files.lab(lesson)}, for example"),
                                ("Exercises", "exercises/*/*.ipynb", "kdcourse start 01, for example")):
         print(f"{kind}: {how}")
         for path in sorted(course.glob(pattern)):
@@ -174,7 +174,7 @@ def make_worksheet(chosen: argparse.Namespace) -> int:
     from kdcourse import worksheets
 
     sheet = worksheets.start(chosen.lesson, files.course_folder(Path.cwd()))
-    print(f"{files.shown(sheet)} is yours. Open it with:\n  jupyter lab {files.typed(sheet)}")
+    print(f"{files.shown(sheet)} is yours. Open it with:\n  {files.lab(sheet)}")
     return 0
 
 
@@ -184,7 +184,7 @@ def start(chosen: argparse.Namespace) -> int:
     course = files.course_folder(Path.cwd())
     copy = student.start(chosen.exercise, course)
     notebook = copy / f"{copy.name}.ipynb"
-    print(f"{files.shown(notebook)} is yours. Open it with:\n  jupyter lab {files.typed(notebook)}")
+    print(f"{files.shown(notebook)} is yours. Open it with:\n  {files.lab(notebook)}")
     return 0
 
 
@@ -193,9 +193,25 @@ def check(chosen: argparse.Namespace) -> int:
 
     if (chosen.notebook / "study.json").is_file():
         return check_study(chosen.notebook)
-    results, warnings = student.check(chosen.notebook, tell=lambda line: print(line, flush=True))
+    results, warnings = student.check(_notebook(chosen.notebook), tell=lambda line: print(line, flush=True))
     print(f"\n{student.report(results, warnings)}")
     return 0 if not warnings and all(result.standing in ("right", "written") for result in results) else 1
+
+
+def _notebook(given: Path) -> Path:
+    """The notebook that is meant: a file, the only one in a folder, or the exercise in work/ that is called so."""
+    if given.is_dir():
+        found = sorted(path for path in given.glob("*.ipynb") if not path.name.startswith("."))
+        if len(found) != 1:
+            raise ValueError(f"{files.shown(given)} is a folder with {len(found) or 'no'} notebooks: name one. Of a "
+                             "comparison of your own, run kdcourse study run FOLDER first")
+        return found[0]
+    if not given.exists() and not given.suffix:
+        with contextlib.suppress(ValueError):
+            mine = {path.parent.name: path for path in files.course_folder(Path.cwd()).glob("work/*/*.ipynb")
+                    if path.stem == path.parent.name}
+            return mine[files.meant(str(given), list(mine), "exercise")]
+    return given
 
 
 def study(chosen: argparse.Namespace) -> int:
@@ -212,7 +228,7 @@ def study(chosen: argparse.Namespace) -> int:
         for found in studies.STUDIES.values():
             print(f"{found.name:<14} {found.source}: {len(found.arms)} arms, {len(found.units())} trainings")
         return 0
-    whole = studies.STUDIES[chosen.name]
+    whole = _study(chosen.name)
     whole = studies.rehearsed(whole) if chosen.rehearse else whole
     units = whole.units(chosen.only, chosen.seeds)
     folder = chosen.folder or files.folder() / "studies" / whole.name
@@ -225,6 +241,8 @@ def study(chosen: argparse.Namespace) -> int:
         if chosen.only or chosen.seeds:
             raise ValueError("a report is of the whole study, whose questions are one family: leave out --only and "
                              "--seeds")
+        if not any(studies.finished(whole, folder).values()):
+            raise ValueError(f"nothing of it is measured in {files.shown(folder)} yet: kdcourse study run {whole.name}")
         text = studies.report(whole, folder)
         files.write(folder / "report.md", text + "\n")
         studies.figure(whole, folder, folder / "report.png")
@@ -235,6 +253,16 @@ def study(chosen: argparse.Namespace) -> int:
         print(f"{len(units) - len(failed)} of {len(units)} trainings are in {files.shown(folder)}")
         return 1 if failed else 0
     return 0
+
+
+def _study(name: str):
+    """A study of the papers, by its name."""
+    from kdcourse import studies
+
+    if name not in studies.STUDIES and {os.sep, "/", "."} & set(name):
+        raise ValueError(f"there is no folder {name}; a comparison of your own is named by the path of its folder, and "
+                         "the papers' studies by their names, see kdcourse study list")
+    return studies.STUDIES[name]
 
 
 def own_study(what: str, folder: Path) -> int:
@@ -280,11 +308,14 @@ def make_release(chosen: argparse.Namespace) -> int:
     from kdcourse.marking import release
 
     course = files.course_folder(Path.cwd())
-    print(f"{files.shown(release.release(chosen.assignment, course))} is made from its solution")
     if chosen.variants:
-        from kdcourse.marking.grade import hand_out
+        from kdcourse.marking import grade
 
-        print(f"a copy for each student is in {files.shown(hand_out(chosen.assignment, chosen.variants, course))}")
+        grade.roster.read(chosen.variants)  # raises for one that is not there, before anything is made anew
+    made = release.release(chosen.assignment, course)
+    print(f"{files.shown(made)} is made from its solution")
+    if chosen.variants:
+        print(f"a copy for each student is in {files.shown(grade.hand_out(made.name, chosen.variants, course))}")
     return 0
 
 

@@ -75,8 +75,7 @@ def generator(*key: int) -> torch.Generator:
     The same key gives the same draws on every machine; keys that differ in one place give unrelated draws.
     Raises TypeError or ValueError for what is no integer of at least 0.
     """
-    for part in key:
-        check_seed(part)
+    key = [check_seed(part) for part in key]
     state = np.random.SeedSequence((len(key), *key)).generate_state(1, np.uint64)  # it pads short keys with zeros
     return torch.Generator().manual_seed(int(state[0]) >> 1)
 
@@ -99,7 +98,8 @@ def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
 
     For what draws from them and takes no generator: initial weights, dropout. Raises as `generator` does.
     """
-    check_seed(seed)
+    if (seed := check_seed(seed)) >= 2**64:
+        raise ValueError(f"torch takes seeds below 2**64; this one is {seed}")
     device = torch.device(device)
     on_cuda = device.type == "cuda" and torch.cuda.is_available()  # a fake tensor may claim a device that is not there
     on_mps = device.type == "mps"  # which has one generator, and fork_rng cannot put it back
@@ -129,8 +129,8 @@ def threads(number: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def check_seed(seed) -> None:
-    """Raise TypeError or ValueError unless a seed is an integer of at least 0."""
+def check_seed(seed) -> int:
+    """The seed as Python's own integer. Raises TypeError or ValueError unless it is one of at least 0."""
     try:
         number = operator.index(seed)
     except TypeError:
@@ -140,6 +140,7 @@ def check_seed(seed) -> None:
         ) from None
     if number < 0:
         raise ValueError(f"a seed is an integer of at least 0; it is {number}")
+    return number
 
 
 def draw_key(batch: Batch) -> tuple[int, int]:

@@ -6,6 +6,7 @@ Memory traffic and energy are left out; notebook 01 shows why the three numbers 
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from numbers import Integral
 
 import torch
 from torch import nn
@@ -68,12 +69,12 @@ def latencies(runs: Mapping[str, Callable[[torch.Tensor], object]], x: torch.Ten
     """
     counts = {"n": (n, 2), "warm_up": (warm_up, 0), "threads": (threads, 1)}
     for name, (value, least) in counts.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
             raise ValueError(f"{name} is a whole number of at least {least}; it is {value!r}")
     if not runs:
         raise ValueError("latencies needs a function to time, {'torch': network}; there is none")
     seconds = {name: [] for name in runs}
-    with core.threads(threads):
+    with core.threads(int(threads)):
         for turn in range(warm_up + n):
             for name, run in runs.items():
                 spent = _spent(run, x)

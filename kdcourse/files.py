@@ -8,13 +8,16 @@ import errno
 import hashlib
 import os
 import re
+import secrets
 import socket
-import tempfile
+import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from difflib import get_close_matches
 from http.client import HTTPException
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
+from typing import BinaryIO
 from urllib.request import Request, urlopen
 
 from tqdm import tqdm
@@ -81,13 +84,58 @@ def typed(path: Path) -> str:
     return f'"{shown(path)}"' if " " in shown(path) else shown(path)
 
 
+def lab(path: Path) -> str:
+    """The command that opens a notebook of the course in JupyterLab, with the whole course beside it: without the
+    folder, JupyterLab would show what lies beside the notebook alone, and its links would lead nowhere."""
+    return f"jupyter lab --notebook-dir={typed(course_folder(path.parent))} {typed(path)}"
+
+
+def matching(typed: str, known: list[str]) -> list[str]:
+    """The names (01_vanilla_kd) that are meant: by a name, by how it begins with its number or without, or by a path.
+
+    >>> matching("1", ["01_vanilla_kd", "10_ship_it"]), matching("Ship", ["01_vanilla_kd", "10_ship_it"])
+    (['01_vanilla_kd'], ['10_ship_it'])
+    """
+    typed = PureWindowsPath(typed).name.removesuffix(".ipynb").casefold()  # both kinds of slashes
+    number, rest = re.fullmatch(r"(\d*)(.*)", typed, re.DOTALL).groups()
+    parts = {name: re.fullmatch(r"(\d*)_?(.*)", name).groups() for name in known if typed}
+    found = [name for name, (own, word) in parts.items() if word.startswith(rest.removeprefix("_"))
+             and (not number or (own and int(own) == int(number)))]
+    return [typed] if typed in found else found
+
+
+def meant(typed: str, known: list[str], what: str) -> str:
+    """The one name that `matching` finds. Raises ValueError, with what is near it and all that there is, for none and
+    for several."""
+    if len(found := matching(typed, known)) == 1:
+        return found[0]
+    near = found or get_close_matches(PureWindowsPath(typed).name.casefold(), known, n=1, cutoff=0.5)
+    hint = f" (did you mean {' or '.join(near)}?)" if near else ""
+    raise ValueError(f"there is no {what} {typed!r}{hint}; choose one of: {', '.join(known) or 'none is here'}")
+
+
 def write(path: Path, content: bytes | str) -> None:
     """Write a file so that it is there whole or not at all, whenever the machine is switched off."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=".partial-")
-    with os.fdopen(handle, "wb") as file:
+    with partial(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
-    os.replace(partial, path)
+
+
+@contextmanager
+def partial(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to that becomes `path` when all is written, and is gone when anything goes wrong. Who may read it
+    is as for any new file of this user, or as for the one that it replaces."""
+    part = path.with_name(f".partial-{secrets.token_hex(8)}")
+    try:
+        with open(part, "xb") as file:
+            yield file
+        with suppress(OSError):
+            part.chmod(stat.S_IMODE(path.stat().st_mode))
+        os.replace(part, path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
 
 
 def decoded(content: bytes) -> tuple[str, bool]:

@@ -5,6 +5,7 @@ seeds.
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from operator import index
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdcourse.asking import answers
-from kdcourse.core import asked, device_of, generator
+from kdcourse.core import asked, device_of, dtype_of, generator
 
 ROUNDED = 1e-4                    # how far from 1 probabilities may sum; in half precision 50 times as far
 SOFTEST, HARDEST = 100.0, 0.01    # temperatures between which the best one is looked for
@@ -28,7 +29,7 @@ def predict(network: nn.Module, split, *, batch_size: int | None = None) -> Tens
     as many images at once as fit the memory, at most 500. Raises TypeError when what it returns are no logits, and
     ValueError when it is made for images of another shape.
     """
-    split = split.to(device_of(network.eval()))
+    split = _asked_about(network, split)
     [z] = answers(network, split, lambda batch: [asked(network, batch.x).cpu()], batch_size=batch_size)
     return z
 
@@ -37,20 +38,26 @@ def predict(network: nn.Module, split, *, batch_size: int | None = None) -> Tens
 def embeddings(network: nn.Module, split, *, batch_size: int | None = None) -> Tensor:
     """The pooled features (N, D), what the last layer sees, of every image of the split, in its order, float32 on the
     CPU. The network shows its `features` and `embed`, as those of `models` do; it is left in eval mode."""
-    split = split.to(device_of(network.eval()))
-    [f] = answers(network, split, lambda batch: [network.embed(network.features(batch.x)[-1]).float().cpu()],
-                  batch_size=batch_size)
+    split, kept_in = _asked_about(network, split), dtype_of(network)
+
+    def ask(batch) -> list[Tensor]:
+        return [network.embed(network.features(batch.x.to(kept_in))[-1]).float().cpu()]
+
+    [f] = answers(network, split, ask, batch_size=batch_size)
     return f
 
 
 def saliency(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """Gradient times input: how much each pixel adds to the logit of class `y`, if the network were linear around the
     image. Images (N, C, H, W) in [0, 1], classes (N,); maps of the images' shape, with a sign. Shrikumar et al. 2016,
-    arXiv:1605.01713. The network is left in eval mode. Introduced in notebook 08.
+    arXiv:1605.01713. The network is left in eval mode. Raises ValueError for images as bytes, and unless there is one
+    class for each image. Introduced in notebook 08.
     """
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        raise ValueError("saliency asks for the gradient of images, floats in [0, 1]: x.float() / 255 of bytes")
     x = x.detach().clone().requires_grad_()
     z = network.eval()(x)
-    gradient, = torch.autograd.grad(z.gather(1, y[:, None]).sum(), x)
+    gradient, = torch.autograd.grad(z.gather(1, _labels(z.detach(), torch.as_tensor(y))[:, None]).sum(), x)
     return (gradient * x).detach()
 
 
@@ -359,6 +366,7 @@ def compare(ours: Sequence[float], baseline: Sequence[float], *, images: int, ma
     >>> print(compare([0.92, 0.90], [0.90, 0.88], images=50))  # an image more, twice
     +2.0 points [-10.7, +14.7], n = 2 seeds, 50 test images: inconclusive
     """
+    _check_order(ours, baseline)
     ours, baseline = _shares("ours", ours), _shares("baseline", baseline)
     if len(ours) != len(baseline):
         raise ValueError(f"pairs are needed, seed by seed; there are {len(ours)} results and {len(baseline)} baselines")
@@ -466,6 +474,15 @@ def _numbers(name: str, values: Sequence[float]) -> Tensor:
     return found
 
 
+def _check_order(ours, baseline) -> None:
+    """Raises ValueError for two columns of tables that have the same labels of rows in another order."""
+    labels = (getattr(one, "index", None) for one in (ours, baseline))  # of a list it is a method
+    names = [list(index) if hasattr(index, "__iter__") else [] for index in labels]
+    if names[0] != names[1] and Counter(names[0]) == Counter(names[1]):
+        raise ValueError("pairs are needed, seed by seed, and the rows of both have the same names in another order, "
+                         f"{names[0]!r:.40} and {names[1]!r:.40}: sort both, ours.sort_index(), baseline.sort_index()")
+
+
 def _shares(name: str, values: Sequence[float]) -> Tensor:
     found = _numbers(name, values)
     if len(found) and (most := found[found.abs().argmax()].item()) and abs(most) > 1:
@@ -480,6 +497,23 @@ def _whole(name: str, n: int, meaning: str, least: int = 0) -> int:
     except TypeError:
         pass
     raise ValueError(f"{name} is {meaning}; it is {n!r}")
+
+
+def _asked_about(network: nn.Module, split):
+    """The split where the network is, which is put in eval mode. Raises TypeError, with what is meant, for what is no
+    network or no split."""
+    called = type(network).__name__
+    if hasattr(network, "deployable"):
+        raise TypeError(f"a {called} is a distiller, which turns a batch into a loss: give its network, "
+                        "distiller.deployable()")
+    if hasattr(network, "check_live") or (hasattr(network, "key") and hasattr(network, "network")):
+        raise TypeError(f"a {called} answers batches of training images: give the network itself")
+    if not isinstance(network, nn.Module):
+        raise TypeError(f"a network is needed, and a {called} is none")
+    if not hasattr(split, "batches"):
+        which = "one of its three splits, source.test say" if hasattr(split, "test") else "a split, source.test say"
+        raise TypeError(f"images are given as {which}, and not as a {type(split).__name__}")
+    return split.to(device_of(network.eval()))
 
 
 def _labels(z: Tensor, y: Tensor) -> Tensor:

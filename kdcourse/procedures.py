@@ -5,7 +5,8 @@ Each but `dafl` is a few calls of `train.fit`; what `fit` takes (epochs, lr, ...
 except the networks: build those yourself, each from its own seed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,8 @@ def takd(
     networks: Sequence[nn.Module], teacher: nn.Module, source, *, T=4.0, alpha=0.9, **training
 ) -> list[list[dict]]:
     """Teacher-assistant KD: each network of `networks`, the assistants by falling size and then the student, learns
-    from the one before it by `KD`, the first from `teacher`. Returns the rows of `fit` of each.
+    from the one before it by `KD`, the first from `teacher`. Returns the rows of `fit` of each. Whatever stops it: the
+    exception has those of the networks before as `finished`.
 
     Mirzadeh et al. 2019, arXiv:1902.03393. Only the neighbour teaches; with one network this is KD. Each finished
     network is recorded, so that every hop costs one training without a teacher; with an `augment` of endless views it
@@ -34,9 +36,10 @@ def takd(
     """
     _check_different(networks)
     rows = []
-    for k, network in enumerate(networks):
-        guide = _recorded(networks[k - 1], source, training) if k else teacher
-        rows.append(train.fit(KD(network, guide, T=T, alpha=alpha), source, **training))
+    with _finished(rows):
+        for k, network in enumerate(networks):
+            guide = _recorded(networks[k - 1], source, training) if k else teacher
+            rows.append(train.fit(KD(network, guide, T=T, alpha=alpha), source, **training))
     return rows
 
 
@@ -50,11 +53,13 @@ def dgkd(
     """
     _check_different(networks)
     rows, guides = [], [teacher]
-    for k, network in enumerate(networks):
-        if k:
-            guides.append(_recorded(networks[k - 1], source, training))
-        distiller = DGKD(network, guides[0], assistants=guides[1:], T=T, alpha=alpha, drop=min(drop, len(guides) - 1))
-        rows.append(train.fit(distiller, source, **training))
+    with _finished(rows):
+        for k, network in enumerate(networks):
+            if k:
+                guides.append(_recorded(networks[k - 1], source, training))
+            most = min(drop, len(guides) - 1)
+            distiller = DGKD(network, guides[0], assistants=guides[1:], T=T, alpha=alpha, drop=most)
+            rows.append(train.fit(distiller, source, **training))
     return rows
 
 
@@ -80,9 +85,10 @@ def slkd_sequential(
     check_weights(beta=beta)
     first = SLKD(student, teacher, learners=learners, T=T, alpha=alpha, lam=lam, w=w, seed=seed).learners
     rows = [train.fit(first, source, seed=seed, **training)]
-    finished = _recorded(Fused(learners, w), source, training)
-    distiller = SLKD(student, teacher, learners=finished, T=T, alpha=alpha, beta=beta, lam=lam, w=w)
-    return [*rows, train.fit(distiller, source, seed=seed, **training)]
+    with _finished(rows):
+        finished = _recorded(Fused(learners, w), source, training)
+        distiller = SLKD(student, teacher, learners=finished, T=T, alpha=alpha, beta=beta, lam=lam, w=w)
+        return [*rows, train.fit(distiller, source, seed=seed, **training)]
 
 
 def record_learners(
@@ -93,14 +99,25 @@ def record_learners(
 
     `distillers.SLKD(student, teacher, learners=trajectory)` then costs what `KD` from a bank costs. Give `fit` the same
     epochs, batch size, augmentation and seed there as here, and the student is bit for bit the one that learns beside
-    them. `dtype=torch.float16` halves the table; a logit below 32 moves by less than 0.01.
+    them. `dtype=torch.float16` halves the table; a logit below 32 moves by less than 0.01. Whatever stops it: the
+    exception has the path of the epochs before as `finished`, if there are any.
     """
     train.check_count("epochs", training.get("epochs"), at_least=0)
     teacher = as_teacher(teacher)
     watched = _Watched(learners, teacher, T=T, lam=lam, w=w, seed=seed)
     watched.said = torch.zeros(training["epochs"], len(source.train), len(source.classes), dtype=dtype)
-    train.fit(watched, source, seed=seed, **training)
-    return Trajectory(watched.said, origin=source.train.origin(training.get("augment")), teacher=_name(teacher))
+
+    def path(epochs: int) -> Trajectory:
+        origin = source.train.origin(training.get("augment"))
+        return Trajectory(watched.said[:epochs], origin=origin, teacher=_name(teacher))
+
+    try:
+        train.fit(watched, source, seed=seed, **training)
+    except BaseException as stopped:
+        if rows := getattr(stopped, "rows", []):
+            stopped.finished = path(len(rows))
+        raise
+    return path(training["epochs"])
 
 
 def record_checkpoints(network: nn.Module, source, *, dtype=torch.float16, **training) -> Trajectory:
@@ -108,15 +125,24 @@ def record_checkpoints(network: nn.Module, source, *, dtype=torch.float16, **tra
 
     Its epochs are the checkpoints of `distillers.ProKD(student, [trajectory.at(e) for e in (2, 4, 8)])` and the early
     teachers of ESKD, `trajectory.at(e)`. The images are recorded as they are, so train the student without an
-    augmentation, and the network too, unless it is meant to differ.
+    augmentation, and the network too, unless it is meant to differ. What stops it has the path so far as
+    `record_learners` says.
     """
     tables = []
 
     def record(rows):
         tables.append(LogitBank.record(network, source.train, dtype=dtype).table[0])
 
-    train.fit(Supervised(network), source, on_epoch=record, **training)
-    return Trajectory(torch.stack(tables), origin=source.train.origin(), teacher=key_of(network))
+    def path() -> Trajectory:
+        return Trajectory(torch.stack(tables), origin=source.train.origin(), teacher=key_of(network))
+
+    try:
+        train.fit(Supervised(network), source, on_epoch=record, **training)
+    except BaseException as stopped:
+        if tables:
+            stopped.finished = path()
+        raise
+    return path()
 
 
 def dafl(
@@ -139,18 +165,29 @@ def dafl(
     network = as_teacher(teacher, apart_from=generator)
     check_shows_features(getattr(network, "network", network))
     network, optimiser, rows = network.network, torch.optim.Adam(generator.parameters(), lr=lr), []
-    for step in range(steps):
-        x = generator.train()(_numbers(generator, batch_size, seed, step))
-        z, features, _ = network.answer(x)
-        terms = {
-            "one_hot": Term(one_hot, one_hot_loss(z)), "activation": Term(activation, activation_loss(features[-1])),
-            "balance": Term(balance, information_entropy_loss(z)),
-        }
-        optimiser.zero_grad()
-        total(terms).backward()
-        optimiser.step()
-        rows.append({"step": step + 1, **{name: term.value.item() for name, term in terms.items()}})
+    with _finished(rows):
+        for step in range(steps):
+            x = generator.train()(_numbers(generator, batch_size, seed, step))
+            z, features, _ = network.answer(x)
+            terms = {
+                "one_hot": Term(one_hot, one_hot_loss(z)), "balance": Term(balance, information_entropy_loss(z)),
+                "activation": Term(activation, activation_loss(features[-1])),
+            }
+            optimiser.zero_grad()
+            total(terms).backward()
+            optimiser.step()
+            rows.append({"step": step + 1, **{name: term.value.item() for name, term in terms.items()}})
     return rows
+
+
+@contextmanager
+def _finished(rows: list) -> Iterator[None]:
+    """Whatever stops what is inside: the exception has the rows of what was done before as `finished`."""
+    try:
+        yield
+    except BaseException as stopped:
+        stopped.finished = rows
+        raise
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ command `kdcourse study` is for those two.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -58,7 +58,12 @@ def paired(student: Callable[[int], nn.Module], lessons: Mapping[str, Callable[[
     `sweep.sweep` raises. Whatever stops the training: the exception has the lessons before it as `lessons`, a `Paired`,
     and the rows of the finished students of its own lesson as `finished`. Introduced in notebook 01.
     """
+    if not isinstance(seeds, Iterable):
+        raise TypeError(f"seeds are a list, seeds=range({seeds!r}) for so many of them; given: {seeds!r}")
     seeds = tuple(seeds)
+    if not isinstance(lessons, Mapping):
+        raise TypeError('lessons are a dict, what makes a distiller of a student by name: {"hard labels": '
+                        f"distillers.Supervised, ...}}; not a {type(lessons).__name__}")
     if not lessons:
         raise ValueError('a study needs a lesson at least: {"hard labels": distillers.Supervised, ...}')
     if len(seeds) < 2 or len(set(seeds)) < len(seeds):
@@ -105,15 +110,29 @@ def kept(path: Path | None, key: str, settings: dict, measure: Callable[[], dict
     """What `measure()` returned under that key when it was first called with these settings: a long study that was
     interrupted goes on where it stopped. Without a `path` it is measured and not kept.
 
-    Raises ValueError when the file was written with other settings.
+    Raises ValueError when the file was written with other settings, or cannot be read.
     """
     settings = json.loads(json.dumps(settings))
     if path is None:
         return measure()
-    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"settings": settings, "rows": {}}
-    if content["settings"] != settings:
+    if key not in (rows := _kept(path, settings)):
+        measured = measure()
+        rows = _kept(path, settings)  # again: another notebook may have kept something meanwhile
+        rows.setdefault(key, measured)
+        write(path, json.dumps({"settings": settings, "rows": rows}))
+    return rows[key]
+
+
+def _kept(path: Path, settings: dict) -> dict:
+    """What the file holds, by key; nothing where there is none."""
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        rows, known = content["rows"], content["settings"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} cannot be read ({error}): delete it, and all is measured anew, or put a copy in "
+                         "its place") from error
+    if known != settings:
         raise ValueError(f"{path.name} was measured with other settings: rename its folder, or choose another folder")
-    if key not in content["rows"]:
-        content["rows"][key] = measure()
-        write(path, json.dumps(content))
-    return content["rows"][key]
+    return rows

@@ -9,8 +9,10 @@ import copy
 import itertools
 import math
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from numbers import Real
 from types import BuiltinFunctionType, FunctionType
 from typing import NamedTuple
 
@@ -147,10 +149,14 @@ def _lists(student, make, grid, seeds) -> tuple[dict[str, list], list[int]]:
     if isinstance(seeds, str) or not isinstance(seeds, Iterable):
         raise TypeError(f"seeds are a list, seeds=range(3) for three of them or seeds=[7] for one; given: {seeds!r}")
     grid, seeds = {name: list(values) for name, values in grid.items()}, list(seeds)
-    for seed in seeds:
-        check_seed(seed)
+    seeds = [check_seed(seed) for seed in seeds]
     if not seeds or not all(grid.values()):
         raise ValueError(f"a sweep needs at least one seed and one value of everything; given {seeds} and {grid}")
+    for name, values in {"seeds": seeds, **grid}.items():
+        numbers = [value for value in values if isinstance(value, Real | str)]
+        if twice := [value for value, times in Counter(numbers).items() if times > 1]:
+            raise ValueError(f"{name} has {twice[0]!r} twice: the same students would be trained again, and count as "
+                             "others")
     return grid, seeds
 
 

@@ -6,7 +6,7 @@ Notebook 01 writes it by hand before it imports it. It never sees test images.
 import math
 import operator
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from numbers import Real
 
@@ -18,7 +18,7 @@ from kdcourse import compiler, metrics, profiles
 from kdcourse.core import Choices, Term, check_seed, quiet, seeded, total
 from kdcourse.data.base import Source
 from kdcourse.models.base import check_classes, in_any_layout
-from kdcourse.teachers.base import Teacher, check_student, check_teachers, culprit
+from kdcourse.teachers.base import LogitBank, Teacher, check_student, check_teachers, culprit
 
 SCHEDULES = Choices("schedule", {  # the learning rate's factor as a function of progress in [0, 1)
     "constant": lambda progress: 1.0,
@@ -56,12 +56,16 @@ def fit(distiller, source, *, epochs, lr, batch_size=128, seed=0, optimizer=torc
     images do not stay finite. Whatever stops the training, an interrupt or an error in `on_epoch`: the student keeps
     what it learnt, and the exception has the `rows` so far.
     """
-    check_settings(distiller, source, epochs=epochs, batch_size=batch_size, seed=seed, lr=lr, optimizer=optimizer)
+    check_settings(distiller, source, epochs=epochs, batch_size=batch_size, seed=seed, lr=lr, optimizer=optimizer,
+                   augment=augment)
+    epochs = operator.index(epochs)
     device = torch.device(device or profiles.device())
     distiller, source = distiller.to(device, memory_format=torch.channels_last), source.to(device)
     in_any_layout(distiller, lambda: check(distiller, source))
+    check_recorded(distiller, source.train, augment, epochs)
     check_last_batch(distiller, source.train, batch_size, seed=seed, augment=augment)
     factor, optimiser = SCHEDULES[schedule], made(optimizer, distiller.parameter_groups(), lr=lr, device=device)
+    check_optimiser(optimiser, distiller)
     for group in optimiser.param_groups:
         group["initial_lr"] = group["lr"]
     rows = []
@@ -162,7 +166,8 @@ def _stacked(values) -> Tensor:
 
 def check(distiller, source) -> None:
     """Raise what can go wrong in `fit`, found with a few images before anything is trained."""
-    if not any(parameter.requires_grad for parameter in distiller.parameters()):
+    learners = list(_learning(distiller))
+    if learners and not any(parameter.requires_grad for parameter in learners):
         raise ValueError(
             "nothing to train: every parameter is frozen. A network that was a teacher stays frozen; "
             "build a fresh student, or call student.requires_grad_(True) if it is meant to learn again"
@@ -181,6 +186,38 @@ def check(distiller, source) -> None:
     for part in distiller.modules():
         if isinstance(part, Teacher):
             check_classes(part.network, source.classes)
+
+
+def check_recorded(distiller, split, augment, epochs: int) -> None:
+    """Raise ValueError when a bank in the distiller holds answers about other images than `split` as `augment` changes
+    it, or those of fewer epochs of learning than there are: whichever turn is the bank's."""
+    banks = [part for part in distiller.modules() if isinstance(part, LogitBank)]
+    origin = split.origin(augment) if banks else ""
+    for bank in banks:
+        bank.check_asked(origin, epochs)
+
+
+def check_optimiser(optimiser, distiller) -> None:
+    """Raise TypeError unless it is an optimiser that takes a step for each batch, and ValueError unless it moves what
+    is deployed."""
+    if not isinstance(optimiser, torch.optim.Optimizer):
+        raise TypeError(f"optimizer(groups, lr=lr) returned {_called(optimiser)}, and an optimiser of torch.optim is "
+                        "needed")
+    if isinstance(optimiser, torch.optim.LBFGS):
+        raise TypeError("LBFGS asks for the loss several times in a step, and fit computes it once for each batch: "
+                        "choose torch.optim.Adam, or torch.optim.SGD")
+    moved = {id(parameter) for group in optimiser.param_groups for parameter in group["params"]}
+    learners = list(_learning(distiller))
+    if learners and not any(id(parameter) in moved for parameter in learners):
+        raise ValueError("the optimiser holds no weight of the network that is trained: make it of the groups that it "
+                         "is given, lambda groups, lr: torch.optim.SGD(groups, lr=lr)")
+
+
+def _learning(distiller) -> Iterator[nn.Parameter]:
+    """The weights some of which are to be trained: the student's, and those that are deployed with it or in its place.
+    Helpers learn as well, but a frozen student would learn nothing from them."""
+    yield from getattr(distiller, "student", distiller).parameters()
+    yield from distiller.deployable().parameters()
 
 
 def check_last_batch(distiller, split, batch_size: int, *, seed=0, augment=None) -> None:
@@ -205,7 +242,7 @@ def check_last_batch(distiller, split, batch_size: int, *, seed=0, augment=None)
         )
 
 
-def check_settings(distiller, source, *, epochs, batch_size, seed, lr, optimizer) -> None:
+def check_settings(distiller, source, *, epochs, batch_size, seed, lr, optimizer, augment=None) -> None:
     if not isinstance(distiller, nn.Module) or not hasattr(distiller, "parameter_groups"):
         raise TypeError(
             f"fit trains a distiller, which knows its loss, and {_called(distiller)} is none: write "
@@ -220,6 +257,8 @@ def check_settings(distiller, source, *, epochs, batch_size, seed, lr, optimizer
     check_count("epochs", epochs, at_least=0)
     check_count("batch_size", batch_size, at_least=1)
     check_seed(seed)
+    if isinstance(augment, type):
+        raise TypeError(f"an augmentation is made with its settings: augment={augment.__name__}(), not the class")
     if not isinstance(lr, Real | Tensor) or not 0 <= lr < math.inf:
         raise ValueError(f"lr is the learning rate, a number of at least 0 such as 1e-3; it is {lr!r}")
     if not callable(optimizer):

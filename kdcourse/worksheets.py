@@ -23,23 +23,27 @@ ABOUT = ("> **This is your worksheet.** Fill in what is marked `...`, and run th
 
 
 def start(lesson: str, course: Path) -> Path:
-    """Write the worksheet of a lesson (`2`, `02` or `02_soft_targets`) to `work/lessons/` and return it.
+    """Write the worksheet of a lesson (`2`, `02`, `02_soft_targets`, ...: see `files.matching`) to `work/lessons/` and
+    return it.
 
-    Never writes over a worksheet that is there. Raises ValueError for an unknown lesson, naming those there are, and
-    when there is a worksheet already.
+    Never writes over a worksheet that is there. Raises ValueError for an unknown lesson, naming those there are, when
+    there is a worksheet already, and when the lesson's file is damaged.
     """
     known = {path.stem: path for path in sorted((course / "notebooks").glob("*.ipynb"))}
-    wanted = f"{int(lesson):02}" if lesson.isdecimal() else lesson  # in the digits of any script
-    matching = [name for name in known if name == wanted or (wanted and name.startswith(wanted))]
-    if len(matching) != 1:
-        raise ValueError(f"there is no lesson {lesson!r}; choose one of: {', '.join(known)}")
-    source, folder = known[matching[0]], course / "work" / "lessons"
+    source, folder = known[files.meant(lesson, list(known), "lesson")], course / "work" / "lessons"
     target = folder / source.name
     if os.path.lexists(target):
-        raise ValueError(f"{target} is there already, and nothing was written. To go on with it: jupyter lab "
-                         f"{files.typed(target)}. "
-                         "To begin again, rename or move it, then run this command once more")
-    notebook = made(nbformat.read(source, 4), f"../../notebooks/{source.name}")
+        here = files.shown(target)
+        go_on = f"  to go on with it:   {files.lab(target)}\n" if target.is_file() else ""
+        raise ValueError(f"{here} is there already, and nothing was written.\n{go_on}"
+                         f"  to begin again:     rename or move {here}, then run this command once more; what you "
+                         "predicted is kept in predictions.json beside it")
+    try:
+        lesson = nbformat.read(source, 4)
+    except Exception as error:  # no JSON, or no notebook: nbformat has an error for each, and more
+        raise ValueError(f"{files.shown(source)} is damaged and cannot be read as a notebook: put it back, git "
+                         f"checkout {files.typed(source)}") from error
+    notebook = made(lesson, f"../../notebooks/{source.name}")
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / "predictions.json"  # where kdcourse.widgets.Prediction keeps what was committed
     if not kept.exists():

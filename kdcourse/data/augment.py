@@ -37,6 +37,8 @@ class Augment:
             raise ValueError(f"views must be at least 1, or None for a new view each epoch; it is {views!r}")
         if not _whole(seed):
             raise ValueError(f"seed is an integer; it is {seed!r}")
+        if not abs(seed) < 2**32:
+            raise ValueError(f"seed is an integer below 2**32; it is {seed}")
         self.colours = tuple(zip(COLOURS, (brightness, contrast, saturation, hue), strict=True))
         for name, value in self.colours:
             most = 0.5 if name == "hue" else sys.float_info.max

@@ -6,6 +6,7 @@ teachers need.
 """
 
 import hashlib
+import operator
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from kdcourse.core import Batch, fingerprint, generator
 
 CHUNK = 256  # images that are converted at once, which bounds the memory that it takes
 DARK = 63    # bytes that never pass this are most likely numbers in other units, from 0 to 1, 16 or 63
+BEYOND = 0.15  # of the range: so far may floats lie outside [0, 1] that were resized with a sharp filter
 SHARED = 0.01  # of the images of a split may be in another one: public data sets hold a few copies
 APART = """. With x_{one}, y_{one} and x_{other} as arrays:
     held_out = {{image.tobytes() for image in x_{other}}}
@@ -82,7 +84,7 @@ class Split:
         """The images of the given rows (indices or a mask) as a split of its own, whose rows count from 0.
 
         Raises ValueError for a mask of whole numbers, which would be read as rows 0 and 1."""
-        check_rows(rows, self)
+        rows = check_rows(rows, self)
         votes = None if self.votes is None else self.votes[rows]
         return Split(f"{self.name}/{name}", self.x[rows], self.y[rows], votes, self.classes)
 
@@ -99,6 +101,10 @@ class Split:
         without one in the order of the rows. `augment` sees bytes, the batch holds float32 in [0, 1]."""
         if not len(self):
             raise ValueError(f"{self.name} has no images to make batches of")
+        try:
+            batch_size = operator.index(batch_size)
+        except TypeError:
+            raise TypeError(f"batch_size is a whole number of images; it is {batch_size!r}") from None
         if batch_size < 1:
             raise ValueError(f"a batch holds at least one image; batch_size is {batch_size}")
         order = torch.arange(len(self)) if seed is None else torch.randperm(len(self), generator=generator(seed, epoch))
@@ -112,15 +118,32 @@ class Split:
             yield Batch(x.float() / 255, self.y[index], index, epoch, progress, origin)
 
 
-def check_rows(rows, split: Split) -> None:
-    """Raises ValueError when `rows` are not indices but a mask that is written in numbers."""
-    if isinstance(rows, slice) or len(split) < 3 or len(rows) != len(split):
-        return
-    rows = torch.as_tensor(rows)
-    if rows.ndim == 1 and rows.dtype != torch.bool and bool(((rows == 0) | (rows == 1)).all()):
+def check_rows(rows, split: Split) -> Tensor | slice:
+    """The rows as torch takes them. Raises TypeError for what are no rows, and ValueError when they are not indices but
+    a mask that is written in numbers, or lie outside the split."""
+    if isinstance(rows, slice):
+        return rows
+    try:
+        rows = torch.as_tensor(rows)
+        right = rows.ndim == 1 and not rows.is_complex() and bool((rows == rows.long()).all())
+    except (TypeError, ValueError, RuntimeError):
+        right = False
+    if not right:
+        raise TypeError(f"{split.name}: rows are whole numbers, a list or a tensor (n,) of them, a slice, or a mask of "
+                        f"bools; not {rows!r:.60}")
+    if rows.dtype == torch.bool:
+        if len(rows) != len(split):
+            raise ValueError(f"{split.name}: a mask has a bool for each of {len(split)} images; this one has "
+                             f"{len(rows)}")
+        return rows
+    rows = rows.long()  # torch takes bytes for a mask
+    if len(rows) and not (-len(split) <= rows.min() and rows.max() < len(split)):
+        raise ValueError(f"{split.name}: rows run from {rows.min()} to {rows.max()}, and there are {len(split)} images")
+    if len(split) > 2 and len(rows) == len(split) and bool(((rows == 0) | (rows == 1)).all()):
         raise ValueError(f"{split.name}: {len(rows)} rows that are all 0 or 1 look like a mask of its {len(split)} "
                          "images, and would give copies of the first two; a mask is of bools: rows.bool() of a tensor, "
                          "rows.astype(bool) of an array")
+    return rows
 
 
 @dataclass(frozen=True)
@@ -264,9 +287,11 @@ def _problem(x: np.ndarray, it: str) -> str:
     low, high = float(x.min()), float(x.max())  # NaN if any value is
     if x.dtype.kind == "f":
         if not (low >= 0 and high <= 1):
-            ways = {f"{it} / 255": 0 <= low and 1 < high <= 255, f"({it} + 1) / 2": -1 <= low < 0 and high <= 1}
+            ways = {f"{it} / 255": 0 <= low and 1 + BEYOND < high <= 255,
+                    f"({it} + 1) / 2": -1 <= low < -BEYOND and high <= 1,
+                    f"{it}.clip(0, 1)": -BEYOND <= low and high <= 1 + BEYOND}
             recipe = "".join(f"\n    x = {way}" for way, fits in ways.items() if fits)
-            return f"images as floats must lie in [0, 1]; these lie in [{low:g}, {high:g}]{recipe}"
+            return f"images as floats must lie in [0, 1]; these lie in [{low:.9g}, {high:.9g}]{recipe}"
         if 0 < high <= 1.01 / 255:
             return (f"these floats lie in [{low:g}, {high:g}], where white is 1, and would all be black. Were they "
                     f"divided by 255 twice? Then:\n    x = {it} * 255")
@@ -404,17 +429,18 @@ def _labels(name: str, y, classes: Sequence[str]) -> Tensor:
         raise ValueError(f"{name}: labels must be one integer per image; these have shape {tuple(y.shape)}"
                          + (f"\n    {way}" if way else ""))
     if len(y) and y.dtype.kind not in "iu":
-        ways = {"U": f"y = [{list(classes)}.index(label) for label in y]", "b": "y = np.asarray(y).astype(int)",
-                "f": "y = np.asarray(y).astype(int)"}
+        number, named = "y = np.asarray(y).astype(int)", f"y = [{list(classes)}.index({{}}) for label in y]"
+        words = y.dtype.kind == "O" and all(isinstance(label, str) for label in y)
+        ways = {"U": named.format("label"), "S": named.format("label.decode()"), "b": number, "f": number,
+                "O": named.format("label") if words else number}
         whole = y.dtype.kind != "f" or bool((y == np.floor(y)).all())
         way = f"\n    {ways[y.dtype.kind]}" if whole and y.dtype.kind in ways else ""
         raise ValueError(f"{name}: labels must be one integer per image, not {y.dtype}{way}")
     y = torch.as_tensor(y.astype(np.int64))
     if len(y) and not (0 <= y.min() and y.max() < len(classes)):
-        raise ValueError(
-            f"{name}: labels run from {y.min()} to {y.max()}, "
-            f"but {len(classes)} class names allow 0 to {len(classes) - 1}"
-        )
+        from_one = "\n    y = np.asarray(y) - 1" if y.min() == 1 and y.max() == len(classes) else ""
+        raise ValueError(f"{name}: labels run from {y.min()} to {y.max()}, but {len(classes)} class names allow 0 to "
+                         f"{len(classes) - 1}{from_one}")
     return y
 
 

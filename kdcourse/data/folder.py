@@ -7,9 +7,10 @@ batch reads its own images, and nothing else is kept. `Mapped` is such a split.
 import contextlib
 import hashlib
 import json
+import operator
 import os
 import re
-import tempfile
+import secrets
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -60,9 +61,8 @@ class Mapped(Split):
     def take(self, rows: Tensor, name: str) -> Split:
         """As `Split.take`. What is taken is copied: to memory, or where that is too much to a file of its own that is
         deleted with it."""
-        check_rows(rows, self)
-        rows = torch.as_tensor(rows, device="cpu")
-        rows = rows.nonzero()[:, 0] if rows.dtype == torch.bool else rows
+        rows = check_rows(rows, self)
+        rows = torch.arange(len(self))[rows.cpu() if isinstance(rows, Tensor) else rows]
         votes = None if self.votes is None else self.votes[rows.to(self.votes.device)]
         y, whole = self.y[rows.to(self.y.device)], f"{self.name}/{name}"
         if len(rows) * self.x[0].numel() <= MEMORY:
@@ -107,8 +107,12 @@ def from_folder(path, *, size: int | None = None, valid: float = 0.1, test: floa
     shape = _shape(found, size, name)
     found = _shared(found, {"test": test, "valid": valid}, seed, name)
     big = sum(len(part.y) for part in found.values()) * shape[0] * shape[1] * shape[2] > memory
-    place = _place(cache) if big else None
-    splits = {kind: _split(f"{name}/{kind}", found[kind], shape, size, place) for kind in SPLITS}
+    try:
+        place = _place(cache) if big else None
+        splits = {kind: _split(f"{name}/{kind}", found[kind], shape, size, place) for kind in SPLITS}
+    except OSError as error:
+        raise DataError(f"{files.in_words(error)}. The images take more than {memory / 2**30:.3g} GiB and are kept as "
+                        "bytes in a file: name another folder for it, from_folder(..., cache=...)") from error
     if not is_folder and not big:
         check_apart(name, {kind: digests(split.x) for kind, split in splits.items()}, APART)
     return Source(name, splits["train"], splits["valid"], splits["test"], tuple(classes))
@@ -205,7 +209,7 @@ def _files(path: Path, classes: list[str]) -> Found:
         paths += images
         y += [label] * len(images)
     stats = [image.stat() for image in paths]
-    listed = json.dumps([(str(image.relative_to(path)), stat.st_size, stat.st_mtime_ns)
+    listed = json.dumps([(str(path.resolve() / image.relative_to(path)), stat.st_size, stat.st_mtime_ns, _end(image))
                          for image, stat in zip(paths, stats, strict=True)])
     return Found(lambda row: Image.open(paths[row]), lambda row: str(paths[row]), torch.tensor(y),
                  hashlib.sha256(listed.encode()).hexdigest(), paths)
@@ -226,7 +230,7 @@ def _in_data_sets(given, name: str) -> tuple[list[str], dict[str, Found]]:
         if classes is not None and list(names) != list(classes):
             raise ValueError(f"{name}: the classes of {kind} are {names}, and those of train {classes}")
         classes = names
-        y = torch.tensor([int(label(one, row)) for row in range(len(one))])
+        y = torch.tensor([_whole(label(one, row), f"{name}: item {row} of {kind}") for row in range(len(one))])
         found[kind] = Found(lambda row, one=one, picture=picture: _picture(picture(one, row)),
                             lambda row, kind=kind: f"item {row} of {kind}", y)
         if not 0 <= y.min() <= y.max() < len(classes):
@@ -254,9 +258,18 @@ def _columns(one, name: str) -> tuple[Callable, Callable, Sequence[str]]:
     if not hasattr(whole, "classes") or not isinstance(first, tuple | list) or len(first) != 2:
         raise TypeError(f"{name}: a {type(one).__name__} is no data set of torchvision, whose items are a picture and "
                         "a label and which has `classes`, nor one of Hugging Face")
-    targets = None if getattr(one, "target_transform", None) else getattr(one, "targets", None)
+    plain = type(one).__getitem__.__module__.startswith("torchvision.") and not getattr(one, "target_transform", None)
+    targets = getattr(one, "targets", None) if plain else None  # whose items may have other labels: noisy ones, say
     label = (lambda pairs, row: pairs[row][1]) if targets is None else (lambda pairs, row: targets[row])
-    return lambda pairs, row: pairs[row][0], label, whole.classes
+    return lambda pairs, row: pairs[row][0], label, list(map(str, whole.classes))
+
+
+def _whole(label, called: str) -> int:
+    """A label as an integer. Raises ValueError, naming its item, for anything else."""
+    with contextlib.suppress(TypeError, ValueError, RuntimeError):
+        return operator.index(label.item() if hasattr(label, "item") else label)
+    raise ValueError(f"{called} has the label {label!r:.60}; a whole number is needed, the place of its class among "
+                     "their names. A target_transform of the data set, or a data set around it, makes one")
 
 
 def _picture(image) -> Image.Image:
@@ -266,6 +279,11 @@ def _picture(image) -> Image.Image:
     image = image.detach().cpu().numpy() if isinstance(image, Tensor) else np.asarray(image)
     if image.ndim == 3 and image.shape[0] in (1, 3) and image.shape[2] not in (1, 3):
         image = image.transpose(1, 2, 0)
+    if image.dtype.kind not in "fb" and image.dtype != np.uint8:
+        raise ValueError(f"pictures of a data set are bytes (uint8) or floats in [0, 1], not {image.dtype}")
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3)):
+        raise ValueError(f"pictures of a data set are (H, W) or (H, W, 1 or 3), or with channels first; one is "
+                         f"{image.shape}")
     if image.dtype.kind == "f":
         if not (image.min() >= 0 and image.max() <= 1):
             raise ValueError(f"floats lie in [0, 1]; these lie in [{image.min():g}, {image.max():g}]: leave the "
@@ -295,22 +313,24 @@ def _shared(found: dict[str, Found], shares: dict[str, float], seed: int, name: 
 def _files_alike(found: Mapping[str, Found]) -> dict[str, list]:
     """For each file of each split what files of the same bytes have in common; nothing of data sets. Only what is as
     long as another and ends as it does is read whole."""
-    def end(path: Path) -> bytes:
-        with open(path, "rb") as file:
-            file.seek(-min(END, path.stat().st_size), os.SEEK_END)
-            return hashlib.blake2b(file.read()).digest()[:16]
-
     def whole(path: Path) -> bytes:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "blake2b").digest()[:16]
 
     paths = [path for part in found.values() for path in part.paths]
     of = [(path.stat().st_size,) for path in paths]
-    for ask in (end, whole):
+    for ask in (_end, whole):
         times = Counter(of)
         of = [(*each, ask(path)) if times[each] > 1 else each for each, path in zip(of, paths, strict=True)]
     each = iter(of)
     return {kind: [next(each) for _ in part.paths] for kind, part in found.items()} if paths else {}
+
+
+def _end(path: Path) -> str:
+    """A digest of the last bytes of a file."""
+    with open(path, "rb") as file:
+        file.seek(-min(END, path.stat().st_size), os.SEEK_END)
+        return hashlib.blake2b(file.read()).hexdigest()[:32]
 
 
 def _part(found: Found, rows: Tensor) -> Found:
@@ -367,8 +387,9 @@ def _split(name: str, found: Found, shape, size: int | None, place: Path | None)
     kept = place / f"{hashlib.sha256(f'{found.key} {shape} {size}'.encode()).hexdigest()[:16]}.bytes"
     beside = kept.with_suffix(".json")
     if found.key and kept.is_file() and beside.is_file():
-        pixels = json.loads(beside.read_text(encoding="utf-8"))["pixels"]
-        return Mapped(name, mapped(kept, whole), found.y, pixels=pixels)
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # a file that was cut off is written anew
+            pixels = json.loads(beside.read_text(encoding="utf-8"))["pixels"]
+            return Mapped(name, mapped(kept, whole), found.y, pixels=pixels)
     x, pixels = _written(_decoded(found, shape, size), whole, place, kept if found.key else None)
     return Mapped(name, x, found.y, pixels=pixels)
 
@@ -416,21 +437,20 @@ def _fitted(image: Image.Image, size: int | None) -> Image.Image:
 def _written(parts, shape, place: Path, kept: Path | None = None) -> tuple[Tensor, str]:
     """The images in a file, whole or not at all, mapped, and their fingerprint; one that is not kept by a name is gone
     when nobody reads it any more."""
-    handle, partial = tempfile.mkstemp(dir=place, prefix=".partial-")
+    path = kept or place / f".unnamed-{secrets.token_hex(8)}"
     digest = hashlib.sha256(f"{torch.uint8}{tuple(shape)}".encode())  # as core.fingerprint takes it
-    try:
-        with os.fdopen(handle, "wb") as file:
-            for part in parts:
-                digest.update(np.ascontiguousarray(part).data)
-                file.write(np.ascontiguousarray(part).data)
+    with files.partial(path) as file:
+        for part in parts:
+            digest.update(np.ascontiguousarray(part).data)
+            file.write(np.ascontiguousarray(part).data)
         pixels = digest.hexdigest()[:12]
         if kept is not None:
             files.write(kept.with_suffix(".json"), json.dumps({"pixels": pixels, "shape": list(shape)}))
-            os.replace(partial, kept)
-        return mapped(kept or partial, shape), pixels
-    finally:
+    x = mapped(path, shape)
+    if kept is None:
         with contextlib.suppress(OSError):  # Windows keeps a file that is mapped
-            Path(partial).unlink(missing_ok=True)
+            path.unlink()
+    return x, pixels
 
 
 def mapped(path: str | Path, shape: Sequence[int]) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from kdcourse.core import Batch, Term
 from kdcourse.losses.base import check_number, cross_entropy
 from kdcourse.models.base import Answer, check_shows_features, probe
-from kdcourse.teachers import FeatureBank, Teacher, as_teacher
+from kdcourse.teachers import FeatureBank, LogitBank, Teacher, as_teacher
 
 
 class Distiller(nn.Module):
@@ -25,6 +25,9 @@ class Distiller(nn.Module):
 
     def __init__(self, student: nn.Module):
         super().__init__()
+        if isinstance(student, Teacher | LogitBank):
+            raise TypeError(f"the student comes first, {type(self).__name__}(student, teacher), and a "
+                            f"{type(student).__name__} does not learn")
         self.student = student
 
     def forward(self, batch: Batch) -> dict[str, Term]:

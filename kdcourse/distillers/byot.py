@@ -19,7 +19,7 @@ from kdcourse.distillers.base import (
 from kdcourse.losses.base import check_temperature
 from kdcourse.losses.features import hint_loss
 from kdcourse.losses.logits import kd_loss
-from kdcourse.models.base import Classifier, pooled, probe
+from kdcourse.models.base import Classifier, ends_in_relu, pooled, probe
 
 
 class BYOT(Distiller):
@@ -51,7 +51,7 @@ class BYOT(Distiller):
             raise ValueError(f"{type(student).__name__} has {len(features)} stage and so no earlier exit to teach")
         self.T, self.alpha, self.beta = T, alpha, beta
         *widths, last = channels(student)
-        relu = bool((features[-1] >= 0).all())  # a stage whose features may be negative has no ReLU at its end
+        relu = ends_in_relu(student)
         with seeded(seed):
             self.exits = nn.ModuleList([Exit(width, last, z.shape[1], relu=relu) for width in widths])
 

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from kdcourse.core import Batch, Term, seeded
 from kdcourse.distillers.base import Distiller, Norm, answer, as_feature_teacher, as_map, channels, same_size
 from kdcourse.losses.features import hint_loss
-from kdcourse.models.base import pooled, probe
+from kdcourse.models.base import ends_in_relu, pooled
 
 
 class SimKD(Distiller):
@@ -28,9 +28,9 @@ class SimKD(Distiller):
     def __init__(self, student: nn.Module, teacher: nn.Module, *, factor: int = 2, seed: int = 0):
         super().__init__(student)
         self.teacher = as_feature_teacher(teacher, "SimKD", apart_from=student)
-        f_t = probe(self.teacher.network).features[-1]
+        network = self.teacher.network
         with seeded(seed):
-            self.projector = projector(channels(student)[-1], f_t.shape[1], factor, relu=bool((f_t >= 0).all()))
+            self.projector = projector(channels(student)[-1], channels(network)[-1], factor, relu=ends_in_relu(network))
         self.deployable()  # raises for a teacher whose head cannot be used alone
 
     def forward(self, batch: Batch) -> dict[str, Term]:

@@ -11,7 +11,8 @@ COOLEST, HOTTEST = 1e-6, 1e6  # temperatures beyond leave float32 nothing to tel
 
 
 def check_logits(z_s: Tensor, z_t: Tensor) -> None:
-    """Raise ValueError unless both are logits (B, K) of one shape with K >= 2."""
+    """Raise ValueError unless both are logits (B, K) of one shape with K >= 2, TypeError unless they are tensors."""
+    check_tensors(z_s, z_t)
     if z_s.shape != z_t.shape:
         raise ValueError(
             f"student and teacher logits differ in shape: {tuple(z_s.shape)} and {tuple(z_t.shape)}; "
@@ -27,6 +28,15 @@ def check_logits(z_s: Tensor, z_t: Tensor) -> None:
     _check_some(z_s)
 
 
+def check_tensors(*logits) -> None:
+    """Raise TypeError for what is no tensor."""
+    for z in logits:
+        if not isinstance(z, Tensor):
+            raise TypeError(f"logits are a tensor (images, classes), and not a {type(z).__name__}. A network may "
+                            "return more while it trains, auxiliary logits say: models.wrap takes the logits out of a "
+                            "dictionary or an object that has `logits`; of a tuple a module of yours takes them")
+
+
 def check_classes(z: Tensor, why: str) -> None:
     """Raise ValueError with two classes, for a loss that can say nothing about them; `why` explains it."""
     if z.shape[1] == 2:
@@ -38,6 +48,7 @@ def check_classes(z: Tensor, why: str) -> None:
 def check_labels(z: Tensor, y: Tensor) -> Tensor:
     """The labels (B,) as int64. Raises ValueError unless there is one integer per row of logits (B, K), from 0 to
     K - 1, and at least one."""
+    check_tensors(z)
     what = f"{y.dtype} of {tuple(y.shape)}" if isinstance(y, Tensor) else f"a {type(y).__name__}"
     integers = isinstance(y, Tensor) and not (y.is_floating_point() or y.is_complex() or y.dtype == torch.bool)
     if not integers or y.shape != z.shape[:1]:

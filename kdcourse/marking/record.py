@@ -14,6 +14,8 @@ import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
+from numbers import Real
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -75,7 +77,7 @@ class Record:
             else:
                 number = value.double() if value.is_floating_point() else value.long()
                 self.tensors[name] = number.clone().contiguous()
-        elif isinstance(value, bool | int | float):
+        elif isinstance(value, Real | Decimal):
             self.tensors[name] = torch.tensor(float(value), dtype=torch.double)
         elif hasattr(value, "item") and getattr(value, "size", None) == 1:  # a number of numpy's
             self.tensors[name] = torch.tensor(float(value.item()), dtype=torch.double)

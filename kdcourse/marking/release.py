@@ -11,16 +11,16 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from kdcourse.files import meant
+
 
 def release(assignment: str, course: Path, into: Path | None = None) -> Path:
     """Write `into/assignment` (`course/exercises/assignment`) from `course/solutions/assignment`, and return it.
 
     Raises ValueError when there is no such source, or when nbgrader refuses it; then nothing is changed.
     """
-    source = course / "solutions" / assignment
-    if not (source / f"{assignment}.ipynb").is_file():
-        found = sorted(path.parent.name for path in course.glob("solutions/*/*.ipynb"))
-        raise ValueError(f"no solutions/{assignment}/{assignment}.ipynb; there is: {', '.join(found) or 'none'}")
+    known = sorted(path.parent.name for path in course.glob("solutions/*/*.ipynb") if path.stem == path.parent.name)
+    assignment = meant(assignment, known, "solution of the name")
     target = (into or course / "exercises") / assignment
     with tempfile.TemporaryDirectory() as folder:
         made = _generate(assignment, course, Path(folder))

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdcourse.core import seeded
+from kdcourse.core import generator, seeded
 
 Result = TypeVar("Result")
 LARGEST_STD = 10  # numbers in [0, 1] have a deviation of at most 0.5; what leaves them as they are divides by 1
@@ -295,6 +295,16 @@ def probe(network: nn.Module) -> Answer:
     like = next(network.parameters())
     with evaluating(network):
         return network.answer(torch.zeros(1, *network.shape, dtype=like.dtype, device=like.device))
+
+
+@torch.no_grad()
+def ends_in_relu(network: nn.Module) -> bool:
+    """Whether no feature of its last stage is negative, about a few images of noise: about a black one a network that
+    is fresh says zeros, whatever it ends in."""
+    check_shows_features(network)
+    like, noise = next(network.parameters()), torch.rand(4, *network.shape, generator=generator(0))
+    with evaluating(network):
+        return bool((network.answer(noise.to(like)).features[-1] >= 0).all())
 
 
 def fresh_copy(network: nn.Module, *, seed: int) -> nn.Module:

@@ -9,11 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from itertools import groupby
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
 
-from kdcourse.core import device_of, fingerprint, generator
+from kdcourse.core import device_of, dtype_of, fingerprint, generator
 from kdcourse.models.base import (
     Answer,
     Encoder,
@@ -108,7 +109,7 @@ class Wrapped(nn.Module):
     def _prepared(self, x: Tensor) -> Tensor:
         if x.ndim != 4 or (x.shape[1] not in (1, self.shape[0]) and self.shape[0] > 1):
             raise ValueError(other_shape(self.name, self.shape, x))
-        return self.normalise(self.resize(x))
+        return self.normalise(self.resize(x)).to(dtype_of(self.network))  # whose precision the statistics may not have
 
     def _apart(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         bare = unwrapped(self.network)
@@ -122,7 +123,7 @@ class Wrapped(nn.Module):
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, ValueError, AssertionError) as error:
-            if tuple(seen.shape[1:]) == self.shape or "view size" in str(error):
+            if (self.sized and tuple(seen.shape[1:]) == self.shape) or "view size" in str(error):
                 raise
             if self.sized or seen.shape[1] != self.shape[0]:
                 raise ValueError(f"{other_shape(self.name, self.shape, x)}. It says: {error}") from error
@@ -130,7 +131,8 @@ class Wrapped(nn.Module):
                 raise
             found = "x".join(map(str, x.shape[1:]))
             raise ValueError(f"{self.name} cannot take images of {found}: {error}. If it insists on a height and "
-                             "width, say so: wrap(network, size=...)") from error
+                             "width, say so: wrap(network, size=...); where nobody did, it is tried with images of 64 "
+                             "pixels") from error
 
     @torch.no_grad()
     def _probe(self) -> tuple[str, Tensor, Tensor]:
@@ -204,6 +206,8 @@ def _rows(classes, names: Sequence[str] | None, network: str) -> list[int]:
         raise ValueError(f"classes is a list of different classes; it is {classes}")
     if not all(isinstance(chosen, str) for chosen in classes):
         last = None if names is None else len(names)
+        if not all(isinstance(chosen, Integral) and not isinstance(chosen, bool) for chosen in classes):
+            raise ValueError(f"classes are names or numbers of logits, not {classes}")
         rows = [int(chosen) for chosen in classes]
         if min(rows) < 0 or (last is not None and max(rows) >= last):
             raise ValueError(f"the logits of {network} are numbered from 0{f' to {last - 1}' if last else ''}; {rows}")
@@ -250,7 +254,7 @@ def _changed(network: nn.Module, drawn: dict[str, set[str]]) -> list[bool]:
 def _taken_apart(network: nn.Module, x: Tensor, stages: Sequence[str]) -> tuple[Tensor, list[Tensor]]:
     """Logits and features by the way of the network's family; its last feature is the one that its head reads."""
     if stages:
-        return _hooked(network, x, stages)
+        return _hooked(network, x, stages, named=True)
     if hasattr(network, "forward_intermediates"):
         return _from_timm(network, x)
     if hasattr(network, "base_model_prefix"):
@@ -264,12 +268,18 @@ def _taken_apart(network: nn.Module, x: Tensor, stages: Sequence[str]) -> tuple[
                      "outputs are its features, wrap(network, stages=('...', '...'), ...)")
 
 
-def _hooked(network, x, stages):
-    with _recorded(network, stages) as seen:
+def _hooked(network, x, stages, *, named: bool = False):
+    """Logits, and what these modules gave; those that somebody `named` as stages must still hold it at the end."""
+    versions = {}
+    with _recorded(network, stages, versions) as seen:
         z = _logits(network(x), network)
     for stage in stages:
-        if not isinstance(seen.get(stage, [None])[-1], Tensor):
+        if not isinstance(made := seen.get(stage, [None])[-1], Tensor):
             raise ValueError(f"stage {stage!r} of {type(network).__name__} gave no tensor; name another submodule")
+        if named and versions[stage] != _version(made):
+            raise ValueError(f"what stage {stage!r} of {type(network).__name__} gives is written over by a module "
+                             "after it, an nn.ReLU(inplace=True) say: name that module as the stage, or let it write "
+                             "elsewhere, inplace=False")
     return z, [_as_map(seen[stage][-1], x) for stage in stages]
 
 
@@ -304,15 +314,28 @@ def _as_map(f: Tensor, x: Tensor) -> Tensor:
 
 
 @contextmanager
-def _recorded(network: nn.Module, names: Sequence[str]) -> Iterator[dict[str, tuple]]:
-    """Inside, the dict fills with what each of these modules was called with and gave, the last time."""
+def _recorded(network: nn.Module, names: Sequence[str], versions: dict | None = None) -> Iterator[dict[str, tuple]]:
+    """Inside, the dict fills with what each of these modules was called with and gave, the last time, and `versions`
+    with how often that had been written to."""
     seen = {}
+
+    def keep(name: str, read, made) -> None:
+        seen[name] = (read, made)
+        if versions is not None:
+            versions[name] = _version(made)
+
     with ExitStack() as hooks:
         for name in names:
             hooks.enter_context(network.get_submodule(name).register_forward_hook(
-                lambda _, read, made, name=name: seen.update({name: (read, made)})
+                lambda _, read, made, name=name: keep(name, read, made)
             ))
         yield seen
+
+
+def _version(made) -> int:
+    """How often a tensor was written to in its place; 0 where nobody counts."""
+    counts = isinstance(made, Tensor) and not torch.compiler.is_compiling() and not made.is_inference()
+    return made._version if counts else 0
 
 
 def _without(network: nn.Module, name: str) -> nn.Module:
@@ -324,7 +347,8 @@ def _without(network: nn.Module, name: str) -> nn.Module:
 
 
 def _logits(out, network: nn.Module) -> Tensor:
-    if isinstance(z := getattr(out, "logits", out), Tensor):
+    z = out.get("logits") if isinstance(out, Mapping) else getattr(out, "logits", out)
+    if isinstance(z, Tensor):
         return z
     raise TypeError(f"{type(network).__name__} returned a {type(out).__name__}, in which there are no logits; choose "
                     "its classifier (in transformers: a ...ForImageClassification) or a module that returns them")

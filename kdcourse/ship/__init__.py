@@ -90,6 +90,12 @@ def package(network: torch.nn.Module, made: Made, folder: Path | str, *, split=N
     if split is not None and split.classes is not None and tuple(split.classes) != tuple(made.classes):
         raise ValueError(f"the classes of {split.name} are {', '.join(split.classes)}, and made.classes are "
                          f"{', '.join(made.classes)}: logit k is that of the k-th; give both in one order")
+    if split is not None and made.test and not split.name.startswith(f"{made.test}/"):
+        raise ValueError(f"the card would say that {made.test} judged the network, and {split.name} does: give "
+                         " that source's test split, or leave `test` of Made empty")
+    if split is not None and split.name.split("/")[1:2] == ["train"]:
+        raise ValueError(f"{split.name} is what networks train on: a card says how a network does on test images, "
+                         "source.test")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as partial:
         _write(network, made, Path(partial), split, calibrate)

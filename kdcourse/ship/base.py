@@ -4,6 +4,7 @@ import copy
 import importlib
 import os
 from collections.abc import Callable
+from numbers import Integral
 from pathlib import Path
 
 import torch
@@ -54,12 +55,12 @@ def session(path: Path | str, *, threads: int = 1) -> Callable[[Tensor], Tensor]
     Raises ValueError for fewer than one thread and for a file that it cannot run, and OSError when there is none. The
     function raises ValueError for images of another kind of numbers or of another size than the file is for.
     """
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+    if isinstance(threads, bool) or not isinstance(threads, Integral) or threads < 1:
         raise ValueError(f"threads is how many are used, 1 or more; it is {threads!r}")
     [runtime] = needed("onnxruntime")
     content = Path(path).read_bytes()
     options = runtime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.intra_op_num_threads, options.inter_op_num_threads = int(threads), 1
     options.log_severity_level = 3  # errors
     try:
         opened = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
@@ -69,14 +70,19 @@ def session(path: Path | str, *, threads: int = 1) -> Callable[[Tensor], Tensor]
     [taken] = opened.get_inputs()
 
     def run(images: Tensor) -> Tensor:
-        _check_taken(images, taken.shape)
+        images = torch.as_tensor(images)
+        _check_taken(images, taken)
         return torch.from_numpy(opened.run(None, {taken.name: images.numpy()})[0])
 
     return run
 
 
-def _check_taken(images: Tensor, taken: list) -> None:
-    """`taken` is the shape that the file takes; what is no number there, as N, may be any number."""
+def _check_taken(images: Tensor, given) -> None:
+    """`given` describes what the file takes; what is no number in its shape, as N, may be any number."""
+    if given.type != "tensor(uint8)":
+        raise ValueError(f"the file takes {given.type}, and not images as bytes: it was written elsewhere. What "
+                         "ship.export writes takes bytes and divides by 255 itself")
+    taken = given.shape
     same = images.ndim == len(taken) and all(size == known for size, known in zip(images.shape, taken, strict=True)
                                              if isinstance(known, int))
     if same and images.dtype == torch.uint8:

@@ -73,7 +73,7 @@ def save(network, path: Path | str, made: Made) -> Path:
                          "shapes")
     twin.load_state_dict(weights)
     _check_same(network, twin, made)
-    notes = json.dumps(asdict(made) | {"weights": _of(weights)})
+    notes = json.dumps(asdict(made) | {"weights": _of(weights)}, default=lambda number: number.item())  # of NumPy
     files.write(Path(path), packed(weights, {"shipped": notes}))
     return Path(path)
 

@@ -10,6 +10,7 @@ import contextlib
 import io
 import json
 import logging
+import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,12 +40,19 @@ def export(network: nn.Module, path: Path | str, *, shape: Sequence[int] | None 
     Raises ValueError when the network does not export, with torch's reason, and when the file computes other logits;
     DataError when a package is missing.
     """
-    shape = tuple(shape or getattr(network, "shape", ()))
+    known = getattr(network, "shape", ()) if getattr(network, "sized", True) else ()  # nobody told a wrapped one
+    shape = tuple(shape or known)
     if len(shape) != 3:
-        raise ValueError(f"shape is (channels, height, width) of the images, as in source.shape; it is {shape}")
+        raise ValueError("shape is (channels, height, width) of the images, as in source.shape, and this network does "
+                         f"not know it: export(network, path, shape=source.shape). Given: {shape}")
     path, from_bytes = Path(path), FromBytes(network)
     model = _captured(from_bytes, shape)
     if classes:
+        with torch.no_grad():
+            logits = from_bytes(noise(shape, 1)).shape[1]
+        if len(classes) != logits:
+            raise ValueError(f"there are {len(classes)} classes and {logits} logits: a name for each is needed, in "
+                             "their order")
         entry = model.metadata_props.add()
         entry.key, entry.value = "classes", json.dumps(list(classes))
     partial = path.with_name(f".partial-{path.name}")
@@ -75,7 +83,7 @@ def versions(path: Path | str) -> str:
 def _difference(from_bytes: FromBytes, path: Path | str, images: torch.Tensor) -> float:
     with torch.no_grad():
         z = from_bytes(images)
-    return ((session(path)(images) - z).abs().max() / z.abs().max()).item()
+    return ((session(path)(images) - z).abs().max() / z.abs().max().clamp_min(torch.finfo(z.dtype).tiny)).item()
 
 
 def _captured(from_bytes: FromBytes, shape: tuple[int, ...]):
@@ -104,6 +112,9 @@ def _captured(from_bytes: FromBytes, shape: tuple[int, ...]):
 
 def _check_same(from_bytes: FromBytes, path: Path, shape: tuple[int, ...]) -> None:
     found = max(_difference(from_bytes, path, noise(shape, n, seed=n)) for n in (1, 5))
+    if math.isnan(found):
+        raise ValueError(f"{type(from_bytes.network).__name__} answers with numbers that are not finite, in torch or "
+                         "in the file: the network has diverged, or its numbers are too large for float32")
     if not found <= CLOSE:
         raise ValueError(f"the exported network computes other logits than torch: they differ by {found:.2g} of the "
                          f"largest, more than {CLOSE:g}. It is not written")

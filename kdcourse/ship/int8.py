@@ -10,6 +10,7 @@ import contextlib
 import logging
 import tempfile
 from copy import deepcopy
+from numbers import Integral
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from kdcourse import files
-from kdcourse.ship.base import needed
+from kdcourse.ship.base import needed, session
 
 MOST_BITS = 16
 
@@ -42,6 +43,8 @@ def affine(low: float, high: float, *, bits: int = 8) -> Grid:
     (0.01568627543747425, 64, 255)
     """
     highest = 2 ** _checked(bits) - 1
+    if low > high:
+        raise ValueError(f"values lie between low and high; low = {float(low):g} is above high = {float(high):g}")
     low, high = (torch.tensor(float(value)) for value in (min(low, 0), max(high, 0)))
     if not (high - low).isfinite():
         raise ValueError(f"values lie between two finite numbers; these are {low.item()} and {high.item()}")
@@ -68,13 +71,16 @@ def symmetric(w: Tensor, *, bits: int = 8, axis: int | None = None, narrow: bool
 
 
 def quantise(x: Tensor, grid: Grid) -> Tensor:
-    """The whole numbers (int64) that stand for `x`: what lies beyond the grid gets its end."""
+    """The whole numbers (int64) that stand for `x`: what lies beyond the grid gets its end. Raises ValueError for NaN
+    and infinity, which no number stands for."""
+    if not x.isfinite().all():
+        raise ValueError("some of the values are not finite, and no whole number stands for those")
     return ((x / grid.scale).round().long() + grid.zero).clamp(grid.lowest, grid.highest)
 
 
 def dequantise(q: Tensor, grid: Grid) -> Tensor:
-    """The real numbers that whole numbers stand for."""
-    return (q - grid.zero) * grid.scale
+    """The real numbers that whole numbers, of any type, stand for."""
+    return (q.long() - grid.zero) * grid.scale  # in bytes the difference would be taken modulo 256
 
 
 def whole_layer(q: Tensor, layer: nn.Linear | nn.Conv2d, x: Grid, w: Grid, y: Grid) -> Tensor:
@@ -89,7 +95,7 @@ def whole_layer(q: Tensor, layer: nn.Linear | nn.Conv2d, x: Grid, w: Grid, y: Gr
     step = (x.scale * w.scale).reshape(-1).double()
     channels = len(layer.weight)
     step = step.expand(channels)
-    weight, centred = quantise(layer.weight.detach(), w).double(), (q - x.zero).double()  # exact up to 2**53
+    weight, centred = quantise(layer.weight.detach(), w).double(), (q.long() - x.zero).double()  # exact up to 2**53
     bias = torch.zeros(channels) if layer.bias is None else layer.bias.detach()
     bias = (bias.double() / step).round()
     if isinstance(layer, nn.Linear):
@@ -127,8 +133,9 @@ class Rounded(nn.Module):
 
 
 def low_bits(network: nn.Module, bits: int) -> nn.Module:
-    """A copy of `network` in which every linear layer and every convolution computes with weights `Rounded` to so many
-    bits, and learns through the rounding: the optimiser moves weights in float32, which are kept beside.
+    """A copy of `network` in which every linear layer and every convolution, and the projections of attention, compute
+    with weights `Rounded` to so many bits, and learn through the rounding: the optimiser moves weights in float32,
+    which are kept beside.
 
     Any distiller trains it, `Supervised` or `KD`: with a teacher it is the quantised distillation of Polino et al.
     2018, arXiv:1802.05668, algorithm 1. Weights alone are rounded, as there; biases, batch normalisation and what is
@@ -139,14 +146,23 @@ def low_bits(network: nn.Module, bits: int) -> nn.Module:
     10.
     """
     copied, rounded = deepcopy(network), Rounded(bits)
-    layers = [layer for layer in copied.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
-    if not layers:
+    weights = [(layer, name) for layer in copied.modules() for name in _weights(layer)]
+    if not weights:
         raise ValueError(f"a {type(network).__name__} has no linear layer and no convolution whose weights to round")
-    for layer in layers:
-        if parametrize.is_parametrized(layer, "weight"):
+    for layer, name in weights:
+        if parametrize.is_parametrized(layer, name):
             raise ValueError("the weights of this network are rounded already: settled(network) makes a plain one")
-        parametrize.register_parametrization(layer, "weight", deepcopy(rounded))
+        parametrize.register_parametrization(layer, name, deepcopy(rounded))
     return copied
+
+
+def _weights(layer: nn.Module) -> list[str]:
+    """The names of the weights of a layer that are rounded. Attention has those that make queries, keys and values in
+    one tensor, or in three; what it gives out is made by a linear layer of its own."""
+    if isinstance(layer, nn.MultiheadAttention):
+        named = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
+        return [name for name in named if getattr(layer, name) is not None]
+    return ["weight"] if isinstance(layer, nn.Linear | nn.Conv2d) else []
 
 
 def settled(network: nn.Module) -> nn.Module:
@@ -154,11 +170,12 @@ def settled(network: nn.Module) -> nn.Module:
     it gives the same logits, and can be saved and exported."""
     copied = deepcopy(network)
     for layer in copied.modules():
-        if parametrize.is_parametrized(layer, "weight"):
-            rounded = layer.weight.detach().clone()
+        if names := [name for name in _weights(layer) if parametrize.is_parametrized(layer, name)]:
+            rounded = {name: getattr(layer, name).detach().clone() for name in names}
             layer.__class__ = parametrize.type_before_parametrizations(layer)  # torch's own way back changes a class
             del layer.parametrizations                                         # that every copy of the layer shares
-            layer.weight = nn.Parameter(rounded)
+            for name, weight in rounded.items():
+                setattr(layer, name, nn.Parameter(weight))
     return copied.eval()
 
 
@@ -182,11 +199,13 @@ def quantised(path: Path | str, target: Path | str, images: Tensor, *, per_chann
     - batch normalisation must be folded into its convolution first: done here
     - one scale for all channels of a layer loses those with small weights
     """
+    images = torch.as_tensor(images)
     if images.ndim != 4 or images.dtype != torch.uint8 or not len(images):
         raise ValueError(f"images to calibrate with are (N, C, H, W) uint8, training images of the source; these are "
                          f"{tuple(images.shape)} {images.dtype}")
     [quantization] = needed("onnxruntime.quantization")
     needed("onnx")
+    session(path)(images[:1])  # which says what is wrong with a file or with the size of the images
     kind = quantization.QuantType
     with tempfile.TemporaryDirectory() as scratch, _quiet():
         ready, made = Path(scratch) / "ready.onnx", Path(scratch) / "made.onnx"
@@ -221,6 +240,6 @@ def _quiet():
 
 
 def _checked(bits: int) -> int:
-    if isinstance(bits, bool) or not isinstance(bits, int) or not 2 <= bits <= MOST_BITS:
+    if isinstance(bits, bool) or not isinstance(bits, Integral) or not 2 <= bits <= MOST_BITS:
         raise ValueError(f"bits is a whole number from 2 to {MOST_BITS}; it is {bits!r}")
     return bits

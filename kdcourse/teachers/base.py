@@ -132,7 +132,7 @@ class LogitBank(nn.Module):
         made_of = f"{key_of(teacher)} {split.origin(augment)} {dtype}"
         called = re.sub(r"[^\w.-]", "-", split.name)[:100]  # which every file system takes
         name = f"{called}-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}.safetensors"
-        path = Path(folder or files.folder() / "recordings") / name
+        path = (Path(folder).expanduser() if folder else files.folder() / "recordings") / name
         with contextlib.suppress(OSError, CutOff, Outdated):
             return cls.load(path, teacher=teacher, split=split, augment=augment)
         with contextlib.suppress(OSError):
@@ -216,6 +216,10 @@ class LogitBank(nn.Module):
             raise ValueError(f"this bank holds answers about {self.table.shape[1]} images, and {split.name} has "
                              f"{len(split)}: record it again, LogitBank.record(teacher, split)")
 
+    def check_asked(self, origin: str, epochs: int) -> None:
+        """Raise ValueError if it cannot answer about the images of `origin`, for so many epochs."""
+        self._check_origin(origin)
+
     def _check_origin(self, origin: str) -> None:
         if origin != self.origin:
             raise ValueError(
@@ -230,8 +234,8 @@ def recorded(network, split, ask, augment, dtype, batch_size=None) -> Iterator[l
     if dtype not in DTYPES:
         names = ", ".join(map(str, DTYPES))
         raise ValueError(f"logits are recorded in one of: {names}; not in {dtype!r}, which would cut them off")
-    if augment is not None and augment.views is None:
-        raise ValueError("endless views cannot be recorded; give the augmentation a number: Augment(views=4)")
+    if augment is not None:
+        check_views(augment, split)
     split, inner = split.to(device_of(network)), _network(network)
     look(inner, split, "the teacher", augment, steady=True)
 
@@ -242,6 +246,22 @@ def recorded(network, split, ask, augment, dtype, batch_size=None) -> Iterator[l
                               augment=augment, batch_size=batch_size)
 
     return each()
+
+
+def check_views(augment, split) -> None:
+    """Raise ValueError unless the views of an augmentation can be recorded: there is a number of them, and a view is
+    the same each time it is made."""
+    views = getattr(augment, "views", 0)
+    if views is None:
+        raise ValueError("endless views cannot be recorded; give the augmentation a number: Augment(views=4)")
+    if not views:
+        raise ValueError("an augmentation says how many views it has, after which they repeat: augment.views = 4. One "
+                         "that changes every image in one way has one: augment.views = 1")
+    first, again = (next(split.batches(FEW, augment=augment)).x for _ in range(2))
+    if not torch.equal(first, again):
+        raise ValueError("the augmentation makes another view each time it is called, so that the student would see "
+                         "other pictures than were recorded: let it draw from the rows and the epoch that it is given, "
+                         "as data.Augment does, or ask the teacher itself")
 
 
 def _views_of(teacher, split, augment, dtype, batch_size=None) -> Iterator[Tensor]:
@@ -472,6 +492,9 @@ def _check_table(table: Tensor) -> None:
 def _network(teacher: nn.Module) -> nn.Module:
     if isinstance(teacher, LogitBank) or not isinstance(teacher, nn.Module):
         raise TypeError(f"only a network or a Teacher can be asked about images, not a {type(teacher).__name__}")
+    if hasattr(teacher, "deployable"):
+        raise TypeError(f"a {type(teacher).__name__} is a distiller, which turns a batch into a loss: ask its network, "
+                        "distiller.deployable()")
     return teacher.network if isinstance(teacher, Teacher) else inside(teacher)
 
 

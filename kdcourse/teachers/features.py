@@ -16,25 +16,26 @@ class FeatureBank(LogitBank):
     methods for either kind can use them.
     """
 
-    def __init__(self, table: Tensor, maps: list[Tensor], live: Teacher, *, origin: str, teacher: str):
+    def __init__(self, table: Tensor, maps: list[Tensor], live: Teacher, *, before: bool, origin: str, teacher: str):
         super().__init__(table, origin=origin, teacher=teacher)
-        self.tables, self.live = maps, live
+        self.tables, self.live, self.before = maps, live, before  # whether the maps are those before the activation
 
     @classmethod
     @torch.no_grad()
     def record(cls, teacher, split, *, augment=None, dtype=torch.float16, batch_size=None) -> "FeatureBank":
         """As `LogitBank.record`, with the maps. The teacher is frozen by it, since its head stays in use."""
-        live = teacher if isinstance(teacher, Teacher) else Teacher(teacher)
+        live, before = teacher if isinstance(teacher, Teacher) else Teacher(teacher), set()
 
         def ask(batch: Batch) -> list[Tensor]:
             z, features, maps = live.answer(batch)
-            return [z, *(features if maps is None or not hasattr(live.network, "activation") else maps)]
+            before.add(maps is not None and hasattr(live.network, "activation"))
+            return [z, *(maps if True in before else features)]
 
         views = recorded(live, split, ask, augment, dtype, batch_size)
         table, *maps = (torch.stack(tables) for tables in zip(*views, strict=True))
         if not all(kept.isfinite().all() for kept in maps):
             raise ValueError(f"some feature maps are not finite in {dtype}: record them with dtype=torch.float32")
-        return cls(table, maps, live, origin=split.origin(augment), teacher=live.key())
+        return cls(table, maps, live, before=before.pop(), origin=split.origin(augment), teacher=live.key())
 
     @property
     def network(self) -> nn.Module:
@@ -47,8 +48,11 @@ class FeatureBank(LogitBank):
         if self.tables[0].device != device:
             self.tables = [table.to(device) for table in self.tables]
         kept = [table[batch.epoch % len(table)][batch.index].float() for table in self.tables]
-        activation = getattr(self.network, "activation", None)
-        return Answer(z, kept, None) if activation is None else Answer(z, [activation(f) for f in kept], kept)
+        if not self.before:
+            return Answer(z, kept, None)
+        known = self.network.activation
+        each = known if isinstance(known, list) else [known] * len(kept)
+        return Answer(z, [activation(f) for activation, f in zip(each, kept, strict=True)], kept)
 
     def head(self, f: Tensor) -> Tensor:
         """Logits from a last feature map; differentiable in `f`, with frozen weights."""

@@ -24,6 +24,13 @@ class Trajectory(LogitBank):
             )
         return super().forward(batch)
 
+    def check_asked(self, origin: str, epochs: int) -> None:
+        """Raise ValueError as `LogitBank` does, and when fewer epochs were recorded."""
+        super().check_asked(origin, epochs)
+        if len(self.table) < epochs:
+            raise ValueError(f"{len(self.table)} epochs of learning were recorded, and the student is to train for "
+                             f"{epochs}: record as many")
+
     def check_live(self, teacher, split, augment=None) -> None:
         """Nothing to check: what a network said on its way is not what it says at its end."""
 

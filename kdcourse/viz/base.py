@@ -24,6 +24,13 @@ def look(i: int) -> dict:
     return {"color": COLOURS[i % n], "marker": MARKERS[(i + 3 * (i // n)) % n]}
 
 
+def check_share(mean: float, where: str) -> float:
+    """The mean of accuracies, if they lie in [0, 1]. Raises ValueError, saying of what, for percent."""
+    if not 0 <= mean <= 1:
+        raise ValueError(f"accuracies lie in [0, 1]; the mean {where} is {mean:g}: divide percent by 100")
+    return mean
+
+
 def records(rows: Iterable[Mapping], *keys: str) -> list[Mapping]:
     """The rows as a list, if they are dicts that hold these keys.
 

@@ -39,7 +39,8 @@ def one_vector(panels: Mapping[str, Sequence[float]], classes: Sequence[str], *,
     """A small chart for each loss: the numbers that it compares with the student's, made of one teacher's logits.
 
     `panels[name]` has a number for each class, NaN for a class that the loss does not see there: it is marked "not
-    seen". The bar of `label` has a colour of its own. `notes[name]` is written above the bars. Returns the axes.
+    seen". The bar of `label` has a colour of its own. `notes[name]` is written above the bars. Probabilities have one
+    axis in all charts, and can be compared. Returns the axes.
     """
     for name, values in panels.items():
         if len(values) != len(classes):
@@ -47,6 +48,8 @@ def one_vector(panels: Mapping[str, Sequence[float]], classes: Sequence[str], *,
     columns = 2 if len(panels) == 4 else 3
     rows = -(-len(panels) // columns)
     _, axes = plt.subplots(rows, columns, figsize=(8.4, 2.3 * rows), layout="constrained", sharex=True, squeeze=False)
+    heights = [float(value) for values in panels.values() for value in values if value == value]
+    top = 1.08 * max(heights) if 0 <= min(heights) and max(heights) <= 1 else None
     for place, (ax, (name, values)) in enumerate(zip(axes.flat, panels.items(), strict=False)):
         values = [float(value) for value in values]
         colours = [COLOURS[1] if k == label else COLOURS[0] for k in range(len(classes))]
@@ -55,6 +58,8 @@ def one_vector(panels: Mapping[str, Sequence[float]], classes: Sequence[str], *,
             if value != value:
                 ax.text(k, 0.0, "not seen", rotation=90, ha="center", va="bottom", fontsize=7, color="0.4")
         ax.axhline(0, color="0.4", linewidth=0.8)
+        if top:
+            ax.set_ylim(0, top)
         ax.set_title(f"{name}\n{(notes or {}).get(name, '')}".strip(), fontsize=9)
         ax.set_xticks(range(len(classes)), classes, rotation=90, fontsize=7)
         ax.tick_params(axis="x", labelbottom=place + columns >= len(panels))  # the lowest of its column

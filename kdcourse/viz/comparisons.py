@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 from matplotlib.transforms import Bbox
 
+from kdcourse.core import Choices
 from kdcourse.metrics import interval
-from kdcourse.viz.base import COLOURS, MARKERS, axis
+from kdcourse.viz.base import COLOURS, MARKERS, axis, check_share
 
 
 def seeds(accuracy: Mapping[str, Sequence[float]], *, baseline: str | None = None, ax=None):
@@ -20,6 +21,7 @@ def seeds(accuracy: Mapping[str, Sequence[float]], *, baseline: str | None = Non
     ax = axis(ax, size=(6.4, 0.9 + 0.45 * len(accuracy)))
     for row, (name, values) in enumerate(accuracy.items()):
         colour, marker = COLOURS[row % len(COLOURS)], MARKERS[row % len(MARKERS)]
+        check_share(sum(values) / len(values), f"of {name!r}")
         ax.plot([100 * value for value in values], [row] * len(values), marker, color=colour, alpha=0.45, markersize=5)
         mean, low, high = (100 * value for value in interval(values))
         ax.errorbar(mean, row + 0.28, xerr=[[mean - low], [high - mean]], color=colour, marker=marker, capsize=3)
@@ -33,6 +35,7 @@ def seeds(accuracy: Mapping[str, Sequence[float]], *, baseline: str | None = Non
 def differences(accuracy: Mapping[str, Sequence[float]], baseline: str, *, margin: float | None = None, ax=None):
     """How many points each name is above `baseline`: a dot for every pair of students with the same seed, and their
     mean with its 95 % interval. With `margin`, a share, a grey band shows what counts as equal."""
+    theirs = Choices("name", accuracy)[baseline]
     ax = axis(ax, size=(6.4, 0.9 + 0.45 * (len(accuracy) - 1)))
     others = [name for name in accuracy if name != baseline]
     if margin is not None:
@@ -41,7 +44,7 @@ def differences(accuracy: Mapping[str, Sequence[float]], baseline: str, *, margi
     for row, name in enumerate(others):
         place = list(accuracy).index(name)     # the colour that `seeds` gives it
         colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
-        gaps = [ours - theirs for ours, theirs in zip(accuracy[name], accuracy[baseline], strict=True)]
+        gaps = [ours - theirs for ours, theirs in zip(accuracy[name], theirs, strict=True)]
         ax.plot([100 * gap for gap in gaps], [row] * len(gaps), marker, color=colour, alpha=0.45, markersize=5)
         mean, low, high = (100 * value for value in interval(gaps))
         ax.errorbar(mean, row + 0.28, xerr=[[mean - low], [high - mean]], color=colour, marker=marker, capsize=3)
@@ -66,7 +69,10 @@ def needed(widths: Mapping[str, Mapping[int, float]], *, effect: float, ax=None)
 def terms(rows: Sequence[Mapping], *, ax=None):
     """The terms of a loss over the epochs of one training, as `fit` returns them, each as it is and not weighted."""
     ax = axis(ax)
-    names = [key.removesuffix("_weight") for key in rows[-1] if key.endswith("_weight")]
+    if not rows:
+        raise ValueError("there are no rows to draw")
+    known = dict.fromkeys(key for row in rows for key in row)  # a term may be there in some epochs alone
+    names = [key.removesuffix("_weight") for key in known if key.endswith("_weight")]
     for i, name in enumerate(names):
         there = [row for row in rows if name in row]
         ax.plot([row["epoch"] for row in there], [row[name] for row in there], color=COLOURS[i % len(COLOURS)],
@@ -99,7 +105,7 @@ def against_cost(points: Mapping[str, tuple[float, Sequence[float]]], *, cost: s
     ax = axis(ax)
     for i, (name, (price, values)) in enumerate(points.items()):
         colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
-        mean = 100 * sum(values) / len(values)
+        mean = 100 * check_share(sum(values) / len(values), f"of {name!r}")
         low, high = (100 * value for value in interval(values)[1:]) if len(values) > 1 else (mean, mean)
         ax.errorbar(price, mean, yerr=[[mean - low], [high - mean]], color=colour, marker=marker, capsize=3, label=name,
                     linestyle="none")

@@ -1,10 +1,11 @@
 """Pictures of results: distributions over classes, learning curves, sweeps with their intervals, and calibration."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from numbers import Real
 
 from kdcourse.metrics import interval
-from kdcourse.viz.base import COLOURS, MARKERS, axis, legend, look, records
+from kdcourse.viz.base import COLOURS, MARKERS, axis, check_share, legend, look, records
 
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "ooo", "+++", "***")    # for what has no marker
 
@@ -88,11 +89,13 @@ def reliability(rows: Mapping[str, Sequence[Mapping]], *, ax=None):
 
 def heat_map(rows: Sequence[Mapping], x: str, y: str, value: str, *, ax=None):
     """Rows of a `sweep` as a table of colours: each cell the mean of `value` in percent over the seeds, and half the
-    width of its 95 % interval. `x` and `y` name the two hyper-parameters. A cell of one seed has no interval.
+    width of its 95 % interval. `x` and `y` name the two hyper-parameters. A cell of one seed has no interval. Of a
+    student with several epochs the last one counts.
 
-    Raises ValueError where there are no rows, a row lacks one of the three, or a value lies outside [-1, 1].
+    Raises ValueError where there are no rows, a row lacks one of the three, a value lies outside [-1, 1], or a cell has
+    two students of one seed, which differ in a third hyper-parameter.
     """
-    if not (rows := records(rows, x, y, value)):
+    if not (rows := _last(records(rows, x, y, value), x, y)):
         raise ValueError("there are no rows to draw")
     if most := next((row[value] for row in rows if abs(row[value]) > 1), None):
         raise ValueError(f"{value!r} is shown in percent of what lies in [0, 1], and in one row it is {most:g}")
@@ -115,6 +118,25 @@ def heat_map(rows: Sequence[Mapping], x: str, y: str, value: str, *, ax=None):
     return ax
 
 
+def _last(rows: Sequence[Mapping], x: str, y: str) -> list[Mapping]:
+    """The last epoch of each student of a sweep, one row for a cell and a seed; rows without a seed as they are."""
+    if not all("seed" in row for row in rows):
+        return list(rows)
+    students = defaultdict(list)
+    for row in rows:
+        students[row[x], row[y], row["seed"]].append(row)
+    kept = []
+    for (a, b, seed), found in students.items():
+        last = max(row.get("epoch", 0) for row in found)
+        one, *others = (row for row in found if row.get("epoch", 0) == last)
+        if others:
+            third = next((name for name in one if one[name] != others[0].get(name)), "nothing")
+            raise ValueError(f"there are {1 + len(others)} rows of {x} = {a}, {y} = {b} and seed {seed}, which differ "
+                             f"in {third}: draw one heat map for each value of it")
+        kept.append(one)
+    return kept
+
+
 def _some(given: Mapping) -> Mapping:
     """What is to be drawn, by name, if it is something."""
     if not isinstance(given, Mapping) or hasattr(given, "to_dict"):
@@ -131,6 +153,5 @@ def _tick(value) -> str:
 def _percent(accuracies: Sequence[float], where: str) -> list[float]:
     """Mean, low and high in percent."""
     mean, low, high = interval(accuracies)
-    if not 0 <= mean <= 1:
-        raise ValueError(f"accuracies lie in [0, 1]; the mean {where} is {mean:g}: divide percent by 100")
+    check_share(mean, where)
     return [100 * end for end in (mean, low, high)]

@@ -8,11 +8,14 @@ import base64
 import html
 import io
 from collections.abc import Hashable, Sequence
+from pathlib import Path
 
+import anywidget
 import ipywidgets
 import numpy as np
 import PIL.Image
 import torch
+import traitlets
 from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -42,6 +45,14 @@ def twin(control: ipywidgets.Dropdown, label: str) -> ipywidgets.SelectionSlider
     return slider
 
 
+class Spoken(anywidget.AnyWidget):
+    """HTML that a screen reader says when it changes: its element stays in the page, as it must for that, while
+    `ipywidgets.HTML` would make another one."""
+
+    _esm = Path(__file__).with_name("spoken.js")
+    value = traitlets.Unicode().tag(sync=True)
+
+
 class Explorer(ipywidgets.VBox):
     """Controls above a picture above the words. A change of any control changes the picture and the words.
 
@@ -53,7 +64,7 @@ class Explorer(ipywidgets.VBox):
     def __init__(self, rows: Sequence[Sequence[ipywidgets.Widget]], *, figure: Figure, moving: Sequence[Artist],
                  front: ipywidgets.DOMWidget | None = None):
         self.figure, self.moving, self.still, self.png = figure, moving, {}, b""
-        self.picture, self.readout = ipywidgets.HTML(), ipywidgets.HTML()
+        self.picture, self.readout = ipywidgets.HTML(), Spoken()
         self.as_table = ipywidgets.Checkbox(description="Numbers as a table", indent=False)
         rows = [*rows[:-1], [*rows[-1], self.as_table, ipywidgets.HTML(HINT)]]
         wrapped = ipywidgets.Layout(flex_flow="row wrap", align_items="center", grid_gap="0 1.5em")
@@ -104,8 +115,7 @@ class Explorer(ipywidgets.VBox):
     def _tell(self, change=None) -> None:
         words = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in self.sentences())
         table = _html_table(self.table()) if self.as_table.value else ""
-        self.readout.value = (f'<div role="status" style="line-height: 1.5"><ul style="margin-top: 0">{words}</ul>'
-                              f"{table}</div>")
+        self.readout.value = f'<ul style="margin-top: 0">{words}</ul>{table}'
 
     def _repr_mimebundle_(self, **kwargs):
         bundle = super()._repr_mimebundle_(**kwargs) | {"image/png": base64.b64encode(self.png).decode()}
@@ -163,4 +173,4 @@ def _html_table(rows: list[list[str]]) -> str:
     head = "".join(f'<th scope="col" style="padding: 0 .6em">{cell}</th>' for cell in first)
     body = "".join(f'<tr><th scope="row">{row[0]}</th>' + "".join(f'<td style="text-align: right">{cell}</td>'
                    for cell in row[1:]) + "</tr>" for row in others)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div style="overflow-x: auto"><table>' f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"

@@ -33,8 +33,11 @@ class LatencyExplorer(Explorer):
             if lacking:
                 raise ValueError(f"{' · '.join(entry)} was not timed with a batch of {lacking[0][0]} on "
                                  f"{lacking[0][1]} threads, as others were")
-        names = [(" · ".join(entry), entry) for entry in self.entries]
+        # what tells them apart comes first: a list that is too narrow cuts the end off
+        names = [(f"{network}, {runtime} · {family}", (family, network, runtime))
+                 for family, network, runtime in self.entries]
         self.beside = choice("Compared with", names, names[0][1])
+        self.beside.layout.width = "auto"
         self.batch = choice("Images at once", [(str(b), b) for b in batches], batches[0])
         self.threads = choice("Threads", [(str(t), t) for t in threads], threads[0])
         super().__init__([[self.beside], [self.batch, self.threads]], **self._artists())
@@ -56,9 +59,11 @@ class LatencyExplorer(Explorer):
         beside, batch, threads = self.beside.value, self.batch.value, self.threads.value
         now = self.numbers(beside, batch, threads)
         quick, slow = min(now, key=lambda e: now[e]["median"]), max(now, key=lambda e: now[e]["median"])
-        found = [f"For {_images(batch)} on {_threads(threads)}, beside {beside[1]} in {beside[2]}:",
-                 f"the quickest is {quick[1]} in {quick[2]}, with {_times_as_long(now[quick]['median'])};",
-                 f"the slowest is {slow[1]} in {slow[2]}, with {_times_as_long(now[slow]['median'])}."]
+        own = f"{beside[1]} in {beside[2]}"
+        found = [f"For {_images(batch)} on {_threads(threads)} the {word} is " + (
+                 f"{own} itself." if which == beside else f"{which[1]} in {which[2]}, with "
+                 f"{_times_as_long(now[which]['median']).removesuffix(' its time')} the time of {own}.")
+                 for word, which in (("quickest", quick), ("slowest", slow))]
         spread = now[beside]
         found.append(f"A tenth of the turns of {beside[1]} in {beside[2]} took less than {spread['p10']:.2f}, and a "
                      f"tenth more than {spread['p90']:.2f} of its own median: the machine makes such differences.")

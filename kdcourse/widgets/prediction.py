@@ -1,15 +1,17 @@
 """`Prediction`: a number or a choice that the reader commits to before an experiment, shown beside what comes out."""
 
 import base64
-import html
 import io
 import json
+import math
 import re
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+import anywidget
 import ipywidgets
+import traitlets
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -17,6 +19,20 @@ from kdcourse import files
 
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")  # or three decimals, where a comma is written for a point
 KEPT = Path("predictions.json")  # beside a worksheet; where it is not there, a prediction lives as long as the kernel
+
+
+class Front(anywidget.AnyWidget):
+    """What a reader sees. A click sends `{"answer": text}`; then `heard` counts it, `told` says what became of it, and
+    `committed` is the answer that stays, as text, or nothing."""
+
+    _esm = Path(__file__).with_name("prediction.js")
+    _css = Path(__file__).with_name("prediction.css")
+    question = traitlets.Unicode().tag(sync=True)
+    choices = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    unit = traitlets.Unicode().tag(sync=True)
+    told = traitlets.Unicode().tag(sync=True)
+    committed = traitlets.Unicode().tag(sync=True)
+    heard = traitlets.Int(0).tag(sync=True)
 
 
 class Prediction(ipywidgets.VBox):
@@ -37,13 +53,9 @@ class Prediction(ipywidgets.VBox):
             raise ValueError(f"a choice needs at least two different answers; given: {', '.join(map(str, choices))}")
         self.question, self.choices, self.unit = question, [str(choice) for choice in choices], unit
         self.png = _still(question, self.choices, unit)
-        self.answer = (ipywidgets.RadioButtons(options=self.choices, value=None, description="Your prediction")
-                       if choices else ipywidgets.Text(description=f"Your prediction{unit and f', {unit}'}"))
-        self.answer.style = {"description_width": "initial"}
-        self.button, self.words = ipywidgets.Button(description="Commit"), ipywidgets.HTML()
-        self.button.on_click(self._press)
-        asked = ipywidgets.HTML(f"<strong>{html.escape(question)}</strong>")
-        super().__init__([asked, ipywidgets.HBox([self.answer, self.button]), self.words])
+        self.front = Front(question=question, choices=self.choices, unit=unit)
+        self.front.on_msg(self._hear)
+        super().__init__([self.front])
         self.committed: float | str | None = None
         if question in (kept := _kept() or {}):
             self._hold(kept[question])
@@ -55,7 +67,8 @@ class Prediction(ipywidgets.VBox):
         found, kept = self._understood(answer), _kept()
         before = self._before(kept or {})
         if before is not None and found != before:
-            raise ValueError(f"you have committed to {self._said(before)}; a prediction is made once")
+            where = f". To begin again, delete {files.shown(KEPT)}, and with it all predictions here" * KEPT.is_file()
+            raise ValueError(f"you have committed to {self._said(before)}; a prediction is made once{where}")
         if KEPT.is_file():
             if kept is None:  # damaged by hand, or by another program: what it holds may still be read
                 KEPT.replace(KEPT.with_suffix(".damaged.json"))
@@ -73,20 +86,22 @@ class Prediction(ipywidgets.VBox):
 
     def beside(self, measured: float | str) -> None:
         """Print the prediction beside what was measured: one line. Without a prediction the line says only so."""
+        if self.committed is None and self.question in (kept := _kept() or {}):
+            self._hold(kept[self.question])  # it was committed meanwhile, where the question is asked once more
         if self.committed is None:
             print(f"No prediction was committed to: {self.question}")
         elif self.choices:
             same = "as predicted" if self.committed == str(measured) else "not as predicted"
             print(f"You predicted: {self.committed}. Measured: {measured} ({same}).")
         else:
-            gap = abs(float(measured) - self.committed)
-            unit = "points" if self.unit == "%" else self.unit
-            print(f"You predicted {self._said(self.committed)}; measured {self._said(round(float(measured), 1))}, "
-                  f"{gap:.1f}{unit and f' {unit}'} away.")
+            found, unit = _rounded(float(measured)), "points" if self.unit == "%" else self.unit
+            gap = _rounded(abs(found - self.committed))
+            print(f"You predicted {self._said(self.committed)}; measured {self._said(found)}, "
+                  f"{_short(gap)}{unit and f' {unit}'} away.")
 
-    def _press(self, button) -> None:
+    def _hear(self, front, content, buffers) -> None:
         try:
-            self.commit(self.answer.value)
+            self.commit(content.get("answer", ""))
         except ValueError as error:
             self._tell(str(error))
         except OSError as error:
@@ -95,9 +110,13 @@ class Prediction(ipywidgets.VBox):
     def _understood(self, answer) -> float | str:
         if self.choices:
             if answer not in self.choices:
-                raise ValueError(f"choose one of: {', '.join(self.choices)}")
+                raise ValueError(f"choose one of: {'; '.join(self.choices)}")
             return answer
-        text = str(answer).strip().removesuffix("%").strip()
+        text = str(answer).replace("\N{MINUS SIGN}", "-").strip()
+        if self.unit != "%" and text.endswith("%"):
+            raise ValueError(f"a number {f'of {self.unit} ' * bool(self.unit)}is asked for, and not a share of a "
+                             f"hundred: {text.removesuffix('%').strip()}, say")
+        text = text.removesuffix(self.unit).strip()
         if THOUSANDS.fullmatch(text):
             raise ValueError(f"is {text} a number of thousands, or has it a fraction? Write {text.replace(',', '')} or "
                              f"{text.replace(',', '.')}")
@@ -107,6 +126,8 @@ class Prediction(ipywidgets.VBox):
             number = float("nan")
         if not abs(number) < float("inf"):
             raise ValueError(f"write a number, 72.5 for example, not {str(answer)!r}")
+        if self.unit == "%" and not 0 <= number <= 100:
+            raise ValueError(f"write a percentage from 0 to 100; {number:g} is none")
         return number
 
     def _hold(self, answer: float | str) -> None:
@@ -114,23 +135,33 @@ class Prediction(ipywidgets.VBox):
             self.committed = self._understood(answer)
         except ValueError:  # kept for a question that had other choices then
             return
-        self.answer.value = self.committed if self.choices else f"{self.committed:g}"
-        self.answer.disabled = self.button.disabled = True
+        self.front.committed = self.committed if self.choices else f"{self.committed:.9g}"
         self._tell(f"Committed: {self._said(self.committed)}.")
 
     def _said(self, answer: float | str) -> str:
-        return answer if self.choices else f"{answer:g}{self.unit and f' {self.unit}'}"
+        return answer if self.choices else f"{_short(answer)}{self.unit and f' {self.unit}'}"
 
     def _tell(self, sentence: str) -> None:
-        self.words.value = f'<div role="status">{html.escape(sentence)}</div>'
+        self.front.told = sentence
+        self.front.heard += 1
 
     def __repr__(self) -> str:
         return f"Prediction({self.question!r}: {'open' if self.committed is None else self._said(self.committed)})"
 
     def _repr_mimebundle_(self, **kwargs):
         bundle = super()._repr_mimebundle_(**kwargs) | {"image/png": base64.b64encode(self.png).decode()}
-        offered = f" Choose one of: {', '.join(self.choices)}" if self.choices else ""
+        offered = f" Choose one of: {'; '.join(self.choices)}" if self.choices else ""
         return bundle, {"image/png": {"alt": f"A prediction is asked for. {self.question}{offered}"}}
+
+
+def _rounded(number: float) -> float:
+    """With one decimal, or with two significant digits where that is more: a correlation of 0.84 as it is."""
+    digits = 1 if abs(number) >= 1 or number == 0 else 1 - math.floor(math.log10(abs(number)))
+    return round(number, max(1, digits)) + 0.0  # and no -0
+
+
+def _short(number: float) -> str:
+    return f"{number:.9g}"
 
 
 def _kept() -> dict[str, float | str] | None:

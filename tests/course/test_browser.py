@@ -325,6 +325,7 @@ def test_the_checkbox_adds_the_table_takes_it_away_and_leaves_the_picture(explor
     explorer = explorer_of(kind)
     (box,), table, picture = explorer.extra(), explorer.readout.get_by_role("table"), explorer.picture()
     words = explorer.words()
+    explorer.readout.evaluate("it => { it.dataset.known = '1'; }")
     for wanted in (1, 0):
         box.focus()
         box.click() if way == "mouse" else _press(explorer.page, "Space")
@@ -336,6 +337,7 @@ def test_the_checkbox_adds_the_table_takes_it_away_and_leaves_the_picture(explor
             assert explorer.words().startswith(words) and len(explorer.words()) > len(words)
             _shot(explorer, "table")
     assert explorer.words() == words
+    assert explorer.readout.get_attribute("data-known")  # it stays: a screen reader says what changes in it
 
 
 @pytest.mark.parametrize("way", ["keyboard", "mouse"])
@@ -515,12 +517,15 @@ def test_a_reader_of_a_worksheet_commits_a_prediction_and_is_told_of_each_blank_
         for i in range(blank + 2):
             _run(page, i)
         assert "wrong_answers: nothing was returned: the blank is still empty" in _said(page, blank + 1)
-        answer = page.get_by_label("Your prediction, %")
-        answer.fill("80")
-        answer.press("Tab")
-        page.keyboard.press("Enter")
+        _begin(page, blank, "import time; time.sleep(3)")  # the kernel is busy while the reader answers
+        answer, asked = page.get_by_label("Your prediction, %"), page.locator(".kd-prediction").first
+        answer.press_sequentially("80.5", delay=60)
+        answer.press("Enter")
         kept = sheet.parent / "predictions.json"
-        _until(page, lambda: list(json.loads(kept.read_text()).values()) == [80], "the prediction was not kept")
+        _until(page, lambda: list(json.loads(kept.read_text()).values()) == [80.5], "the prediction was not kept")
+        _until(page, lambda: asked.get_by_role("status").inner_text() == "Committed: 80.5 %.", "nobody was told")
+        assert answer.input_value() == "80.5" and asked.get_by_role("button").count() == 0
+        _has_focus(asked.get_by_role("status"))
         wrong = right.replace(" / p.sum(dim=1, keepdim=True)", "")
         for text, told in ((wrong, "sum"), (right, "wrong_answers: right")):
             _run(page, blank, text)
@@ -544,8 +549,9 @@ def test_without_a_browser_the_tests_are_skipped_unless_they_must_run(monkeypatc
     assert browser.chromium() == "/bin/true"
 
 
-def _run(page, number: int, text: str | None = None) -> None:
-    """Run a code cell, by the keyboard; with `text`, write that into it before."""
+def _begin(page, number: int, text: str | None = None) -> tuple:
+    """Start a code cell, by the keyboard; with `text`, write that into it before. Returns where its number will be, and
+    what was there."""
     cell = page.locator(".jp-Notebook .jp-CodeCell").nth(number)
     cell.locator(".cm-content").click()
     if text is not None:
@@ -554,6 +560,12 @@ def _run(page, number: int, text: str | None = None) -> None:
     prompt = cell.locator(".jp-InputPrompt")
     before = prompt.inner_text()
     page.keyboard.press("Control+Enter")
+    return prompt, before
+
+
+def _run(page, number: int, text: str | None = None) -> None:
+    """As `_begin`, until it has finished."""
+    prompt, before = _begin(page, number, text)
     _until(page, lambda: prompt.inner_text() not in (before, "[*]:"), f"cell {number} did not finish", 120)
 
 

@@ -14,7 +14,7 @@ import pytest
 from torchvision.datasets import MNIST
 
 import kdcourse
-from kdcourse import cli, data, files
+from kdcourse import cli, data, files, worksheets
 from kdcourse.marking import student
 
 ROOT = Path(__file__).parents[2]
@@ -144,7 +144,7 @@ def test_start_from_another_drive_shows_the_whole_path(course, monkeypatch, caps
     monkeypatch.setattr(os.path, "relpath", relpath)
     assert cli.main(["start", "1"]) == 0
     copy = course / "work" / NAME / f"{NAME}.ipynb"
-    assert f"jupyter lab {copy}" in capsys.readouterr().out and copy.is_file()
+    assert f"jupyter lab --notebook-dir={course} {copy}" in capsys.readouterr().out and copy.is_file()
     assert cli.main(["start", "1"]) == 2      # a second time: what is there is told by its whole path, too
     assert f"{copy.parent} is there already" in capsys.readouterr().err
     assert cli.main(["release", NAME]) == 0
@@ -157,7 +157,7 @@ def test_a_path_with_spaces_is_shown_as_it_can_be_typed(course, monkeypatch, cap
     monkeypatch.setattr(files, "course_folder", lambda start: course.parent / "my course" / "kd")
     assert cli.main(["start", "1"]) == 0
     path = os.path.join("my course", "kd", "work", NAME, f"{NAME}.ipynb")
-    assert f'jupyter lab "{path}"' in capsys.readouterr().out
+    assert f'--notebook-dir="{os.path.join("my course", "kd")}" "{path}"' in capsys.readouterr().out
 
 
 @pytest.mark.skipif(os.name == "nt", reason="folders have no such permissions there")
@@ -206,9 +206,42 @@ def test_a_file_where_a_folder_is_meant_is_named_and_stays(command, blocked, cou
     assert path.read_text() == "mine"
 
 
-def test_a_folder_where_a_notebook_is_meant_is_named(course, capsys):
+def test_a_folder_is_the_notebook_in_it_if_there_is_one_and_a_name_that_in_work(course, monkeypatch, capsys):
+    checked = []
+    monkeypatch.setattr("kdcourse.marking.student.check", lambda path, tell: checked.append(path) or ([], []))
     assert cli.main(["check", str(course)]) == 2
-    assert f"{course}: Is a directory; a folder is where a file is meant" in capsys.readouterr().err
+    assert ". is a folder with no notebooks: name one" in capsys.readouterr().err
+    cli.main(["start", "1"])
+    mine = course / "work" / NAME / f"{NAME}.ipynb"
+    for typed in (str(mine), str(mine.parent), "1", "01", "vanilla"):
+        assert cli.main(["check", typed]) == 0, typed
+    assert {path.resolve() for path in checked} == {mine.resolve()} and len(checked) == 5
+    (mine.parent / "another.ipynb").touch()
+    assert cli.main(["check", str(mine.parent)]) == 2
+    assert "a folder with 2 notebooks: name one" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["notebooks", "work/lessons"])
+def test_a_lesson_or_its_worksheet_is_no_exercise(place, tmp_path, capsys):
+    path = tmp_path / "kd" / place / "03_hints_and_relations.ipynb"
+    path.parent.mkdir(parents=True)
+    for folder in ("kdcourse", "notebooks"):
+        (tmp_path / "kd" / folder).mkdir(exist_ok=True)
+    shutil.copytree(ROOT / "exercises", tmp_path / "kd" / "exercises")
+    shutil.copy(ROOT / "notebooks" / path.name, tmp_path / "kd" / "notebooks")
+    if place != "notebooks":
+        worksheets.start("3", tmp_path / "kd")
+    assert cli.main(["check", str(path)]) == 2
+    assert "is a lesson, whose checks are in its own cells: it holds no question of an" in capsys.readouterr().err
+
+
+def test_a_study_that_is_not_there_or_has_measured_nothing_is_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["study", "run", "./mine"]) == 2
+    assert "there is no folder ./mine" in capsys.readouterr().err
+    assert cli.main(["study", "report", "cifar10_halves", "--folder", str(tmp_path / "own")]) == 2
+    assert "nothing of it is measured in own yet: kdcourse study run cifar10_halves" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_copy_that_breaks_off_says_why_and_leaves_nothing(course, monkeypatch, capsys):
@@ -411,7 +444,7 @@ def test_fetch_without_a_connection_says_what_to_do(monkeypatch, capsys, tmp_pat
 def test_a_worksheet_is_made_beside_the_exercises_and_said_how_to_open(course, capsys):
     assert cli.main(["lesson", "1"]) == 0
     sheet = os.path.join("work", "lessons", f"{NAME}.ipynb")
-    assert capsys.readouterr().out == f"{sheet} is yours. Open it with:\n  jupyter lab {sheet}\n"
+    assert capsys.readouterr().out == f"{sheet} is yours. Open it with:\n  jupyter lab --notebook-dir=. {sheet}\n"
     assert (course / sheet).is_file()
     assert cli.main(["lesson", "1"]) == 2
     assert "is there already, and nothing was written" in capsys.readouterr().err
@@ -446,6 +479,6 @@ def test_what_to_go_on_with_is_there_and_can_be_typed(tmp_path, monkeypatch, cap
     assert "nothing in it" in (told := capsys.readouterr().err) and "to go on with it" not in told
     (course / "work" / "01_vanilla_kd").rmdir()
     assert [cli.main(["start", "1"]) for _ in range(2)] == [0, 2]
-    assert 'jupyter lab "my course/work/01_vanilla_kd/01_vanilla_kd.ipynb"' in capsys.readouterr().err
+    assert '--notebook-dir="my course" "my course/work/01_vanilla_kd/01_vanilla_kd.ipynb"' in capsys.readouterr().err
     assert [cli.main(["lesson", "1"]) for _ in range(2)] == [0, 2]
-    assert 'jupyter lab "my course/work/lessons/01_vanilla_kd.ipynb"' in capsys.readouterr().err
+    assert '--notebook-dir="my course" "my course/work/lessons/01_vanilla_kd.ipynb"' in capsys.readouterr().err

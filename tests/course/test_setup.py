@@ -89,7 +89,8 @@ HOW = {     # the README's commands, and what proves each of them
     "git clone ADDRESS distillation": "clone", "cd distillation": "clone",
     "python3 -m venv .venv": "environment", ". .venv/bin/activate": "environment",
     'pip install -e ".[full]"': "install", 'pip install -e ".[book]"': "install", 'pip install -e ".[test]"': "install",
-    "jupyter lab notebooks/00_start_here.ipynb": "test_browser", "pytest": "ci", "python -m book": "test_book",
+    "jupyter lab --notebook-dir=. notebooks/00_start_here.ipynb": "test_browser",
+    "pytest": "ci", "python -m book": "test_book",
     "kdcourse list": "command", "kdcourse lesson 02": "command", "kdcourse start 01": "command",
     "kdcourse check work/01_vanilla_kd/01_vanilla_kd.ipynb": "test_exercises",
 }

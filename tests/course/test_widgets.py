@@ -185,7 +185,7 @@ def test_a_value_outside_the_choices_cannot_be_set(explorer):
 def test_every_control_has_a_label_of_its_own_and_a_keyboard_reaches_all_there_is(explorer):
     kinds = {type(part).__name__ for part in parts(explorer)} - {type(explorer).__name__}
     assert kinds == ({"Front", "Dropdown", "Checkbox"} if hasattr(explorer, "front") else
-                     {"HBox", "Dropdown", "SelectionSlider", "Checkbox", "HTML"})
+                     {"HBox", "Dropdown", "SelectionSlider", "Checkbox", "HTML", "Spoken"})
     labels = [control.description for control in controls(explorer)]
     assert all(labels) and len(set(labels)) == len(labels)
     for slider in controls(explorer, ipywidgets.SelectionSlider):

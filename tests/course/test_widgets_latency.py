@@ -82,7 +82,8 @@ def test_the_axis_fits_what_is_chosen():
 def test_words_and_table_give_the_ratios():
     explorer = LatencyExplorer(rows())
     words = " ".join(explorer.sentences())
-    assert "the quickest is small in onnx, with 0.05 times its time" in words
+    assert "the quickest is small in onnx, with 0.05 times the time of big in torch." in words
+    assert "the slowest is big in torch itself." in words
     assert "less than 0.90, and a tenth more than 1.50" in words and "one image on one thread" in words
     assert [row[2] for row in explorer.table()[1:]] == ["1.000", "0.500", "0.250", "0.050"]
     assert repr(explorer) == "LatencyExplorer(beside big in torch: batch 1, one thread)"

@@ -19,15 +19,17 @@ def folder(tmp_path, monkeypatch):
 
 
 def press(prediction, value):
-    prediction.answer.value = value
-    prediction.button.click()
-    return prediction.words.value
+    """What is told when the button is clicked with this in the field: the page sends both in one message."""
+    heard = prediction.front.heard
+    prediction.front._handle_custom_msg({"answer": value}, [])
+    assert prediction.front.heard == heard + 1  # by which the page knows that it was heard, whatever was told
+    return prediction.front.told
 
 
 def test_a_number_is_committed_by_its_button_and_can_then_not_be_changed():
     prediction = Prediction(QUESTION, unit="%")
     assert "Committed: 72.5 %." in press(prediction, " 72,5 % ")
-    assert prediction.committed == 72.5 and prediction.answer.disabled and prediction.button.disabled
+    assert prediction.committed == 72.5 and prediction.front.committed == "72.5"
     with pytest.raises(ValueError, match=r"committed to 72\.5 %; a prediction is made once"):
         prediction.commit(90)
     assert prediction.committed == 72.5
@@ -37,13 +39,12 @@ def test_a_number_is_committed_by_its_button_and_can_then_not_be_changed():
 def test_what_is_no_number_is_told_and_not_committed(text):
     prediction = Prediction(QUESTION)
     assert "write a number" in press(prediction, text)
-    assert prediction.committed is None and not prediction.answer.disabled
+    assert prediction.committed is None and not prediction.front.committed
 
 
 def test_a_choice_is_one_of_those_offered(capsys):
     prediction = Prediction("Which is first?", choices=["A", "B <b>"])
-    prediction.button.click()
-    assert "choose one of: A, B &lt;b&gt;" in prediction.words.value
+    assert press(prediction, "") == "choose one of: A; B <b>"
     press(prediction, "B <b>")
     prediction.beside("A")
     prediction.beside("B <b>")
@@ -66,13 +67,47 @@ def test_both_numbers_and_their_distance_are_shown_side_by_side(capsys):
     assert capsys.readouterr().out == "You predicted 60 %; measured 71.3 %, 11.3 points away.\n"
 
 
+@pytest.mark.parametrize(("unit", "committed", "measured", "line"), [
+    ("", "0.76", 0.8043, "You predicted 0.76; measured 0.8, 0.04 away."),
+    ("", "0.8", 0.8449, "You predicted 0.8; measured 0.84, 0.04 away."),
+    ("points", "0.25", -0.01, "You predicted 0.25 points; measured -0.01 points, 0.26 points away."),
+    ("points", "\N{MINUS SIGN}0.5 points", -0.0, "You predicted -0.5 points; measured 0 points, 0.5 points away."),
+    ("seeds", "5 seeds", 6, "You predicted 5 seeds; measured 6 seeds, 1 seeds away."),
+    ("%", "100", 0, "You predicted 100 %; measured 0 %, 100 points away."),
+])
+def test_an_answer_may_have_its_unit_and_small_numbers_keep_their_digits(unit, committed, measured, line, capsys):
+    prediction = Prediction(QUESTION, unit=unit)
+    assert press(prediction, committed).startswith("Committed")
+    prediction.beside(measured)
+    assert capsys.readouterr().out == f"{line}\n"
+
+
+@pytest.mark.parametrize(("unit", "text", "told"), [
+    ("%", "725", "a percentage from 0 to 100; 725 is none"), ("%", "-5 %", "a percentage from 0 to 100"),
+    ("points", "10 %", "a number of points is asked for, and not a share of a hundred: 10, say"),
+    ("points", "5 seeds", "write a number"),
+])
+def test_a_number_that_cannot_be_meant_is_asked_about_before_it_stays(unit, text, told):
+    prediction = Prediction(QUESTION, unit=unit)
+    assert told in press(prediction, text) and prediction.committed is None
+
+
+def test_what_is_committed_where_a_question_is_asked_once_more_counts_for_both(folder, capsys):
+    (folder / "predictions.json").write_text("{}")
+    first, second = Prediction(QUESTION, unit="%"), Prediction(QUESTION, unit="%")
+    press(first, "12")
+    assert "To begin again, delete predictions.json" in press(second, "15")
+    second.beside(12)
+    assert capsys.readouterr().out == "You predicted 12 %; measured 12 %, 0 points away.\n"
+
+
 def test_beside_a_worksheet_it_is_there_again_after_the_kernel_was_started_anew(folder):
     (folder / "predictions.json").write_text("{}")
     Prediction(QUESTION, unit="%").commit(60)
     Prediction("Which?", choices=["A", "B"]).commit("A")
     assert json.loads((folder / "predictions.json").read_text()) == {QUESTION: 60.0, "Which?": "A"}
     again = Prediction(QUESTION, unit="%")
-    assert again.committed == 60 and again.button.disabled
+    assert again.committed == 60 and again.front.committed == "60"
     assert Prediction("Another question?").committed is None
     assert Prediction("Which?", choices=["B", "C"]).committed is None      # the choices have changed since
 
@@ -129,8 +164,8 @@ def test_what_cannot_be_kept_is_not_committed_and_it_is_said(folder, monkeypatch
 
     monkeypatch.setattr("kdcourse.files.os.replace", full)
     prediction = Prediction(QUESTION)
-    assert "It could not be kept: " in press(prediction, "60") and "make room" in prediction.words.value
-    assert prediction.committed is None and not prediction.answer.disabled
+    assert "It could not be kept: " in press(prediction, "60") and "make room" in prediction.front.told
+    assert prediction.committed is None and not prediction.front.committed
 
 
 def test_a_number_that_can_be_read_in_two_ways_is_asked_about():
@@ -142,7 +177,7 @@ def test_a_number_that_can_be_read_in_two_ways_is_asked_about():
 def test_a_page_without_a_kernel_shows_the_question_as_a_picture_with_a_text():
     prediction = Prediction("What does $T$ cost?", choices=["$1", "$2"])
     bundle, metadata = DisplayFormatter().format(prediction)
-    assert "What does $T$ cost?" in metadata["image/png"]["alt"] and "$1, $2" in metadata["image/png"]["alt"]
+    assert "What does $T$ cost?" in metadata["image/png"]["alt"] and "$1; $2" in metadata["image/png"]["alt"]
     assert "application/vnd.jupyter.widget-view+json" in bundle
     with Image.open(io.BytesIO(prediction.png)) as picture:
         assert picture.width > 500 and len(set(picture.convert("L").tobytes())) > 10

@@ -156,10 +156,23 @@ def test_a_worksheet_is_written_once_and_never_over_another(tmp_path, name):
     assert (sheet.parent / "predictions.json").read_text() == '{"Q": 1}'
 
 
-@pytest.mark.parametrize("name", ["", "3", "٣", "²", "02", "first", "../notebooks/01_first"])
+@pytest.mark.parametrize("name", ["", "3", "٣", "²", "02", "fourth"])
 def test_an_unknown_lesson_is_an_error_that_names_those_there_are(tmp_path, name):
     with pytest.raises(ValueError, match="choose one of: 01_first, 02_second, 02_third"):
         worksheets.start(name, course(tmp_path))
+    assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.parametrize("name", ["1", "01", "first", "01_First", "../notebooks/01_first.ipynb"])
+def test_a_lesson_may_be_named_as_one_finds_it(tmp_path, name):
+    assert worksheets.start(name, course(tmp_path)).name == "01_first.ipynb"
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"cells": 1}'])
+def test_a_lesson_that_is_damaged_is_named_with_what_to_do(tmp_path, content):
+    (course(tmp_path) / "notebooks" / "01_first.ipynb").write_text(content)
+    with pytest.raises(ValueError, match=r"01_first\.ipynb is damaged .* git checkout"):
+        worksheets.start("1", tmp_path)
     assert not (tmp_path / "work").exists()
 
 

@@ -193,3 +193,12 @@ def test_what_spreads_a_network_over_devices_is_looked_through_and_nothing_else(
     assert inside(torch.nn.DataParallel(torch.nn.DataParallel(linear))) is linear
     sequence = torch.nn.Sequential(linear)
     assert inside(sequence) is sequence and inside(linear) is linear
+
+
+@pytest.mark.parametrize("seed", [np.int64(3), np.uint8(3), torch.tensor(3)])
+def test_a_seed_may_be_an_integer_of_any_kind(seed):
+    def drawn(seed):
+        with seeded(seed):
+            return torch.rand(3).tolist(), torch.rand(3, generator=generator(seed, 1)).tolist()
+
+    assert drawn(seed) == drawn(3)

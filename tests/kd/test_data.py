@@ -888,3 +888,44 @@ def test_every_split_and_every_part_of_it_knows_the_names_of_the_classes(digits)
     for split in digits.splits.values():
         assert split.classes == digits.classes == split.take(torch.arange(3), "three").classes
     assert digits.to("cpu").train.classes == digits.classes
+
+
+@pytest.mark.parametrize("low, high, advice", [
+    (-1e-9, 1.0, r"x\.clip\(0, 1\)$"), (0.0, 1.0000001, r"lie in \[0, 1\.00000012\]\n    x = x\.clip\(0, 1\)$"),
+    (-0.016, 0.79, r"x\.clip\(0, 1\)$"), (-1.0, 1.0, r"x = \(x \+ 1\) / 2$"), (0.0, 255.0, r"x = x / 255$"),
+])
+def test_floats_that_lie_outside_0_to_1_are_told_what_most_likely_mends_them(low, high, advice):
+    x = np.linspace(low, high, 30 * 16, dtype=np.float32).reshape(30, 4, 4)
+    with pytest.raises(ValueError, match=advice):
+        data.from_arrays("own", x, np.arange(30) % 3, classes="abc")
+
+
+@pytest.mark.parametrize("y, mend", [
+    (np.arange(30) % 3 + 1, "y = np.asarray(y) - 1"),
+    (np.array(list("abc") * 10, dtype=object), "y = [['a', 'b', 'c'].index(label) for label in y]"),
+    (np.array(list("abc") * 10, dtype="S1"), "y = [['a', 'b', 'c'].index(label.decode()) for label in y]"),
+])
+def test_the_line_that_mends_labels_mends_them(y, mend):
+    x = np.random.default_rng(0).integers(0, 256, (30, 4, 4), dtype=np.uint8)
+    with pytest.raises(ValueError) as refused:
+        data.from_arrays("own", x, y, classes="abc")
+    assert str(refused.value).endswith(f"\n    {mend}")
+    names = {"np": np, "y": y}
+    exec(mend, names)
+    source = data.from_arrays("own", x, names["y"], classes="abc")
+    assert sorted(source.train.y.unique().tolist()) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("rows", [5, {1, 2}, [0.7, 5.9], "abc", torch.tensor([[1]])])
+def test_what_are_no_rows_is_refused(digits, rows):
+    with pytest.raises(TypeError, match="digits/train: rows are whole numbers"):
+        digits.train.take(rows, "few")
+
+
+def test_rows_in_bytes_are_rows_and_rows_that_are_not_there_are_named(digits):
+    rows = torch.tensor([0, 1, 5], dtype=torch.uint8)
+    assert torch.equal(digits.train.take(rows, "few").x, digits.train.x[[0, 1, 5]])
+    with pytest.raises(ValueError, match="rows run from 0 to 5000, and there are"):
+        digits.train.take([0, 5000], "few")
+    with pytest.raises(ValueError, match="a mask has a bool for each of"):
+        digits.train.take(torch.ones(3, dtype=torch.bool), "few")

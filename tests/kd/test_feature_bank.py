@@ -195,3 +195,40 @@ def test_saving_and_loading_are_declined_in_words(source, teacher, tmp_path):
     with pytest.raises(NotImplementedError, match="in memory only: record it again"):
         FeatureBank.load(tmp_path / "bank.safetensors", teacher=teacher, split=source.train)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_network_with_an_activation_for_each_stage_is_recorded(source):
+    live = Teacher(models.build("mobilenet_v2", (1, 8, 8), 10, seed=0))
+    bank = FeatureBank.record(live, source.train, dtype=torch.float32)
+    batch = next(source.train.batches(16, seed=1))
+    for kind in ("features", "maps"):
+        for ours, theirs in zip(getattr(bank.answer(batch), kind), getattr(live.answer(batch), kind), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_features_that_were_recorded_without_maps_are_not_activated_once_more(source):
+    class Own(nn.Module):
+        shape = (1, 8, 8)
+
+        def __init__(self):
+            super().__init__()
+            self.layer, self.linear, self.activation = nn.Conv2d(1, 4, 3), nn.Linear(4, 10), nn.GELU()
+
+        def answer(self, x):
+            f = self.activation(self.layer(x))
+            return models.Answer(self.head(f), [f], None)
+
+        def head(self, f):
+            return self.linear(f.mean((2, 3)))
+
+        def features(self, x):
+            return self.answer(x).features
+
+        def forward(self, x):
+            return self.answer(x).z
+
+    torch.manual_seed(0)
+    live = Teacher(Own())
+    bank, batch = FeatureBank.record(live, source.train, dtype=torch.float32), next(source.train.batches(16, seed=1))
+    assert bank.answer(batch).maps is None
+    torch.testing.assert_close(bank.answer(batch).features[0], live.answer(batch).features[0], rtol=1e-4, atol=1e-4)

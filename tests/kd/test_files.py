@@ -280,3 +280,36 @@ def test_advice_is_about_the_folder_that_refused(tmp_path, monkeypatch, course):
                          (tmp_path / "elsewhere" / "file", "there, and run")):
         said = files.in_words(PermissionError(errno.EACCES, "Permission denied", str(path)))
         assert said.startswith(f"{path}: Permission denied; ask for permission there") and advice in said
+
+
+@pytest.mark.skipif(os.name == "nt", reason="files have no such modes there")
+def test_a_file_may_be_read_by_whom_the_user_lets_read_and_one_that_was_closed_stays_closed(tmp_path):
+    before = os.umask(0o022)
+    try:
+        files.write(tmp_path / "new", "text")
+        (tmp_path / "mine").touch(mode=0o600)
+        files.write(tmp_path / "mine", "text")
+    finally:
+        os.umask(before)
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("new", "mine")] == [0o644, 0o600]
+
+
+def test_what_cannot_be_written_leaves_nothing_behind(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "one").touch()
+    with pytest.raises(OSError):
+        files.write(tmp_path / "there", "a folder is no file")
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
+@pytest.mark.parametrize("typed", ["5", "05", "05_mind_the_gap", "mind", "Mind_The_Gap", "05_Mind_The_Gap.ipynb",
+                                   "notebooks/05_mind_the_gap.ipynb", "notebooks\\05_mind_the_gap.ipynb"])
+def test_a_name_is_understood_as_one_types_it(typed):
+    assert files.meant(typed, ["04_mhist_transfer", "05_mind_the_gap", "11_your_comparison"], "lesson")[:2] == "05"
+
+
+@pytest.mark.parametrize("typed, near", [("05_mind_teh_gap", "did you mean 05_mind_the_gap"), ("", "choose one of"),
+                                         ("12", "choose one of: 04_mhist_transfer, 05_mind_the_gap")])
+def test_an_unknown_name_is_answered_with_what_is_near_and_what_there_is(typed, near):
+    with pytest.raises(ValueError, match=near):
+        files.meant(typed, ["04_mhist_transfer", "05_mind_the_gap"], "lesson")

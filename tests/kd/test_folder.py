@@ -477,3 +477,76 @@ def test_normalised_floats_of_a_data_set_are_refused_since_networks_normalise_fo
     how = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.2,) * 3)])
     with pytest.raises(ValueError, match="leave the transform of the data set out"):
         data.from_folder(datasets.ImageFolder(str(folder_of(tmp_path)), how))
+
+
+class Noisy(datasets.ImageFolder):
+    """Other labels than the files' folders say: those that its items have."""
+
+    def __getitem__(self, row):
+        picture, label = super().__getitem__(row)
+        return picture, self.noise(label)
+
+
+@pytest.mark.parametrize("noise", [lambda label: 2 - label, lambda label: torch.tensor(2 - label),
+                                   lambda label: np.int64(2 - label)])
+def test_labels_are_those_of_the_items_where_a_data_set_changes_them(tmp_path, noise):
+    Noisy.noise = staticmethod(noise)
+    source = data.from_folder(Noisy(folder_of(tmp_path)))
+    plain = data.from_folder(datasets.ImageFolder(tmp_path))
+    rows = {image.numpy().tobytes(): label.item() for split in plain.splits.values()
+            for image, label in zip(split.x, split.y, strict=True)}
+    for split in source.splits.values():
+        assert [rows[image.numpy().tobytes()] for image in split.x] == [2 - label for label in split.y.tolist()]
+
+
+@pytest.mark.parametrize("label", [0.7, "cat", torch.tensor([0, 1])])
+def test_a_label_that_is_no_whole_number_is_refused_by_its_item(tmp_path, label):
+    Noisy.noise = staticmethod(lambda _: label)
+    with pytest.raises(ValueError, match=r"item 0 of train has the label .*a whole number is needed"):
+        data.from_folder(Noisy(folder_of(tmp_path)))
+
+
+def test_names_of_classes_are_words_also_where_a_data_set_numbers_them(tmp_path):
+    numbered = datasets.ImageFolder(folder_of(tmp_path))
+    numbered.classes = [0, 1, 2]
+    assert data.from_folder(numbered).classes == ("0", "1", "2")
+
+
+def test_other_pixels_of_the_same_names_sizes_and_times_are_other_images(tmp_path):
+    for name, seed in (("one", 0), ("other", 1)):
+        for row, image in enumerate(pixels(30, seed=seed)):
+            place = tmp_path / name / "abc"[row % 3] / f"{row:02}.bmp"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(place)
+            os.utime(place, (10**9, 10**9))
+    mapped_ones = [data.from_folder(tmp_path / name, memory=0, cache=tmp_path / "cache") for name in ("one", "other")]
+    for source, name in zip(mapped_ones, ("one", "other"), strict=True):
+        assert torch.equal(source.train.x, data.from_folder(tmp_path / name).train.x)
+    shutil.rmtree(tmp_path / "one")
+    shutil.copytree(tmp_path / "other", tmp_path / "one")  # in the place of the first, with its times
+    again = data.from_folder(tmp_path / "one", memory=0, cache=tmp_path / "cache")
+    assert torch.equal(again.train.x, mapped_ones[1].train.x)
+
+
+def test_a_note_beside_the_bytes_that_was_cut_off_is_written_anew(tmp_path):
+    folder, settings = folder_of(tmp_path / "own"), {"memory": 0, "cache": tmp_path / "cache"}
+    first = data.from_folder(folder, **settings)
+    for note in (tmp_path / "cache").glob("*.json"):
+        note.write_text(note.read_text()[:10])
+    assert equal(first, data.from_folder(folder, **settings))
+    assert not list((tmp_path / "cache").glob(".*"))
+
+
+def test_a_cache_that_cannot_be_written_is_told_with_what_to_do(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device", "x.bytes")
+
+    monkeypatch.setattr("kdcourse.files.os.replace", full)
+    with pytest.raises(data.DataError, match=r"make room.*from_folder\(\.\.\., cache=\.\.\.\)"):
+        data.from_folder(folder_of(tmp_path / "own"), memory=0, cache=tmp_path / "cache")
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_rows_of_mapped_images_may_be_a_slice(both):
+    for rows in (slice(0, 5), [0, 1, 2, 3, 4], np.arange(5)):
+        assert torch.equal(both[1].train.take(rows, "few").x, both[0].train.x[:5])

@@ -13,7 +13,8 @@ from sklearn.metrics import brier_score_loss, cohen_kappa_score, confusion_matri
 from sklearn.neighbors import NearestNeighbors
 from torch import nn
 
-from kdcourse import data, metrics, models
+from kdcourse import data, distillers, metrics, models
+from kdcourse.teachers import LogitBank, Teacher
 
 
 @pytest.fixture
@@ -672,3 +673,41 @@ def test_a_single_row_is_taken_as_logits_and_so_are_predictions_of_which_only_th
     z, y = torch.tensor([[0.25, 0.75]]), torch.tensor([1])
     assert metrics.nll(z, y) == pytest.approx(np.log(1 + np.exp(-0.5)))
     assert metrics.accuracy(torch.tensor([[0.25, 0.75], [0.5, 0.5]]), torch.tensor([1, 0])) == 1
+
+
+def test_saliency_needs_one_class_for_each_image_and_images_as_floats(split):
+    network, x = models.build("mlp", (1, 8, 8), 10, seed=0), torch.rand(8, 1, 8, 8)
+    with pytest.raises(ValueError, match="labels"):
+        metrics.saliency(network, x, torch.zeros(4, dtype=torch.long))
+    with pytest.raises(ValueError, match="floats in"):
+        metrics.saliency(network, (255 * x).byte(), torch.zeros(8, dtype=torch.long))
+    maps = metrics.saliency(network, x, np.arange(8))
+    assert torch.equal(maps, metrics.saliency(network, x, torch.arange(8))) and maps.abs().sum() > 0
+
+
+def test_columns_with_the_same_seeds_in_another_order_are_not_paired_by_place():
+    ours = pandas.Series([0.9, 0.8, 0.7], index=[0, 1, 2])
+    with pytest.raises(ValueError, match="in another order"):
+        metrics.compare(ours, ours[::-1], images=100)
+    assert metrics.compare(ours, ours[::-1].sort_index(), images=100).mean == 0
+    assert metrics.compare(ours, pandas.Series([0.8, 0.7, 0.6], index=[7, 8, 9]), images=100).mean == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("ask", [metrics.predict, metrics.embeddings])
+def test_what_is_no_network_or_no_split_is_told_what_is_meant(ask):
+    network, source = models.build("mlp", (1, 8, 8), 10, seed=0), data.load("digits")
+    for wrong, message in ((distillers.Supervised(network), r"distiller\.deployable\(\)"),
+                           (Teacher(network), "give the network itself"),
+                           (LogitBank.record(network, source.train), "give the network itself"),
+                           (lambda x: x, "a network is needed")):
+        with pytest.raises(TypeError, match=message):
+            ask(wrong, source.test)
+    for wrong, message in ((source, r"source\.test say"), (source.test.x, r"source\.test say")):
+        with pytest.raises(TypeError, match=message):
+            ask(network, wrong)
+
+
+def test_embeddings_are_those_of_the_network_also_in_half_precision(split):
+    network = models.build("mlp", (1, 8, 8), 10, seed=0)
+    whole = metrics.embeddings(network, split)
+    torch.testing.assert_close(metrics.embeddings(network.to(torch.bfloat16), split), whole, rtol=0.05, atol=0.05)

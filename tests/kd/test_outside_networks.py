@@ -1236,3 +1236,70 @@ def test_a_wrapped_network_compiles_without_a_graph_break(classes):
     wrapped = models.wrap(make("torchvision_resnet18").network, mean=MEAN, std=STD, size=48, classes=classes).eval()
     compiled, x = torch.compile(wrapped, backend="eager", fullgraph=True), images()
     torch.testing.assert_close(logits(compiled, x), logits(wrapped, x))
+
+
+def small_cnn(*, inplace=False):
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=inplace), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                         nn.Linear(4, 5))
+
+
+def test_a_network_in_half_precision_is_asked_in_it():
+    x = torch.rand(2, 3, 16, 16)
+    torch.manual_seed(0)
+    network = small_cnn()
+    whole = models.wrap(network, mean=MEAN, std=STD)(x)
+    half = models.wrap(network.to(torch.bfloat16), mean=MEAN, std=STD)(x)
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), whole, rtol=0.05, atol=0.05)
+
+
+def test_a_stage_that_is_written_over_is_refused_and_the_one_after_it_is_taken():
+    x = torch.rand(2, 3, 16, 16)
+    for inplace in (False, True):
+        network = models.wrap(small_cnn(inplace=inplace), mean=MEAN, std=STD, stages=("1",))
+        assert network.features(x)[0].min() == 0
+    with pytest.raises(ValueError, match="stage '0' of Sequential gives is written over by a module after it"):
+        models.wrap(small_cnn(inplace=True), mean=MEAN, std=STD, stages=("0",)).features(x)
+    assert models.wrap(small_cnn(), mean=MEAN, std=STD, stages=("0",)).features(x)[0].min() < 0
+
+
+def test_logits_are_taken_out_of_a_plain_dictionary():
+    class Says(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = small_cnn()
+
+        def forward(self, x):
+            return {"logits": self.layers(x), "other": None}
+
+    network, x = models.wrap(Says(), mean=MEAN, std=STD), torch.rand(2, 3, 16, 16)
+    assert network(x).shape == (2, 5)
+
+
+@pytest.mark.parametrize("classes", [[1.5, 2.7], [True, False]])
+def test_classes_that_are_neither_names_nor_numbers_are_refused(classes):
+    with pytest.raises(ValueError, match="names or numbers of logits"):
+        models.wrap(small_cnn(), mean=MEAN, std=STD, classes=classes)
+
+
+def test_a_network_that_insists_on_a_size_nobody_told_asks_for_it():
+    layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 14 * 14, 5))
+    network = models.wrap(layers, mean=MEAN, std=STD, stages=("0",))
+    assert network(torch.rand(2, 3, 16, 16)).shape == (2, 5)
+    with pytest.raises(ValueError, match=r"wrap\(network, size=\.\.\.\)"):
+        distillers.FitNet(network, models.build("resnet8", (3, 16, 16), 5, seed=0))
+
+
+def test_a_network_that_returns_more_while_it_trains_is_named():
+    class Auxiliary(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = small_cnn()
+
+        def forward(self, x):
+            return (self.layers(x), None) if self.training else self.layers(x)
+
+    x, y = np.random.default_rng(0).integers(0, 256, (60, 3, 16, 16), dtype=np.uint8), np.arange(60) % 5
+    source = data.from_arrays("own", x, y, classes="abcde")
+    with pytest.raises(TypeError, match=r"logits are a tensor .* not a tuple\. A network may return more"):
+        train.fit(distillers.Supervised(Auxiliary()), source, epochs=1, lr=1e-3)

@@ -229,3 +229,41 @@ def test_a_network_that_stands_twice_in_a_chain_is_refused_before_anything_is_tr
     twice = mlp(0)
     with pytest.raises(ValueError, match="stands twice in this chain"):
         chain([twice, twice], mlp(1), few_digits(), epochs=1, lr=1e-3)
+
+
+@pytest.mark.parametrize("procedure", [takd, dgkd, born_again])
+def test_a_chain_that_is_stopped_keeps_the_rows_of_the_networks_that_were_finished(source, procedure):
+    networks, seen = [network(seed) for seed in range(3)], []
+
+    def stop(rows):
+        seen.append(rows)
+        if len(seen) == 2 * TRAINING["epochs"] + 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        procedure(networks, teacher(), source, on_epoch=stop, **TRAINING)
+    assert [len(rows) for rows in stopped.value.finished] == [2, 2] and len(stopped.value.rows) == 1
+
+
+@pytest.mark.parametrize("record", [
+    lambda source, stop: procedures.record_checkpoints(network(0), source, epochs=4, lr=3e-3),
+    lambda source, stop: procedures.record_learners([network(0)], teacher(), source, epochs=4, lr=3e-3, on_epoch=stop),
+], ids=["checkpoints", "learners"])
+def test_a_path_that_is_stopped_keeps_the_epochs_before(source, record, monkeypatch):
+    whole, seen = record(source, None).table, []
+
+    def stop(rows):
+        seen.append(rows)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    real = procedures.train.fit
+
+    def fit(distiller, source, on_epoch=None, **training):
+        both = [each for each in (on_epoch, stop) if each]
+        return real(distiller, source, on_epoch=lambda rows: [each(rows) for each in both], **training)
+
+    monkeypatch.setattr(procedures.train, "fit", fit)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        record(source, None)
+    assert torch.equal(stopped.value.finished.table, whole[:3])

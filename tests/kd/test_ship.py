@@ -387,3 +387,47 @@ def test_where_eight_bits_fail_nothing_is_left(tmp_path):
     with pytest.raises(ValueError, match="images to calibrate with"):
         ship.package(made().build(), made(), tmp_path / "new", calibrate=torch.zeros(3, *SHAPE))
     assert not any((tmp_path / "new").iterdir())
+
+
+def test_a_card_says_of_no_other_images_that_they_judged(tmp_path):
+    source, network = data.load("digits"), models.build("mlp", (1, 8, 8), 10, seed=0, hidden=(12,))
+    about = ship.Made("mlp", (1, 8, 8), source.classes, layers={"hidden": (12,)})
+    with pytest.raises(ValueError, match="would say that mnist_small judged the network, and digits/test does"):
+        ship.package(network, ship.Made(**vars(about) | {"test": "mnist_small"}), tmp_path / "a", split=source.test)
+    with pytest.raises(ValueError, match="digits/train is what networks train on"):
+        ship.package(network, about, tmp_path / "b", split=source.train)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_wants_to_know_the_images_and_a_name_for_each_logit(tmp_path):
+    own = models.wrap(nn.Sequential(nn.Conv2d(1, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5)),
+                      mean=(0.5,), std=(0.5,))
+    with pytest.raises(ValueError, match=r"export\(network, path, shape=source\.shape\)"):
+        ship.export(own, tmp_path / "own.onnx")
+    with pytest.raises(ValueError, match="2 classes and 5 logits"):
+        ship.export(own, tmp_path / "own.onnx", shape=SHAPE, classes=["a", "b"])
+    run = ship.session(ship.export(own, tmp_path / "own.onnx", shape=SHAPE, classes=CLASSES), threads=np.int64(1))
+    images = np.random.default_rng(0).integers(0, 256, (3, *SHAPE), dtype=np.uint8)
+    assert torch.equal(run(images), run(torch.from_numpy(images)))
+
+
+def test_a_network_of_zeros_exports_and_one_that_diverged_is_called_so(tmp_path):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 5))
+    nn.init.zeros_(network[1].weight), nn.init.zeros_(network[1].bias)
+    assert ship.export(network, tmp_path / "zeros.onnx", shape=SHAPE).is_file()
+    nn.init.constant_(network[1].bias, torch.nan)
+    with pytest.raises(ValueError, match=r"not finite.*diverged"):
+        ship.export(network, tmp_path / "nan.onnx", shape=SHAPE)
+
+
+def test_a_file_from_elsewhere_that_takes_floats_is_called_so(tmp_path):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 5)).eval()
+    torch.onnx.export(network, (torch.rand(2, *SHAPE),), tmp_path / "float.onnx", dynamo=True, verbose=False)
+    with pytest.raises(ValueError, match=r"takes tensor\(float\), and not images as bytes"):
+        ship.session(tmp_path / "float.onnx")(torch.zeros(2, *SHAPE, dtype=torch.uint8))
+
+
+def test_images_of_another_size_do_not_calibrate(tmp_path, small):
+    images = torch.zeros(4, 1, 9, 9, dtype=torch.uint8)
+    with pytest.raises(ValueError, match="the file takes bytes from 0 to 255"):
+        ship.quantised(small[1] / "network.onnx", tmp_path / "int8.onnx", images)

@@ -134,3 +134,23 @@ def test_a_layer_of_another_kind_is_refused():
     grid = int8.affine(0, 1)
     with pytest.raises(TypeError, match="not a ReLU"):
         int8.whole_layer(torch.zeros(1), nn.ReLU(), grid, grid, grid)
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int32, torch.int64])
+def test_whole_numbers_stand_for_the_same_in_every_type_that_holds_them(kind):
+    grid, layer = int8.affine(-1.0, 3.0), nn.Linear(3, 2)
+    x = torch.tensor([[-1.0, -0.5, 0.0], [1.0, 2.0, 3.0]])
+    q, w = int8.quantise(x, grid), int8.symmetric(layer.weight, axis=0)
+    assert (int8.dequantise(q.to(kind), grid) - x).abs().max() <= grid.scale / 2 * 1.0001
+    assert torch.equal(int8.whole_layer(q.to(kind), layer, grid, w, grid), int8.whole_layer(q, layer, grid, w, grid))
+
+
+def test_what_no_grid_holds_is_refused():
+    with pytest.raises(ValueError, match="low = 3 is above high = 1"):
+        int8.affine(3.0, 1.0)
+    for value in (torch.nan, torch.inf):
+        with pytest.raises(ValueError, match="not finite"):
+            int8.quantise(torch.tensor([0.0, value]), int8.affine(0.0, 1.0))
+    with pytest.raises(ValueError, match="bits is a whole number"):
+        int8.affine(0.0, 1.0, bits=True)
+    assert int8.affine(0.0, 1.0, bits=np.int64(4)).highest == 15

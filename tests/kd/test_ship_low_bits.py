@@ -140,3 +140,27 @@ def test_what_is_lacking_is_said_in_one_line_and_nothing_where_all_is_there(monk
     assert ship.lacking() == ""
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     assert ship.lacking() == "shipping a network needs the package onnxscript; run: pip install 'kdcourse[ship]'"
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["in one tensor", "in three"])
+def test_the_projections_of_attention_are_rounded_and_settled_too(apart):
+    class Attending(nn.Module):
+        def __init__(self):
+            super().__init__()
+            sizes = {"kdim": 6, "vdim": 6} if apart else {}
+            self.attention = nn.MultiheadAttention(8, 2, batch_first=True, **sizes)
+            self.other = nn.Linear(8, 6)
+
+        def forward(self, x):
+            seen = self.other(x) if apart else x
+            return self.attention(x, seen, seen)[0]
+
+    torch.manual_seed(0)
+    rounded, x = int8.low_bits(Attending(), 2), torch.randn(2, 5, 8)
+    names = ["q_proj_weight", "k_proj_weight", "v_proj_weight"] if apart else ["in_proj_weight"]
+    for network in (rounded, plain := int8.settled(rounded)):
+        for name in names:
+            assert all(len(row.unique()) <= 3 for row in getattr(network.attention, name))
+    torch.testing.assert_close(plain(x), rounded.eval()(x))
+    rounded.train()(x).sum().backward()
+    assert all(parameter.grad is not None for name, parameter in rounded.named_parameters() if "proj_weight" in name)

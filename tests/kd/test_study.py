@@ -168,3 +168,30 @@ def test_a_study_that_was_interrupted_measures_nothing_twice_and_mixes_no_settin
     with pytest.raises(ValueError, match="other settings"):
         study.kept(path, "a", {"lr": (1, 3)}, measure)
     assert study.kept(None, "a", {}, measure) == study.kept(None, "a", {}, lambda: {"auc": 0.8})
+
+
+def test_what_another_notebook_has_kept_meanwhile_stays(tmp_path):
+    path = tmp_path / "kept.json"
+
+    def measure():
+        assert study.kept(path, "another", {"lr": 1}, lambda: {"right": 2}) == {"right": 2}
+        return {"right": 1}
+
+    assert study.kept(path, "one", {"lr": 1}, measure) == {"right": 1}
+    assert json.loads(path.read_text())["rows"] == {"another": {"right": 2}, "one": {"right": 1}}
+
+
+@pytest.mark.parametrize("content", ["", '{"settings": {', "[]", '{"rows": {}}'])
+def test_a_damaged_file_of_kept_rows_is_named_and_not_written_over(tmp_path, content):
+    (tmp_path / "kept.json").write_text(content)
+    with pytest.raises(ValueError, match=r"kept\.json cannot be read .*: delete it"):
+        study.kept(tmp_path / "kept.json", "one", {}, dict)
+    assert (tmp_path / "kept.json").read_text() == content
+
+
+@pytest.mark.parametrize("wrong, message", [({"seeds": 5}, r"seeds=range\(5\)"),
+                                            ({"lessons": [distillers.Supervised]}, "lessons are a dict")])
+def test_a_wrong_call_of_a_study_is_answered_with_the_right_one(source, wrong, message):
+    given = {"lessons": {"hard labels": distillers.Supervised}, "seeds": (0, 1)} | wrong
+    with pytest.raises(TypeError, match=message):
+        study.paired(student(source), given["lessons"], source, seeds=given["seeds"], **SETTINGS)

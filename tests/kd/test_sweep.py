@@ -769,3 +769,11 @@ def test_no_float64_is_asked_of_the_device_that_trains(source, bank, monkeypatch
     make = lambda network, T: distillers.KD(network, bank, T=T)  # noqa: E731
     for batched in (True, False):
         sweep(student, make, {"T": [1, 4]}, source, seeds=[0], batched=batched, **TRAINING)
+
+
+@pytest.mark.parametrize("grid, seeds", [({}, [0, 0, 1]), ({"T": [1, 4, 1.0]}, [0, 1])])
+def test_the_same_student_twice_is_refused(grid, seeds):
+    source = data.load("digits")
+    with pytest.raises(ValueError, match="twice: the same students would be trained again"):
+        sweep(lambda seed: models.build("mlp", source.shape, 10, seed=seed),
+              lambda student, **_: distillers.Supervised(student), grid, source, seeds=seeds, epochs=1, lr=1e-3)

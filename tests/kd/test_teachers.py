@@ -692,3 +692,51 @@ def test_a_network_for_other_images_is_not_measured_and_both_shapes_are_named(as
     with pytest.raises(ValueError, match="28") as error:
         ask(models.build("cnn", (1, 28, 28), 10, seed=0), source.test)
     assert "1, 8, 8" in str(error.value) or "1x8x8" in str(error.value)
+
+
+class Drawing:
+    """An augmentation that draws anew each time."""
+
+    name = "noise"
+
+    def __init__(self, views):
+        self.views = views
+
+    def __call__(self, x, index, epoch):
+        return torch.randint(256, x.shape, dtype=torch.uint8)
+
+
+def test_views_that_are_no_number_or_never_the_same_are_not_recorded(few, network):
+    with pytest.raises(ValueError, match="makes another view each time"):
+        LogitBank.record(network, few.train, augment=Drawing(2))
+    Drawing.views = 0  # as of a plain function
+    with pytest.raises(ValueError, match=r"augment\.views = 4"):
+        LogitBank.record(network, few.train, augment=Drawing(0))
+
+
+def test_a_distiller_is_not_recorded_and_a_teacher_is_no_student(few, network):
+    with pytest.raises(TypeError, match=r"distiller\.deployable\(\)"):
+        LogitBank.record(Supervised(network), few.train)
+    bank = LogitBank.record(network, few.train)
+    for wrong in (bank, Teacher(network)):
+        with pytest.raises(TypeError, match=r"the student comes first, KD\(student, teacher\)"):
+            KD(wrong, models.build("resnet8", (1, 8, 8), 10, seed=1, width=4))
+
+
+def test_a_bank_whose_turn_would_come_later_is_refused_before_anything_is_trained(few, network):
+    banks = [LogitBank.record(network, split) for split in (few.train, few.valid)]
+    student = models.build("mlp", (1, 8, 8), 10, seed=0)
+    before = {key: value.clone() for key, value in student.state_dict().items()}
+    with pytest.raises(ValueError, match="marked against the answers to other pictures"):
+        train.fit(distillers.ProKD(student, banks), few, epochs=4, lr=1e-2)
+    path = Trajectory(banks[0].table.repeat(2, 1, 1), origin=banks[0].origin, teacher="path")
+    with pytest.raises(ValueError, match="2 epochs of learning were recorded, and the student is to train for 4"):
+        train.fit(KD(student, path), few, epochs=4, lr=1e-2)
+    assert all(torch.equal(value, before[key]) for key, value in student.state_dict().items())
+
+
+def test_a_folder_of_recordings_may_be_named_from_home(few, network, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    LogitBank.cached(network, few.train, folder="~/kept")
+    assert len(list((tmp_path / "kept").iterdir())) == 1

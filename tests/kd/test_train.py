@@ -16,7 +16,7 @@ from kdcourse import data, models
 from kdcourse import train as train_module
 from kdcourse.core import Term
 from kdcourse.data import Augment
-from kdcourse.distillers import KD, METHODS, Distiller, Supervised
+from kdcourse.distillers import CTKD, DML, KD, METHODS, Distiller, FitNet, Supervised
 from kdcourse.teachers import LogitBank
 from kdcourse.train import NotFinite, fit
 
@@ -668,3 +668,32 @@ def test_looking_at_a_last_batch_of_one_image_changes_no_number(source):
     assert same(student.state_dict(), before)
     train(Watched(student, lambda distiller, batch: steps.append(state(distiller.student))), odd, epochs=1)
     assert same(steps[1], before)  # the first call looked, the second is the first step
+
+
+@pytest.mark.parametrize("method", [
+    FitNet, CTKD, lambda student, teacher: DML(student, mlp(2)),
+])
+def test_a_frozen_student_is_refused_though_its_helpers_learn(source, method):
+    student, teacher = (models.build("cnn", (1, 8, 8), 10, seed=seed, width=4) for seed in (0, 1))
+    with pytest.raises(ValueError, match="nothing to train: every parameter is frozen"):
+        train(method(student.requires_grad_(False), teacher), source)
+
+
+@pytest.mark.parametrize("optimizer, error, message", [
+    (lambda groups, lr: torch.optim.SGD(mlp(1).parameters(), lr=lr), ValueError, "holds no weight of the network"),
+    (lambda groups, lr: torch.optim.LBFGS(groups[0]["params"], lr=lr), TypeError, "LBFGS asks for the loss"),
+    (lambda groups, lr: None, TypeError, "returned None, and an optimiser of torch.optim is needed"),
+])
+def test_an_optimiser_that_cannot_train_the_student_is_refused(source, optimizer, error, message):
+    with pytest.raises(error, match=message):
+        train(Supervised(mlp()), source, optimizer=optimizer)
+
+
+def test_numbers_of_numpy_are_numbers(source):
+    plain = train(Supervised(mlp()), source, epochs=2, batch_size=64, seed=1)
+    assert plain == train(Supervised(mlp()), source, epochs=np.int64(2), batch_size=np.int32(64), seed=np.int64(1))
+
+
+def test_a_class_in_the_place_of_an_augmentation_is_refused(source):
+    with pytest.raises(TypeError, match=r"augment=Augment\(\), not the class"):
+        train(Supervised(mlp()), source, augment=data.Augment)

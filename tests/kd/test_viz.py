@@ -279,3 +279,40 @@ def test_a_bent_arrow_is_as_high_as_it_is_told():
     (drawn,) = (text.arrow_patch for text in ax.texts)
     middle = ax.transData.inverted().transform(drawn._get_path_in_displaycoord()[0][0].vertices[1])
     assert abs(middle[1] - 5) == pytest.approx(0.25 * 8, rel=0.05)    # the point that a quadratic curve bends towards
+
+
+def grid(third=(0,)):
+    return [{"T": T, "alpha": alpha, "third": value, "seed": seed, "epoch": epoch, "right": 0.1 * epoch + 0.01 * seed}
+            for T in (1, 4) for alpha in (0.5, 0.9) for value in third for seed in (0, 1) for epoch in (1, 2, 3)]
+
+
+def test_a_heat_map_shows_the_last_epoch_of_each_student():
+    texts = [text.get_text() for text in viz.heat_map(grid(), "T", "alpha", "right").texts]
+    assert texts == [text.get_text() for text in viz.heat_map(grid()[2::3], "T", "alpha", "right").texts]
+    assert all(text.startswith("30.5\n") for text in texts)
+
+
+def test_a_heat_map_of_a_third_setting_is_refused_by_its_name():
+    with pytest.raises(ValueError, match=r"there are 2 rows of T = 1, alpha = 0\.5 and seed 0, which differ in third"):
+        viz.heat_map(grid(third=(0, 1)), "T", "alpha", "right")
+
+
+def test_a_term_that_is_off_in_the_last_epoch_is_drawn_where_it_was_on():
+    rows = [{"epoch": 1, "ce": 2.0, "ce_weight": 0.5, "kd": 3.0, "kd_weight": 0.5},
+            {"epoch": 2, "ce": 1.0, "ce_weight": 1.0}]
+    lines = {line.get_label(): line.get_xydata().tolist() for line in viz.terms(rows).get_lines()}
+    assert lines == {"ce": [[1, 2.0], [2, 1.0]], "kd": [[1, 3.0]]}
+
+
+def test_percent_where_shares_are_meant_are_told():
+    for draw in (lambda: viz.seeds({"A": [72.5, 73.0]}), lambda: viz.against_cost({"A": (1, [72.5])}, cost="s")):
+        with pytest.raises(ValueError, match=r"the mean of 'A' is 72.*divide percent by 100"):
+            draw()
+    with pytest.raises(ValueError, match="unknown name 'KDD'"):
+        viz.differences({"KD": [0.7, 0.8], "hard labels": [0.7, 0.7]}, "KDD")
+
+
+def test_charts_of_probabilities_have_one_axis_and_those_of_pushes_their_own():
+    for values, shared in ((([0.7, 0.3], [0.1, 0.05]), True), (([0.7, -0.7], [0.1, -0.1]), False)):
+        axes = viz.one_vector(dict(zip("ab", values, strict=True)), ["x", "y"], label=0)
+        assert (axes[0, 0].get_ylim() == axes[0, 1].get_ylim()) == shared

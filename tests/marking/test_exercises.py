@@ -56,7 +56,7 @@ def test_every_assignment_has_an_exercise_and_its_checks():
 
 
 def test_a_release_of_an_unknown_assignment_names_those_that_are_there(tmp_path):
-    with pytest.raises(ValueError, match=f"there is: .*{NAME}"):
+    with pytest.raises(ValueError, match=f"no solution of the name .*choose one of: .*{NAME}"):
         release("99_nothing", ROOT, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -270,7 +270,8 @@ def test_start_copies_the_exercise_from_anywhere_in_the_course(course, capsys):
     assert copy.read_bytes() == EXERCISE.read_bytes()
     printed = capsys.readouterr().out
     assert printed.replace("\\", "/").splitlines() == [
-        f"../../work/{NAME}/{NAME}.ipynb is yours. Open it with:", f"  jupyter lab ../../work/{NAME}/{NAME}.ipynb"]
+        f"../../work/{NAME}/{NAME}.ipynb is yours. Open it with:",
+        f"  jupyter lab --notebook-dir=../.. ../../work/{NAME}/{NAME}.ipynb"]
     assert [path.name for path in (course / "work").iterdir()] == [NAME]
 
 

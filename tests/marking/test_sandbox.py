@@ -429,7 +429,7 @@ def test_no_two_runs_on_a_machine_are_the_same_user():
 
 
 def test_what_was_written_during_the_last_look_is_read_too(monkeypatch):
-    """It says which cell was running: one that begins and is at once beyond a limit would be taken for the one before."""
+    """It says which cell was running: one that is at once beyond a limit would be taken for the one before."""
     program = [sys.executable, "-c", "print('first', flush=True); input(); print('second', flush=True); input()"]
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     with subprocess.Popen(program, **pipes) as process:

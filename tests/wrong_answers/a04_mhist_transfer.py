@@ -388,3 +388,58 @@ def stops_at_falls_in_a_row(network, learn, valid, *, epochs, patience):
         falls = falls + 1 if len(scores) > 1 and scores[-1] <= scores[-2] else 0
         kept = copy.deepcopy(network) if scores[-1] == max(scores) else kept
     return kept
+
+
+@wrong("early_stopped", 0.0, "the untrained network is a candidate")
+def the_untrained_network_first(network, learn, valid, *, epochs, patience):
+    best, kept, since = valid(network), copy.deepcopy(network), 0
+    for _ in range(epochs):
+        learn(network)
+        if (score := valid(network)) > best:
+            best, kept, since = score, copy.deepcopy(network), 0
+        elif (since := since + 1) == patience:
+            break
+    return kept
+
+
+@wrong("early_stopped", 0.0, "any higher one is better")
+def better_by_a_hundredth(network, learn, valid, *, epochs, patience):
+    return stop(better=lambda new, old: new > old + 1e-2)(network, learn, valid, epochs=epochs, patience=patience)
+
+
+class Once(Stopped):
+    def train(self, mode=True):
+        nn.Module.train(self, mode)
+        if not vars(self).get("done"):
+            self.network[: self.n].eval()
+            self.done = True
+        return self
+
+
+class Normed(Stopped):
+    def train(self, mode=True):
+        nn.Module.train(self, mode)
+        for part in self.network[: self.n].modules():
+            if isinstance(part, nn.BatchNorm2d):
+                part.eval()
+        return self
+
+
+class Silent(Stopped):
+    def train(self, mode=True):
+        super().train(mode)
+
+
+WRONG += [Answer("freeze_stages", (function,), name, 0.0, says) for name, function, says in (
+    ("in_the_first_epoch_alone", Once, "frozen in the first epoch only"),
+    ("batch_normalisation_alone", Normed, "only the batch normalisation of the frozen stages"),
+    ("nothing_returned", Silent, "train() returns nothing"),
+)]
+
+
+@right("two_by_two")
+def in_single_precision(make, teach, measure, *, seeds):
+    r, rd, p, pd = (torch.tensor(values.tolist()) for values in cells(make, teach, measure, seeds))
+    t = stats.t.ppf(0.975, len(r) - 1)
+    effects = (p - r + pd - rd) / 2, (rd - r + pd - p) / 2, pd - p - rd + r
+    return torch.stack([torch.stack([d.mean(), t * d.std() / len(d) ** 0.5]) for d in effects])

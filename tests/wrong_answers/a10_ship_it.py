@@ -271,3 +271,11 @@ def unique_points_in_sets(accuracy, costs):
     points = [(-a, *c) for a, c in zip(accuracy.tolist(), costs.tolist(), strict=True)]
     return torch.tensor([not any(other != one and all(p <= q for p, q in zip(other, one, strict=True))
                                  for other in set(points)) for one in points])
+
+
+@right("undominated")
+def in_a_list_of_numpys_truths(accuracy, costs):
+    a, c = accuracy.double().numpy(), costs.double().numpy()
+    at_most, at_least = (c[:, None] <= c).all(2), a[:, None] >= a
+    better = at_most & at_least & ((c[:, None] < c).any(2) | (a[:, None] > a))
+    return [~np.any(better[:, i]) for i in range(len(a))]

@@ -569,3 +569,27 @@ def rows_that_were_measured_last_first():
         study["seeds"].reverse()
 
     return changed(change)
+
+
+@wrong("wrong_verdicts", 0.0, "the running maximum")
+def holm_without_the_running_maximum(runs, comparisons, said, margin):
+    def adjusted(p):
+        rank = np.argsort(np.argsort(p))
+        return ((len(p) - rank) * np.array(p)).clip(max=1)
+
+    return owed(runs, comparisons, said, margin, p_values=adjusted)
+
+
+@wrong("wrong_verdicts", 0.0, "the margin is 0.005, whatever is given")
+def the_usual_margin(runs, comparisons, said, margin):
+    return owed(runs, comparisons, said, 0.005)
+
+
+@wrong("seeds_for_all", 0.0, "the pilot's number of seeds is taken for the least")
+def as_many_as_the_pilot(pilots, effect):
+    return max(enough(pilots, effect), *(len(one) for one in pilots.values()))
+
+
+@wrong("seeds_for_all", 0.0, "n begins at 3")
+def from_three_on(pilots, effect):
+    return max(3, enough(pilots, effect))

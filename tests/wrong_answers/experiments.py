@@ -329,3 +329,9 @@ def begins_again_at_every_stop(make, learn, *, stops, seed):
             learn(network, epoch)
         kept[k] = copy.deepcopy(network)
     return kept
+
+
+@wrong("student_alone", 0.8, "two unpaired groups")
+def unpaired_in_single_precision(make, teach, measure, *, seeds, T, alpha):
+    mean, width = unpaired_interval(make, teach, measure, seeds=seeds, T=T, alpha=alpha)
+    return torch.tensor([mean, width])

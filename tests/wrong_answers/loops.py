@@ -485,3 +485,8 @@ def sure_ones_alone(network, split, batch_size):
 def probability_of_the_labels(network, split, batch_size):
     z = asked(network, split, batch_size)
     return z.softmax(1)[torch.arange(len(z)), split.y].double().mean().item()
+
+
+@wrong("train", 0.95, "of an epoch only the last step may use fewer")
+def one_image_less_in_a_batch(student, teacher, split, *, batch_size, **settings):
+    loop(student, teacher, split, batch_size=batch_size - 1, **settings)

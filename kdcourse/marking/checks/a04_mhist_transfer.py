@@ -22,16 +22,22 @@ def bodies(seed: int) -> dict[str, Case]:
                       for a, b in ((2, 3), (3, 4), (4, 3))]
             network = nn.Sequential(*stages, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2)))
         return Case(network=network, n=n, observed=observed, x=torch.rand(5, 2, 6, 6, generator=draw),
-                    probe=torch.rand(9, generator=draw) + 0.5)
+                    probe=torch.rand(12, generator=draw) + 0.5)
 
     return {name: case(i, n) for i, (name, n) in enumerate(zip(NAMES, (2, 1, 2), strict=True))}
 
 
 def observed(network: nn.Module, case: Case) -> torch.Tensor:
-    """A step in training mode: the sum of the answers, which stages a gradient reaches, whose statistics move; and
-    whether anything is in training mode after `eval()`, (9,)."""
+    """A step of the second epoch, in training mode: the sum of the answers, which stages a gradient reaches, whose
+    statistics move; whether anything is in training mode after `eval()`, how many of the frozen stages' modules are
+    after `train()`, in the first epoch and in the second, and whether `train()` returns the module, (12,)."""
     stages = list(case.network)
     before = [stage[1].running_mean.clone() for stage in stages[:3]]
+    busy, itself = [], True
+    for _ in range(2):
+        itself = network.train() is network
+        busy.append(sum(part.training for stage in stages[: case.n] for part in stage.modules()))
+        network.eval()  # as whoever measures between two epochs does
     network.train()
     z = network(case.x)
     (z * torch.tensor([1.0, -2.0])).sum().backward()
@@ -39,7 +45,7 @@ def observed(network: nn.Module, case: Case) -> torch.Tensor:
     moved = [not torch.equal(stage[1].running_mean, mean) for stage, mean in zip(stages, before, strict=False)]
     network.eval()
     still = any(part.training for stage in stages for part in stage.modules())
-    return torch.tensor([z.detach().square().sum().item(), *map(float, [*reached, *moved, still])])
+    return torch.tensor([z.detach().square().sum().item(), *map(float, [*reached, *moved, still, *busy, itself])])
 
 
 def tables(seed: int) -> dict[str, Case]:
@@ -55,16 +61,18 @@ def tables(seed: int) -> dict[str, Case]:
 
 def curves(seed: int) -> dict[str, Case]:
     """Validation scores after 0, 1, ... epochs, which rise for a drawn time, fall, tie and rise again, some of them
-    negative, as a loss with its sign turned is; a patience."""
-    def case(i: int, curve: tuple, patience: int, most: int) -> Case:
+    negative, as a loss with its sign turned is, and some by very little; a patience. The last ones are never as good as
+    before the first epoch, which is no candidate."""
+    def case(i: int, curve: tuple, patience: int, most: int, step: float = 0.015) -> Case:
         draw = generator(seed, i, 444)
         rise, rest = (torch.randint(n, (), generator=draw).item() for n in (5, most))
         steps = [*range(rise), *(rise + step for step in curve), *rest * [0]]
-        return Case(curve=[0.55 - i + 0.015 * step for step in steps], patience=patience, epochs=len(steps) - 1,
+        return Case(curve=[0.55 - i + step * one for one in steps], patience=patience, epochs=len(steps) - 1,
                     probe=torch.tensor([1.0, 100.0, 0.01]))
 
+    third = case(2, (0, 2, 1, 3, 2, 4, 5, 3), 4, 1, step=0.0004)
     return {"first": case(0, (0, 3, 5, 4, 6, 5, 6, 5, 9, 1), 3, 5), "second": case(1, (0, 6, 4, 5, 3, 7, 8, 1), 2, 5),
-            "third": case(2, (0, 2, 1, 3, 2, 4, 5, 3), 4, 1)}
+            "third": third.with_(curve=[third.curve[0] + 1, *third.curve[1:]])}
 
 
 class Clock(nn.Module):

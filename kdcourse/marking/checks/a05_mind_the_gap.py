@@ -71,6 +71,7 @@ def planned(answer, c: Case) -> Tensor:
     found = []
     for epoch in range(c.epochs):
         said = answer(epoch, epochs=c.epochs, checkpoints=c.checkpoints, soft=c.soft, T=c.T)
+        said = said.tolist() if hasattr(said, "tolist") else said  # an array or a tensor
         if said is not None and not (isinstance(said, tuple | list) and len(said) == 2 and None not in said):
             raise ValueError(f"in epoch {epoch} of {c.epochs} a pair or None is expected, not {said}")
         found += [0.0, 0.0] if said is None else [said[0] + 1, said[1]]

@@ -69,10 +69,11 @@ def accuracies(seed: int) -> dict[str, Case]:
 def compared(answer, case: Case) -> Tensor | None:
     """The pair that is returned about the four arms."""
     pair = answer({arm: values.tolist() for arm, values in zip(ARMS, case.values, strict=True)})
-    if isinstance(pair, tuple | list | Tensor) and len(pair) == 2:
+    pair = pair.tolist() if hasattr(pair, "tolist") else pair  # an array or a tensor
+    if isinstance(pair, tuple | list) and len(pair) == 2:
         return torch.tensor([float(number) for number in pair], dtype=torch.double)
     if pair is not None:
-        size = f" of {len(pair)}" if isinstance(pair, tuple | list | Tensor | dict) else ""
+        size = f" of {len(pair)}" if isinstance(pair, tuple | list | dict) else ""
         raise ValueError(f"a pair (mean, half-width) is expected, not a {type(pair).__name__}{size}")
     return None
 

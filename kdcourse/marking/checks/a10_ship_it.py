@@ -92,9 +92,9 @@ def systems(seed: int) -> dict[str, Case]:
     return {name: case(i, n) for i, (name, n) in enumerate(zip(NAMES, (9, 14, 20), strict=True))}
 
 
-stored_by_channels = loss(channels, lambda f, c: f(c.x, c.seen, c.bits), *NAMES, "dead", at="")
-layer_in_bytes = loss(layers, lambda f, c: f(c.q_x, c.q_w, c.q_b, c.s_x, c.s_w, c.zero_x, c.s_y, c.zero_y), *NAMES,
-                      at="")
+stored_by_channels = loss(channels, lambda f, c: numbers(f(c.x, c.seen, c.bits)), *NAMES, "dead", at="")
+layer_in_bytes = loss(layers, lambda f, c: numbers(f(c.q_x, c.q_w, c.q_b, c.s_x, c.s_w, c.zero_x, c.s_y, c.zero_y)),
+                      *NAMES, at="")
 honest_ratio = loss(timed, lambda f, c: numbers(f(c.a, c.b, c.warm)), *NAMES, at="")
 leave_by_margin = loss(exits, lambda f, c: numbers(f(c.z, c.y, c.costs, c.thresholds)), *NAMES, at="")
 undominated = loss(systems, lambda f, c: numbers(f(c.accuracy, c.costs)), *NAMES, at="")

@@ -10,7 +10,10 @@ from kdcourse.marking.record import Case
 
 VERDICTS = ("better", "worse", "equal", "inconclusive")
 SPREADS = {"A": (9.0, 0.004), "B": (3.4, 0.005), "C": (3.0, 0.006), "D": (0.5, 0.003), "E": (1.0, 0.012),
-           "F": (9.0, 0.001)}  # t, one SD: F is clear, and lies within the margin
+           "F": (9.0, 0.001)}  # t, one SD: F is clear, and lies within most margins
+NEAR = {"B": (3.3, 0.005), "C": (3.15, 0.006)}  # C's p value times 3 is below 0.05, B's smaller one times 4 is not
+MARGINS = (0.005, 0.002, 0.008)
+CLEAR = "clear"  # a pilot of differences that two seeds show
 TOLD = (  # of these comparisons the report speaks; "clear" is the direction in which the mean lies
     {"A": "clear", "C": "clear", "D": "equal"}, {"B": "clear", "A": "clear", "C": "clear", "E": "equal"},
     {"B": "inconclusive", "C": "inconclusive", "D": "inconclusive", "E": "inconclusive"})
@@ -20,17 +23,18 @@ def families(seed: int) -> dict[str, Case]:
     """Runs of seven arms by seed, six comparisons, and what a report says of some. The baseline has a seed more, and
     the seeds of most arms stand in an order of their own."""
     def case(i: int, told: dict[str, str]) -> Case:
-        draw = generator(seed, i, 1101)
+        draw, spreads = generator(seed, i, 1101), SPREADS | (NEAR if i == 2 else {})
         shared, signs = 0.75 + 0.012 * torch.randn(9, generator=draw).double(), {}
         runs = {"baseline": dict(enumerate(shared.tolist()))}
-        for name, (t, spread) in SPREADS.items():
+        for name, (t, spread) in spreads.items():
             x = torch.randn(8, generator=draw).double()
             signs[name] = 1 if torch.rand((), generator=draw) < 0.5 else -1
             d = signs[name] * spread * ((x - x.mean()) / x.std() + t / 8**0.5)
             order = range(8) if name == "D" else torch.randperm(8, generator=draw).tolist()
             runs[name] = {at: (shared[at] + d[at]).item() for at in order}
         said = {name: VERDICTS[signs[name] < 0] if word == "clear" else word for name, word in told.items()}
-        return Case(runs=runs, comparisons={f"{name} helps": (name, "baseline") for name in SPREADS}, margin=0.005,
+        return Case(runs=runs, comparisons={f"{name} helps": (name, "baseline") for name in SPREADS},
+                    margin=MARGINS[i],
                     said={f"{name} helps": word for name, word in said.items()},
                     probe=torch.rand(len(SPREADS), generator=draw) + 0.5)
 
@@ -85,16 +89,18 @@ def sequences(seed: int) -> dict[str, Case]:
 
 def pilots(seed: int) -> dict[str, Case]:
     """Differences of a pilot in each of several comparisons, and the smallest difference that is to be seen. The means
-    lie far apart, so that all differences together spread more than any comparison."""
-    def case(i: int, k: int, m: int) -> Case:
+    lie far apart, so that all differences together spread more than any comparison. The last effect is so large that
+    two seeds show it."""
+    def case(i: int, k: int, m: int, clear: float) -> Case:
         draw = generator(seed, i, 1105)
         x = torch.randn(m, k, generator=draw).double()
         spread = 0.004 * (1 + torch.arange(m) + torch.rand(m, generator=draw))[torch.randperm(m, generator=draw), None]
         mean = 3 * spread.max() * torch.arange(m)[:, None]
         return Case(pilot=mean + spread * (x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True),
-                    effect=spread.max().item() * (0.75 + 0.25 * torch.rand((), generator=draw).item()))
+                    effect=spread.max().item() * clear * (0.75 + 0.25 * torch.rand((), generator=draw).item()))
 
-    return {name: case(i, *size) for i, (name, size) in enumerate(zip(NAMES, ((5, 3), (6, 4), (8, 2)), strict=True))}
+    sizes = (5, 3, 1), (6, 4, 1), (8, 2, 1), (4, 3, 90)
+    return {name: case(i, *size) for i, (name, size) in enumerate(zip((*NAMES, CLEAR), sizes, strict=True))}
 
 
 wrong_verdicts = loss(families, lambda f, c: coded(f(c.runs, c.comparisons, c.said, c.margin), c), *NAMES, at="")
@@ -103,5 +109,5 @@ what_is_left = loss(searched, lambda f, c: numbers(f(*(
     at="")
 false_alarms = loss(sequences, lambda f, c: f(c.d.tolist(), c.first), *NAMES, at="")
 seeds_for_all = loss(pilots, lambda f, c: f({f"comparison {i}": one.tolist() for i, one in enumerate(c.pilot)},
-                                            c.effect), *NAMES, at="")
+                                            c.effect), *NAMES, CLEAR, at="")
 my_comparison = hand_in("fashion_small", 12)

@@ -17,7 +17,10 @@ class Table(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         self.log.append(torch.is_grad_enabled())
-        return (self.garbled if self.training else self.answers)[rows(x)]
+        if (index := rows(x)).max() >= len(self.answers):
+            raise ValueError("the network is shown other numbers than its images: they are floats in [0, 1], so bytes "
+                             "are to be divided by 255")
+        return (self.garbled if self.training else self.answers)[index]
 
 
 def tables(seed: int) -> dict[str, Case]:

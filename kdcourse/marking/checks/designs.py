@@ -33,6 +33,7 @@ def designed(answer, world, case: Case):
 
 def keep_effects(record: Record, name: str, value, case: Case) -> None:
     """Three pairs of numbers, in one row, (1, 6)."""
+    value = value.tolist() if hasattr(value, "tolist") else value  # an array or a tensor
     keep_pairs(record, name, dict(enumerate(value)) if isinstance(value, list | tuple) else value, range(3),
                "effect number ")
     if f"{name} value" in record.tensors:

@@ -19,7 +19,7 @@ def hand_in(images: str, rows: int, form: Callable = lambda found: found) -> Che
         record = Record()
         with record.trying("hand-in"):
             study, results, learn = form(answer())
-            text = json.dumps([study, results])
+            text = json.dumps([study, results], default=plain)
             record.keep("hand-in text", torch.tensor([*text.encode()]))
         with record.trying("again"):
             source = data.load(images)
@@ -34,6 +34,17 @@ def hand_in(images: str, rows: int, form: Callable = lambda found: found) -> Che
         return record
 
     return Check(lots, ask)
+
+
+def plain(value):
+    """A number of NumPy's or torch's as Python's, and a sequence as a list; TypeError, saying what may be there, for
+    anything else."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, range | set | tuple):
+        return list(value)
+    raise TypeError(f"STUDY and RESULTS hold words, numbers, lists and dicts, and this is a {type(value).__name__}: "
+                    f"{value!r:.60}")
 
 
 def lots(seed: int) -> dict[str, Case]:
@@ -60,6 +71,8 @@ def again(study: dict, results: dict, at: list[int], rows: int) -> tuple[list[tu
 
 
 def _logits(network, split) -> torch.Tensor:
+    if isinstance(network, torch.nn.Module):
+        network.eval()  # whatever mode a training has left it in
     with torch.no_grad():
         return network(split.x.float() / 255)
 

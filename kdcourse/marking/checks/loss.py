@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from numbers import Real
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -59,9 +60,17 @@ def loss(draw, call, *cases: str, at: str = "z_s", keep: Callable | None = None,
 
 
 def numbers(value):
-    """A list or tuple of numbers as a tensor, for its sum of products; anything else as it is."""
-    if isinstance(value, list | tuple) and all(isinstance(one, Tensor | Real) for one in value):
-        return torch.tensor([float(one) for one in value], dtype=torch.double)
+    """A list, a tuple or an array of numbers, nested or not, as a tensor, for its sum of products; anything else as it
+    is."""
+    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biuf":
+        return torch.as_tensor(np.asarray(value, dtype=np.float64))
+    if isinstance(value, list | tuple) and value:
+        parts = [numbers(one) if isinstance(one, list | tuple | np.ndarray | np.generic) else one for one in value]
+        if all(isinstance(one, Tensor | Real) for one in parts):
+            parts = [torch.as_tensor(one, dtype=torch.double).detach() for one in parts]
+            shapes = {tuple(part.shape) for part in parts}
+            return torch.stack(parts) if len(shapes) == 1 else torch.cat([part.reshape(1) for part in parts]) if all(
+                part.numel() == 1 for part in parts) else value
     return value
 
 

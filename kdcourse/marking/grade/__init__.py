@@ -15,7 +15,7 @@ from types import ModuleType
 
 from tqdm import tqdm
 
-from kdcourse.files import write
+from kdcourse.files import meant, write
 from kdcourse.marking import notebook as notebooks
 from kdcourse.marking import sandbox
 from kdcourse.marking.grade import gradebook, progress, roster, similar, variants, verdicts
@@ -69,8 +69,7 @@ def grade(assignment: str, submissions: Path, *, course: Path, jobs: int | None 
     """
     if checks is None:
         from kdcourse.marking import checks
-    if assignment not in checks.ASSIGNMENTS:
-        raise ValueError(f"there is no assignment {assignment!r}; choose one of: {', '.join(checks.ASSIGNMENTS)}")
+    assignment = meant(assignment, list(checks.ASSIGNMENTS), "assignment")
     if question and question not in checks.ASSIGNMENTS[assignment]:
         known = ", ".join(checks.ASSIGNMENTS[assignment])
         raise ValueError(f"{assignment} has no check {question!r}; choose one of: {known}")

@@ -19,24 +19,28 @@ METRICS, FROZEN, DESIGN, BLOCKS = (f"notebook 04, section {n}, and the text of t
 class Frozen(torch.nn.Module):
     """Stages of which some stay in eval mode, some in training mode, whatever is called; some get no gradient."""
 
-    def __init__(self, network, still, closed, mode):
+    def __init__(self, network, still, closed, mode, kinds, times, itself):
         super().__init__()
-        self.stages, self.still, self.mode = network, still, mode
+        self.stages, self.still, self.mode, self.kinds, self.left, self.itself = (
+            network, still, mode, kinds, times, itself)
         for stage in network[:closed]:
             stage.requires_grad_(False)
 
     def train(self, mode=True):
+        self.left -= 1
         for i, stage in enumerate(self.stages):
-            stage.train(self.mode(mode) and i not in self.still)
-        return self
+            stage.train(self.mode(mode))
+            for part in stage.modules() if i in self.still and self.left >= 0 else ():
+                part.training = self.mode(mode) and not isinstance(part, self.kinds)
+        return self if self.itself else None
 
     def forward(self, x):
         return self.stages(x)
 
 
-def _frozen(c, n, still, closed, mode):
+def _frozen(c, n, still, closed, mode, kinds, times, itself):
     c, n = c.with_(network=copy.deepcopy(c.network)), max(0, n(c.n))
-    return (c.observed(Frozen(c.network, still(n), closed(n), mode), c) * c.probe).sum()
+    return (c.observed(Frozen(c.network, still(n), closed(n), mode, kinds, times, itself), c) * c.probe).sum()
 
 
 freeze_stages = loss(Formula(_frozen, n={
@@ -48,6 +52,14 @@ freeze_stages = loss(Formula(_frozen, n={
     "": lambda n: n, "the weights of the frozen stages still get a gradient": lambda n: 0,
 }, mode={
     "": lambda mode: mode, "after eval() stages are in training mode still: `mode` is not used": lambda mode: True,
+}, kinds={
+    "": torch.nn.Module,
+    "only the batch normalisation of the frozen stages is in eval mode: all of them is to be": torch.nn.BatchNorm2d,
+}, times={
+    "": 99, "the stages are frozen in the first epoch only: train() is called in every one": 1,
+}, itself={
+    "": True, "train() returns nothing: it returns the module itself, so that one may write network.train().to(device)":
+        False,
 }), *CASES, at="", where=FROZEN, marks=(1, 0), near=1e-4,
     of=lambda c: f"a step of 4 stages with the first {c.n} frozen, answers, gradients, statistics and modes summed up,")
 
@@ -133,12 +145,13 @@ auc_from_counts = loss(Formula(lambda c, kind: kind(c.positive, c.negative), kin
 }), *CASES, at="", where=METRICS, marks=(1, 0), near=1e-5, of=lambda c: f"{len(c.positive)} levels,")
 
 
-def _run(c, best, patience, kept, buffers):
+def _run(c, best, patience, kept, buffers, first):
     """Epoch kept, epochs run, and the epoch of the statistics, by going through the curve."""
-    top, since, epoch = 0, 0, 0
+    (score, top), since, epoch = first(c), 0, 0
     while epoch < c.epochs and not (epoch and patience(c, epoch, since)):
         epoch += 1
-        better = best(c.curve[epoch], c.curve[top] if top else -math.inf)
+        better = best(c.curve[epoch], score)
+        score = c.curve[epoch] if better else score
         top, since = (epoch, 0) if better else (top, since + 1)
     found = kept(c, top, epoch)
     return (torch.tensor([found, epoch, buffers(found, epoch)]).double() * c.probe).sum()
@@ -155,6 +168,7 @@ def _falls(c, epoch):
 early_stopped = loss(Formula(_run, best={
     "": lambda new, old: new > old,
     "the best score begins at 0, and scores may be negative": lambda new, old: new > max(old, 0),
+    "a score has to be better by a hundredth: any higher one is better": lambda new, old: new > old + 1e-2,
     "an equal score counts as better: only a higher one does": lambda new, old: new >= old,
 }, patience={
     "": lambda c, epoch, since: since >= c.patience,
@@ -165,12 +179,15 @@ early_stopped = loss(Formula(_run, best={
         lambda c, epoch, since: _falls(c, epoch) >= c.patience,
     "it stops at the first epoch that is not better: patience is not used": lambda c, epoch, since: since >= 1,
 }, kept={
-    "": lambda c, top, epoch: top or epoch,
+    "": lambda c, top, epoch: epoch if top is None else top,
     "the network of the last epoch comes back, not the best: a name is no copy": lambda c, top, epoch: epoch,
 }, buffers={
     "": lambda kept, last: kept,
     "the weights are those of the best epoch, and what stands beside them, batch statistics, is that of the last":
         lambda kept, last: last,
+}, first={
+    "": lambda c: (-math.inf, None),
+    "the untrained network is a candidate: the best epoch is one of those that were run": lambda c: (c.curve[0], 0),
 }), *CASES, at="", where=DESIGN, marks=(1, 0), near=1e-4,
     of=lambda c: f"validation scores around {c.curve[0]:.2g}, patience {c.patience} (epoch kept + 100 times those run "
                  "+ 0.01 times that of the statistics),")

@@ -22,10 +22,15 @@ def _unpaired(ours, baseline):
     return measured(a - b, ((a.var() + b.var()) / len(a)).sqrt().item(), 2 * len(a) - 2)
 
 
-def _owed(c, pair, adjust, before, unclear, which):
+def _without_maximum(p):
+    return {name: (len(p) - rank) * p[name] for rank, name in enumerate(sorted(p, key=p.get))}
+
+
+def _owed(c, pair, adjust, before, unclear, which, within):
     found = {name: pair(c.runs[ours], c.runs[baseline]) for name, (ours, baseline) in c.comparisons.items()}
     p = adjust({name: one[2] for name, one in found.items()}, c)
-    right = {name: EQUAL if before(mean, half, c.margin) else verdict(mean, half, p[name], c.margin, unclear)
+    margin = within(c)
+    right = {name: EQUAL if before(mean, half, margin) else verdict(mean, half, p[name], margin, unclear)
              for name, (mean, half, _) in found.items() if name in p}
     return sum(weight * (VERDICTS.index(right[name]) + 1) for name, weight in zip(found, c.probe, strict=True)
                if name in p and which(c.said.get(name), right[name]))
@@ -43,6 +48,8 @@ wrong_verdicts = loss(Formula(_owed, pair={
         lambda p, c: {name: len(p) * one for name, one in p.items()},
     "only the comparisons that the report tells are a family here: it is the plan's":
         lambda p, c: holm({name: p[name] for name in c.said}),
+    "Holm's p values may not fall from one to the next larger one: the running maximum is missing":
+        lambda p, c: _without_maximum(p),
 }, before={
     "": lambda mean, half, margin: False,
     "a clear difference within the margin counts as equal: it is better or worse, which is asked first":
@@ -59,6 +66,8 @@ wrong_verdicts = loss(Formula(_owed, pair={
     "comparisons that the report does not tell are left out: each needs its verdict":
         lambda said, right: said and said != right,
     "verdicts that the report tells rightly are returned, too": lambda said, right: True,
+}, within={
+    "": lambda c: c.margin, "the margin is 0.005, whatever is given: it is an argument": lambda c: 0.005,
 }), *CASES, at="", where=REFEREE, marks=(1, 0), near=1e-3,
     of=lambda c: f"{len(c.comparisons)} comparisons (the verdicts as numbers, added up with random factors)")
 
@@ -136,7 +145,7 @@ false_alarms = loss(Formula(_looks, last={
     of=lambda c: f"{len(c.d)} differences, looked at from n = {c.first} on,")
 
 
-seeds_for_all = loss(Formula(lambda c, **forms: needed(c.pilot, c.effect, **forms), spread={
+seeds_for_all = loss(Formula(lambda c, least, **forms: max(least(c), needed(c.pilot, c.effect, **forms)), spread={
     "": lambda d: d.std(1).max(), "the mean of the spreads is taken: the widest comparison needs the most seeds":
         lambda d: d.std(1).mean(),
     "the smallest spread is taken: the widest comparison needs the most seeds": lambda d: d.std(1).min(),
@@ -148,7 +157,10 @@ seeds_for_all = loss(Formula(lambda c, **forms: needed(c.pilot, c.effect, **form
     "this is for one comparison alone: the 5 % are shared out to the whole family": lambda n, m: t(n),
     "0.05 is divided by the number of comparisons, and not shared out to the two ends": lambda n, m: t(n, 1 - 0.05 / m),
     "1.96 is for many seeds: with few, Student's t takes its place": lambda n, m: 1.96,
+}, least={
+    "": lambda c: 2, "the pilot's number of seeds is taken for the least: n begins at 2": lambda c: c.pilot.shape[1],
+    "n begins at 3, and with two seeds there is a spread as well": lambda c: 3,
 }, halves={
     "": 2, "the interval is only as narrow as the effect: it is to be at most half as wide to each side": 1,
-}), *CASES, at="", where=SEEDS, marks=(1, 0), near=1e-3, of=lambda c: f"pilots of {len(c.pilot)} comparisons")
+}), *CASES, "clear", at="", where=SEEDS, marks=(1, 0), near=1e-3, of=lambda c: f"pilots of {len(c.pilot)} comparisons")
 my_comparison = hand_in(2000, 10, 12, where=PLAN)

@@ -13,6 +13,7 @@ from kdcourse.marking.record import Case, Record, Verdict, Wrong
 
 AGAIN = "once more"
 EXACT = 3e-4  # how near a mistake's number has to be, relatively
+ROUNDED = 1e-6  # how far a number may be off that was computed in single precision from accuracies
 
 
 class Row(NamedTuple):
@@ -89,17 +90,19 @@ def fresh(case: Case, rows: list[Row]) -> str:
 
 def _column(column: Column, cases: dict[str, Case], returned: dict[str, Tensor]) -> tuple[bool, str]:
     def all_are(value: Callable, rtol: float) -> bool:
-        return all(close(returned[name], value(case), rtol=rtol, atol=1e-9) for name, case in cases.items())
+        return all(close(returned[name], value(case), rtol=rtol, atol=ROUNDED) for name, case in cases.items())
 
     right = column.formula.right
     if all_are(right, column.rtol):
         return True, ""
-    wrong = next(name for name, case in cases.items() if not close(returned[name], right(case), rtol=column.rtol,
-                                                                     atol=1e-9))
+    wrong = next(name for name, case in cases.items()
+                 if not close(returned[name], right(case), rtol=column.rtol, atol=ROUNDED))
     mistake = next((one for one in column.formula.mistakes(most=2) if all_are(one.value, min(EXACT, 1e-4))), None)
     mistake = mistake or next((one for one in column.formula.mistakes(most=1) if all_are(one.value, EXACT)), None)
     case = cases[wrong]
-    said = (f"{column.name} is {right(case)[0].item():.4f}, and you return {returned[wrong][0].item():.4f}")
+    value, mine = right(case)[0].item(), returned[wrong][0].item()
+    digits = next((n for n in range(4, 16) if f"{value:.{n}f}" != f"{mine:.{n}f}"), 16)
+    said = f"{column.name} is {value:.{digits}f}, and you return {mine:.{digits}f}"
     if mistake:
         return False, f"{said}: {mistake.text}."
     return False, f"{said}."
@@ -119,7 +122,7 @@ def _stays(inputs: dict[str, Case], record: Record) -> bool:
     """Whether the first case gave something else when it was asked once more, or more was returned than asked for."""
     first, again = (record.tensors.get(f"{name} value") for name in (next(iter(inputs)), AGAIN))
     more = any(record.tensors.get(f"{name} more", torch.zeros(())) > 0 for name in (*inputs, AGAIN))
-    return more or (first is not None and again is not None and not close(again, first, rtol=1e-6, atol=1e-9))
+    return more or (first is not None and again is not None and not close(again, first, rtol=1e-6, atol=ROUNDED))
 
 
 def moments(*, where: str, marks: tuple[float, float, float, float]) -> Callable:

@@ -4,6 +4,7 @@ A replay costs a fraction of a millisecond for each step. What made far more ste
 not replayed; and no verdict replays more than `MOST_STEPS`.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -604,12 +605,23 @@ def _visits(found: Marks, run: Case, record: Record, name: str, marks: Marking) 
     elif len(seen) == epochs * n:
         said = "in an epoch some images are seen twice, others not at all"
     found.give(marks.visits, whole, f"{said}. An epoch visits every image once.")
-    largest = 0 if unmoved else max(map(len, of_steps))
+    odd = 0 if unmoved else _odd(list(map(len, of_steps)), n, size, whole)
     orders = {tuple(part.tolist()) for part in seen.split(n)} if whole else set()
     again = whole and len(orders) < epochs
-    found.give(marks.order, largest <= size and not again, f"a step uses {largest} images, and batch_size is {size}."
-               if largest > size else f"{'every epoch has' if len(orders) == 1 else 'several epochs have'} the same "
-               "order: draw a new one for each.")
+    said = f"{'every epoch has' if len(orders) == 1 else 'several epochs have'} the same order: draw a new one."
+    if odd:
+        said = (f"a step uses {odd} image{'s' * (odd > 1)}, and batch_size is {size}: of an epoch only the last step "
+                "may use fewer.")
+    found.give(marks.order, not odd and not again, said)
+
+
+def _odd(sizes: list[int], n: int, size: int, whole: bool) -> int:
+    """How many images a step uses that uses too many, or, where every epoch is `whole`, too few; 0 if none does. That
+    all use a single image is told with the number of steps."""
+    wanted = [size] * (n // size) + [n % size] * (n % size > 0)
+    compared = zip(sizes, itertools.cycle(wanted), strict=False) if whole and max(sizes) > 1 else ()
+    fewer = (found for found, right in compared if found != right)
+    return next(fewer, 0) or max((found for found in sizes if found > size), default=0)
 
 
 def near(record: Record, name: str, run: Case, end: Tensor, within: float = SAME) -> bool:

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import nbformat
 
-from kdcourse.files import course_folder, shown, typed
+from kdcourse.files import course_folder, lab, meant, shown
 from kdcourse.marking import checks
 from kdcourse.marking import notebook as notebooks
-from kdcourse.marking.student.base import Result, matching
+from kdcourse.marking.student.base import Result
 from kdcourse.marking.student.reporting import report as report
 from kdcourse.marking.student.results import missing_imports, results, troubles
 from kdcourse.marking.student.running import environment, run
@@ -33,14 +33,12 @@ def start(exercise: str, course: Path) -> Path:
     unknown exercise, and when there is something at `work/NAME` already.
     """
     known = sorted(path.parent.name for path in course.glob("exercises/*/*.ipynb"))
-    if len(meant := matching(exercise, known)) != 1:
-        raise ValueError(f"there is no exercise {exercise!r}; choose one of: {', '.join(known)}")
-    exercise = meant[0]
+    exercise = meant(exercise, known, "exercise")
     source, target = course / "exercises" / exercise, course / "work" / exercise
     if os.path.lexists(target):
         inside = sorted(path.name for path in target.iterdir()) if target.is_dir() else ["a file"]
         here, mine = shown(target), target / f"{exercise}.ipynb"
-        go_on = f"  to go on with it:   jupyter lab {typed(mine)}\n" if mine.exists() else ""
+        go_on = f"  to go on with it:   {lab(mine)}\n" if mine.is_file() else ""
         raise ValueError(
             f"{here} is there already ({', '.join(inside) or 'nothing in it'}), and nothing was copied.\n{go_on}"
             f"  to begin again:     rename or move {here}, then run this command once more\n"
@@ -94,6 +92,8 @@ def _exercise(notebook: dict, path: Path, course: Path) -> dict:
             released[name] = notebooks.read(file)[0]
     counts = {name: len(notebooks.present(notebook, one)) for name, one in released.items()}
     best = max(counts, key=counts.get, default="")
-    if not counts.get(best):
-        raise ValueError(f"{path} holds no question of an exercise: copy one with kdcourse start NAME")
+    if not counts.get(best) or notebooks.foreign(notebook, released[best]):
+        lesson = (course / "notebooks" / path.name).is_file()
+        raise ValueError(f"{path} {'is a lesson, whose checks are in its own cells: it' if lesson else ''} holds no "
+                         "question of an exercise: copy one with kdcourse start NAME")
     return released[best]

@@ -1,7 +1,5 @@
 """What the parts of `check` share: a result, and how a cell is called."""
 
-import re
-from pathlib import PureWindowsPath
 from typing import NamedTuple
 
 from kdcourse.marking.notebook import mark
@@ -20,20 +18,6 @@ class Result(NamedTuple):
     message: str = ""
     earned: float = 0.0
     automatic: bool = True
-
-
-def matching(typed: str, known: list[str]) -> list[str]:
-    """The names (01_vanilla_kd) that are meant: by a name, by how it begins with its number or without, or by a path.
-
-    >>> matching("1", ["01_vanilla_kd", "10_ship_it"]), matching("ship", ["01_vanilla_kd", "10_ship_it"])
-    (['01_vanilla_kd'], ['10_ship_it'])
-    """
-    typed = PureWindowsPath(typed).name.removesuffix(".ipynb")  # both kinds of slashes
-    number, rest = re.fullmatch(r"(\d*)(.*)", typed, re.DOTALL).groups()
-    parts = {name: re.fullmatch(r"(\d*)_?(.*)", name).groups() for name in known if typed}
-    found = [name for name, (own, word) in parts.items() if word.startswith(rest.removeprefix("_"))
-             and (not number or (own and int(own) == int(number)))]
-    return [typed] if typed in found else found
 
 
 def name_of(cell) -> str | None:
