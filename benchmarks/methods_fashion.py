@@ -13,9 +13,10 @@ a perceptron, a `cnn` of width 16, and one of width 4. For each pair of student 
 2. every method trains with every setting of its grid, three seeds; the best on validation images is kept;
 3. hard labels and every method with its setting train with ten fresh seeds and are judged on the 10,000 test images.
 
-Differences from hard labels are paired over seeds; those of a cell are one family for Holm. No augmentation, so all
-answers are recorded once. The most telling cells and methods come first. Every finished training is a line of the
-journal; the result file holds them too, and says what is missing: a later run goes on from either.
+Differences from hard labels are paired over seeds; those of a cell are one family for Holm, and so are those from KD.
+No augmentation, so all answers are recorded once. The most telling cells and methods come first. Every finished
+training is a line of the journal; the result file holds them too, and says what is missing: a later run goes on from
+either.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from pathlib import Path
 
 import torch
 from fashion import fashion
-from journal import Journal
+from journal import Journal, difference, holm
 from record import COMMIT, RESULTS, write
 from safetensors.torch import load_file, save_file
 from students import HARD, KEYS, OutOfTime, best, means, table, train_missing
@@ -232,14 +233,24 @@ def report(journal: Journal, of_teacher: dict) -> Path:
             if lacking := sorted(set(MEASURING) - seeds):
                 missing.append({"cell": at, "method": method, "seeds": lacking})
         if hard:
+            compared = table({method: rows for method, rows in arms.items() if rows}, hard, images=10_000)
+            for method, found in beside_kd(arms).items():
+                compared[method]["above kd"] = found
             cells[at] = {"epochs": enough(journal.where(cell=at, stage="epochs")), "chosen": chosen,
                          "grids": {method: means(rows) for method, rows in grid.items() if rows},
-                         "table": table({method: rows for method, rows in arms.items() if rows}, hard, images=10_000)}
+                         "table": compared}
     settings = {"sizes": SIZES | {"test": 10_000}, "teacher": {"network": "cnn", "width": 32, **TEACHER},
                 "students": STUDENTS, "optimizer": "Adam", **TRAINING, "gain": GAIN, "long": LONG,
                 "choosing seeds": list(CHOOSING), "grids": GRIDS | OF_FEATURES, "left out": LEFT_OUT}
     results = {"teacher": of_teacher, "cells": cells, "missing": missing, "trials": list(journal.rows.values())}
     return write(NAME, settings=settings, seeds=list(MEASURING), results=results)
+
+
+def beside_kd(arms: dict[str, list[dict]]) -> dict[str, dict]:
+    """How many points every other method of a cell is above KD, with the settings that were chosen for each."""
+    found = {method: difference(rows, arms["kd"], images=10_000) for method, rows in arms.items()
+             if rows and method != "kd"}
+    return holm({method: one for method, one in found.items() if one})
 
 
 if __name__ == "__main__":
