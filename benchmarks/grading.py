@@ -25,9 +25,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from kdcourse.files import matching
 from kdcourse.marking.grade import grade
 from kdcourse.marking.sandbox import watch
-from kdcourse.marking.student.base import matching
 
 ROOT, LONGEST = Path(__file__).parents[1], 600
 NAMES = sorted(path.parent.name for path in ROOT.glob("solutions/*/*.ipynb"))
