@@ -64,14 +64,13 @@ def numbers(value):
     is."""
     if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biuf":
         return torch.as_tensor(np.asarray(value, dtype=np.float64))
-    if isinstance(value, list | tuple) and value:
-        parts = [numbers(one) if isinstance(one, list | tuple | np.ndarray | np.generic) else one for one in value]
-        if all(isinstance(one, Tensor | Real) for one in parts):
-            parts = [torch.as_tensor(one, dtype=torch.double).detach() for one in parts]
-            shapes = {tuple(part.shape) for part in parts}
-            return torch.stack(parts) if len(shapes) == 1 else torch.cat([part.reshape(1) for part in parts]) if all(
-                part.numel() == 1 for part in parts) else value
-    return value
+    parts = [numbers(one) for one in value] if isinstance(value, list | tuple) else []
+    if not parts or not all(isinstance(one, Tensor | Real) for one in parts):
+        return value
+    parts = [torch.as_tensor(one, dtype=torch.double).detach() for one in parts]
+    if len({part.shape for part in parts}) == 1:
+        return torch.stack(parts)
+    return torch.cat([part.reshape(1) for part in parts]) if all(part.numel() == 1 for part in parts) else value
 
 
 def slope(value: Tensor, at: Tensor, other: Tensor) -> Tensor:
