@@ -8,7 +8,6 @@ import errno
 import hashlib
 import os
 import re
-import secrets
 import socket
 import stat
 import time
@@ -19,6 +18,7 @@ from http.client import HTTPException
 from pathlib import Path, PureWindowsPath
 from typing import BinaryIO
 from urllib.request import Request, urlopen
+from uuid import uuid4
 
 from tqdm import tqdm
 
@@ -125,7 +125,7 @@ def write(path: Path, content: bytes | str) -> None:
 def partial(path: Path) -> Iterator[BinaryIO]:
     """A file to write to that becomes `path` when all is written, and is gone when anything goes wrong. Who may read it
     is as for any new file of this user, or as for the one that it replaces."""
-    part = path.with_name(f".partial-{secrets.token_hex(8)}")
+    part = path.with_name(f".partial-{uuid4().hex}")
     try:
         with open(part, "xb") as file:
             yield file

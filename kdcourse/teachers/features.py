@@ -16,9 +16,12 @@ class FeatureBank(LogitBank):
     methods for either kind can use them.
     """
 
-    def __init__(self, table: Tensor, maps: list[Tensor], live: Teacher, *, before: bool, origin: str, teacher: str):
+    def __init__(self, table: Tensor, maps: list[Tensor], live: Teacher, *, origin: str, teacher: str,
+                 before: bool | None = None):
+        """`before` says whether the maps are those before the activation; without it, they are where there is one."""
         super().__init__(table, origin=origin, teacher=teacher)
-        self.tables, self.live, self.before = maps, live, before  # whether the maps are those before the activation
+        self.tables, self.live = maps, live
+        self.before = hasattr(live.network, "activation") if before is None else before
 
     @classmethod
     @torch.no_grad()

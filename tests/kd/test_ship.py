@@ -422,7 +422,8 @@ def test_a_network_of_zeros_exports_and_one_that_diverged_is_called_so(tmp_path)
 
 def test_a_file_from_elsewhere_that_takes_floats_is_called_so(tmp_path):
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 5)).eval()
-    torch.onnx.export(network, (torch.rand(2, *SHAPE),), tmp_path / "float.onnx", dynamo=True, verbose=False)
+    torch.onnx.export(network, (torch.rand(2, *SHAPE),), tmp_path / "float.onnx", dynamo=True, verbose=False,
+                      external_data=False)
     with pytest.raises(ValueError, match=r"takes tensor\(float\), and not images as bytes"):
         ship.session(tmp_path / "float.onnx")(torch.zeros(2, *SHAPE, dtype=torch.uint8))
 

@@ -38,8 +38,7 @@ def choice(grid: tuple[tuple[float, float], ...], start: Callable[[], list[Tenso
         if torch.equal(*tried(record).T):
             return ALIKE
         found = torch.stack([record.tensor(f"again {i} valid", of="again") for i in range(len(grid))])
-        gap = (found - tried(record)[:, 0]).abs()
-        i = int(gap.nan_to_num(nan=1).argmax())
+        i = int((gap := (found - tried(record)[:, 0]).abs()).nan_to_num(nan=1).argmax())
         return "" if gap[i] < NEAR else (
             f"with {named(i)} and seed 0 your train makes a student that reads {found[i]:.4f} of the validation "
             f"images, and tried says {tried(record)[i, 0]:.4f}.")
