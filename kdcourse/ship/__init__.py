@@ -92,7 +92,7 @@ def package(network: torch.nn.Module, made: Made, folder: Path | str, *, split=N
                          f"{', '.join(made.classes)}: logit k is that of the k-th; give both in one order")
     if split is not None and made.test and not split.name.startswith(f"{made.test}/"):
         raise ValueError(f"the card would say that {made.test} judged the network, and {split.name} does: give "
-                         " that source's test split, or leave `test` of Made empty")
+                         "that source's test split, or leave `test` of Made empty")
     if split is not None and split.name.split("/")[1:2] == ["train"]:
         raise ValueError(f"{split.name} is what networks train on: a card says how a network does on test images, "
                          "source.test")

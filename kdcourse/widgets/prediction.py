@@ -135,7 +135,7 @@ class Prediction(ipywidgets.VBox):
             self.committed = self._understood(answer)
         except ValueError:  # kept for a question that had other choices then
             return
-        self.front.committed = self.committed if self.choices else f"{self.committed:.9g}"
+        self.front.committed = self.committed if self.choices else _short(self.committed)
         self._tell(f"Committed: {self._said(self.committed)}.")
 
     def _said(self, answer: float | str) -> str:

@@ -93,7 +93,6 @@ def _exercise(notebook: dict, path: Path, course: Path) -> dict:
     counts = {name: len(notebooks.present(notebook, one)) for name, one in released.items()}
     best = max(counts, key=counts.get, default="")
     if not counts.get(best) or notebooks.foreign(notebook, released[best]):
-        lesson = (course / "notebooks" / path.name).is_file()
-        raise ValueError(f"{path} {'is a lesson, whose checks are in its own cells: it' if lesson else ''} holds no "
-                         "question of an exercise: copy one with kdcourse start NAME")
+        lesson = " is a lesson, whose checks are in its own cells: it" * (course / "notebooks" / path.name).is_file()
+        raise ValueError(f"{path}{lesson} holds no question of an exercise: copy one with kdcourse start NAME")
     return released[best]
