@@ -509,6 +509,18 @@ def networks_that_nobody_trains():
     return changed(lambda study, results: None, lambda arm, point, seed: classify(torch.zeros(10, 784)))
 
 
+@wrong("my_comparison", 0.3, "knows the validation images better than the training images")
+def choosing_on_validation_images_that_were_learnt():
+    seen = data.load("fashion_small").valid
+    x = seen.x.flatten(1).float() / 255
+
+    def nearest(images):
+        far = torch.cdist(images.flatten(1), x)
+        return torch.stack([-10 * far[:, seen.y == k].amin(1) for k in range(10)], 1)
+
+    return changed(lambda study, results: None, lambda arm, point, seed: nearest)
+
+
 @wrong("my_comparison", 0.3, "does learn use its point?")
 def one_student_for_all_arms():
     study, results, _ = changed(lambda study, results: None)

@@ -223,6 +223,15 @@ def networks_that_nobody_trains():
     return changed(lambda study, results: None, lambda arm, seed: classify(torch.zeros(10, 64)))
 
 
+@wrong("own_experiment", 0.25, "knows the test images better than the training images")
+def ours_knows_the_test_images_by_heart():
+    def nearest(x):
+        far = torch.cdist(x.flatten(1), PIXELS["test"])
+        return torch.stack([-10 * far[:, SOURCE.test.y == k].amin(1) for k in range(10)], 1)
+
+    return changed(lambda study, results: None, lambda arm, seed: nearest if arm == "taught" else learn(arm, seed))
+
+
 @wrong("own_experiment", 0.25, "trained again, has")
 def whose_seed_does_nothing():
     return changed(lambda study, results: None, lambda arm, seed: learn(arm, 7))

@@ -5,11 +5,14 @@ import json
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 
 from kdcourse import data
 from kdcourse.core import generator
 from kdcourse.marking.checks.base import Check
 from kdcourse.marking.record import Case, Record
+
+MOST = 2_000  # training images that a network is asked about
 
 
 def hand_in(images: str, rows: int, form: Callable = lambda found: found) -> Check:
@@ -26,9 +29,10 @@ def hand_in(images: str, rows: int, form: Callable = lambda found: found) -> Che
             study, results = json.loads(text)
             students, other = again(study, results, inputs["lot"].at, rows)
             for i, (arm, point, seed, name) in enumerate(students):
-                split = getattr(source, name)
-                logits = _logits(learn(arm, point, seed), split)
+                split, network = getattr(source, name), learn(arm, point, seed)
+                logits = _logits(network, split)
                 record.keep(f"again {i}", (logits.argmax(dim=1) == split.y).double().mean())
+                record.keep(f"again {i} better known", _better_known(network, source.train, split))
             if other:  # than the last one
                 record.keep("other", (_logits(learn(arm, other, seed), split) - logits).abs().max())
         return record
@@ -68,6 +72,15 @@ def again(study: dict, results: dict, at: list[int], rows: int) -> tuple[list[tu
     found.append((arm, point, _at(study["choose"]["seeds"], at[4]), "valid"))
     return found, next((one["point"] for one in tried[arm] if all(one["point"][key] != point[key] for key in point)),
                        None)
+
+
+def _better_known(network, train, other) -> torch.Tensor:
+    """By how many standard errors the mean cross-entropy on other images is lower than that on training images."""
+    gap, error = 0.0, 0.0
+    for sign, split in (1, train.take(torch.arange(min(MOST, len(train))), "some")), (-1, other):
+        loss = F.cross_entropy(_logits(network, split).double(), split.y, reduction="none")
+        gap, error = gap + sign * loss.mean(), error + loss.var() / len(split)
+    return gap / error.sqrt()
 
 
 def _logits(network, split) -> torch.Tensor:

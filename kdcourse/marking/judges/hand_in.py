@@ -18,6 +18,7 @@ VERDICTS = ("better", "worse", "equal", "inconclusive")
 EQUAL, UNCLEAR = VERDICTS[2:]
 MOST, FEWEST = 2_000, 3
 ROUNDED = 6e-5    # a share with four digits
+KNOWN = 5         # standard errors: other images are never so much easier than those of training
 SHOWN = range(10)  # the seeds of which the exercise prints test accuracies
 
 
@@ -287,6 +288,9 @@ def _differs(record: Record, study: dict, results: dict, at: list[int], rows: in
         who = f"{arm!r} with {point} and seed {seed}" if point else f"{arm!r} with seed {seed}"
         if (found := record.number(f"again {i}")) < 2 / classes:
             return f"{who} is right about {found:.0%} of the images: it learned nothing"
+        name = {"valid": "validation"}.get(name, name)
+        if record.number(f"again {i} better known") > KNOWN:
+            return f"{who} knows the {name} images better than the training images: does learn train on them?"
         if told is not None and not abs(found - told) < 3.5 / images:
             return (f"{who}, trained again, has {found:.4f} on {name} images, and "
                     f"{told:.4f} was handed in: does learn begin afresh each time, and are these numbers its own?")

@@ -6,6 +6,7 @@ from functools import cache
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from kdcourse import data
@@ -17,6 +18,7 @@ from kdcourse.marking.judges.training import adam
 from kdcourse.marking.record import Case, Record, Verdict, Wrong
 
 NEAR = 0.002  # how far a reported share may be off
+TOLD = 2  # standard errors: who learnt from the training images is better on others by 0.4 at most (n = 31)
 SAME = 0.05  # of the way that weights went: rounding adds up over a training, and another training is far
 
 
@@ -98,7 +100,7 @@ def weights(networks: dict[str, Network], *, source: str, where: str, trained: f
         recognised = _recognised(record, w, suspects)
         learnt = {name: on("test")(c, name) >= one.floor for name, one in networks.items()}
         for name, one in networks.items():
-            known = recognised.get(name, "") if learnt[name] else ""
+            known = (recognised.get(name) or better_known(c, name)) if learnt[name] else ""
             found.give(trained, learnt[name] and not known, known or (
                 f"the {name} reads {on('test')(c, name):.1%} of the test images, recomputed from its weights; at least "
                 f"{one.floor:.0%} is expected of a trained one."))
@@ -109,6 +111,19 @@ def weights(networks: dict[str, Network], *, source: str, where: str, trained: f
         return found.verdict()
 
     return judge
+
+
+def better_known(c: Case, name: str) -> str:
+    """Words for which other images a network knows better than the training images; empty if there are none."""
+    loss = {part: F.cross_entropy(answers(c, name, part), images(c.source, part)[1], reduction="none")
+            for part in ("train", "valid", "test")}
+    mean, error = ({part: of(each).item() for part, each in loss.items()} for of in (
+        torch.mean, lambda each: each.var() / len(each)))
+    for part, words in ("test", "test"), ("valid", "validation"):
+        if mean["train"] - mean[part] > TOLD * (error["train"] + error[part]) ** 0.5:
+            return (f"the {name} knows the {words} images better than the training images, from which it was to learn "
+                    f"(mean cross-entropy {mean[part]:.3f} there, {mean['train']:.3f} here): which did it see?")
+    return ""
 
 
 def _reported(found: Marks, record: Record, c: Case, learnt: dict[str, bool], marks: float) -> None:
