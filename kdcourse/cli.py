@@ -163,10 +163,11 @@ def summary(path: Path) -> tuple[str, str]:
 def fetch(chosen: argparse.Namespace) -> int:
     from kdcourse import data
 
-    if chosen.source in data.SOURCES and chosen.source not in data.FETCHERS:
-        print(f"{chosen.source} comes with the course: there is nothing to fetch")
+    source = files.meant(chosen.source, sorted({*data.SOURCES, *data.FETCHERS}), "data set")
+    if source in data.FETCHERS:
+        print(f"{source} is complete in {data.FETCHERS[source]()}")
     else:
-        print(f"{chosen.source} is complete in {data.FETCHERS[chosen.source]()}")
+        print(f"{source} comes with the course: there is nothing to fetch")
     return 0
 
 

@@ -425,11 +425,12 @@ def test_doctor_goes_on_where_torch_or_the_home_folder_is_broken(monkeypatch, ca
 
 def test_fetch_of_an_unknown_source_names_the_choices(capsys):
     assert cli.main(["fetch", "mnst"]) == 2
-    assert "did you mean 'mnist'" in capsys.readouterr().err
+    assert "did you mean mnist?); choose one of: " in capsys.readouterr().err
 
 
-def test_fetch_of_an_embedded_source_says_that_it_is_there(capsys):
-    assert cli.main(["fetch", "digits"]) == 0
+@pytest.mark.parametrize("typed", ["digits", "Digits", "tissue"])
+def test_fetch_of_an_embedded_source_says_that_it_is_there(typed, capsys):
+    assert cli.main(["fetch", typed]) == 0
     assert "nothing to fetch" in capsys.readouterr().out
 
 
