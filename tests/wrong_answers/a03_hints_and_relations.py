@@ -311,6 +311,17 @@ def hooks_that_stay(network, x, names):
     return hooked(network, x, names, remove=False)
 
 
+@wrong("maps_of", 0.8, "hooks stay on the network")
+def a_hook_before_that_stays(network, x, names):
+    network.get_submodule(names[-1]).register_forward_pre_hook(lambda module, given: None)
+    return hooked(network, x, names)
+
+
+@wrong("maps_of", 0.8, "the network is left in another mode, or frozen")
+def in_eval_mode_from_now_on(network, x, names):
+    return hooked(network.eval(), x, names)
+
+
 @wrong("maps_of", 0.8, "is it a copy that was asked?")
 def maps_of_a_copy(network, x, names):
     return hooked(copy.deepcopy(network), x, names)

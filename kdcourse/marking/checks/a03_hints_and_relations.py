@@ -27,9 +27,9 @@ def flows(seed: int) -> dict[str, Case]:
     """Maps of two stages of one network, and a number for every pair of their channels. The later stage's depend on
     those of the earlier one (`later`)."""
     draw = generator(seed, 32)
-    return {name: Case(f_s=torch.randn(B, 3, *first, generator=draw), f_t=torch.randn(B, 4, 3, 4, generator=draw),
-                       probe=torch.rand(B, 3, 4, generator=draw) + 0.5)
-            for name, B, first in (("one size", 4, (3, 4)), ("halved", 3, (6, 8)))}
+    return {name: Case(f_s=torch.randn(B, a, *first, generator=draw), f_t=torch.randn(B, b, 3, 4, generator=draw),
+                       probe=torch.rand(B, a, b, generator=draw) + 0.5)
+            for name, B, a, b, first in (("one size", 4, 3, 4, (3, 4)), ("halved", 3, 5, 2, (6, 8)))}
 
 
 def placed(seed: int) -> dict[str, Case]:
@@ -84,6 +84,7 @@ def tapped(seed: int) -> dict[str, Case]:
     """Images for a small network, its weights, and a number for all that is asked of it."""
     draw = generator(seed, 35)
     return {name: Case(f_s=torch.randn(3, 2, 4, 4, generator=draw), probe=torch.rand(183, generator=draw) + 0.5,
+                       training=name == "two",
                        w=[torch.randn(*shape, generator=draw) for shape in ((4, 2, 3, 3), (5, 4, 1, 1), (5, 5, 1, 1))])
             for name in ("one", "two")}
 
@@ -100,6 +101,8 @@ def looked_at(answer, case: Case) -> Tensor | None:
                        "pool": nn.AdaptiveAvgPool2d(1), "flat": nn.Flatten()}.items():
         case.network.add_module(name, part)
     case.asked = []
+    case.network.train(case.training)
+    case.before, case.hooks = _left(case.network), _hooks(case.network)
     first.register_forward_pre_hook(lambda module, given: case.asked.append(1))
     found = answer(case.network, case.f_s, NAMES)
     if found is None:
@@ -110,12 +113,25 @@ def looked_at(answer, case: Case) -> Tensor | None:
     return torch.cat([part.flatten() for part in (*(maps[name] for name in NAMES), z)])
 
 
+def _hooks(network: nn.Module) -> int:
+    """Those on the modules of a network, and those that all networks share."""
+    places = [vars(part) for part in network.modules()] + [vars(nn.modules.module)]
+    return sum(len(hooks) for place in places for name, hooks in place.items()
+               if name.endswith("_hooks") and isinstance(hooks, dict))
+
+
+def _left(network: nn.Module) -> list[bool]:
+    """The mode of every module, and whether each weight learns."""
+    return [part.training for part in network.modules()] + [weight.requires_grad for weight in network.parameters()]
+
+
 def keep_hooks(record: Record, name: str, case: Case) -> None:
-    """How many hooks the network has afterwards, how often it was asked, and how many of its weights a gradient has
-    reached."""
+    """How many hooks were left on the network, or on all networks, whether its modes and what learns are as before, how
+    often it was asked, and how many of its weights a gradient has reached."""
     record.keep(f"{name} asked", len(case.asked))
     record.keep(f"{name} reached", sum(weight.grad is not None for weight in case.network.parameters()))
-    record.keep(f"{name} hooks", sum(len(module._forward_hooks) for module in case.network.modules()))
+    record.keep(f"{name} hooks", _hooks(case.network) - case.hooks - 1)  # one of them counts the calls
+    record.keep(f"{name} left", _left(case.network) == case.before)
 
 
 def reused(seed: int) -> dict[str, Case]:

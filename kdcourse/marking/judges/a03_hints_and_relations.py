@@ -207,7 +207,11 @@ MAPS = Formula(maps, kept={
 
 def hooked(inputs, record):
     hooks = sum(record.tensors.get(f"{name} hooks", torch.zeros(())).item() for name in inputs)
-    return "hooks stay on the network and work in every later call: remove each of them." if hooks else ""
+    if hooks:
+        return "hooks stay on the network and work in every later call: remove each of them."
+    left = all(record.tensors.get(f"{name} left", torch.ones(())).item() for name in inputs)
+    return "" if left else ("the network is left in another mode, or frozen, and afterwards it is to be as before: "
+                            "change neither, or put both back.")
 
 
 def asked(inputs, record):
