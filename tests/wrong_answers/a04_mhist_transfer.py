@@ -174,6 +174,20 @@ WRONG += [Answer("inverted_residual", (function,), name, 0.0, says) for name, fu
 )]
 
 
+@right("preactivation_block")
+class KernelsOfItsOwn(nn.Module):
+    def __init__(self, channels, out, stride):
+        super().__init__()
+        self.stride, self.first, self.second = stride, nn.BatchNorm2d(channels), nn.BatchNorm2d(out)
+        self.kernels = nn.ParameterList(nn.Parameter(torch.randn(out, n, 3, 3) / n) for n in (channels, out))
+        self.short = None if channels == out and stride == 1 else nn.Parameter(torch.randn(out, channels, 1, 1))
+
+    def forward(self, x):
+        a = self.first(x).relu()
+        f = F.conv2d(self.second(F.conv2d(a, self.kernels[0], None, self.stride, 1)).relu(), self.kernels[1], padding=1)
+        return f + (x if self.short is None else F.conv2d(a, self.short, stride=self.stride))
+
+
 @right("inverted_residual")
 def a_sequence_with_a_hook(channels, out, stride):
     block = Inverted(channels, out, stride, skip=False).layers

@@ -33,12 +33,13 @@ def pair(answer, c: Case):
 
 
 def alike(seed: int) -> dict[str, Case]:
-    """Logits of images of four labels in any order, one of them with a single image; a number for every logit."""
+    """Logits of images of four labels out of seven in any order, one of them with a single image; a number for every
+    logit."""
     def case(i: int) -> Case:
         draw = generator(seed, i, 24)
-        y = torch.tensor([0] * 4 + [1] * 5 + [2] + [3] * (3 + i))
+        y = torch.randperm(7, generator=draw)[:4].repeat_interleave(torch.tensor([4, 5, 1, 3 + i]))
         y = y[torch.randperm(len(y), generator=draw)]
-        z = 2 * torch.randn(len(y), 4, generator=draw)
+        z = 2 * torch.randn(len(y), 7, generator=draw)
         return Case(z_t=z, y=y, probe=torch.rand(z.shape, generator=draw) + 0.5)
 
     return {name: case(i) for i, name in enumerate(CASES)}

@@ -79,13 +79,14 @@ def planned(answer, c: Case) -> Tensor:
 
 
 def doubts(seed: int) -> dict[str, Case]:
-    """Logits of a network that is sure, and the entropy that its softened answers are to have."""
-    def case(i: int) -> Case:
+    """Logits of networks, one of which is hardly sure and one very sure, and the entropy that the softened answers are
+    to have: temperatures from about 0.3 to 15."""
+    def case(i: int, sure: float) -> Case:
         draw = generator(seed, i, 56)
-        z = (2 + 2 * torch.rand(14, 1, generator=draw)) * torch.randn(14, 6, generator=draw)
+        z = sure * (2 + 2 * torch.rand(14, 1, generator=draw)) * torch.randn(14, 6, generator=draw)
         return Case(z=z, nats=(0.9 + 0.5 * torch.rand((), generator=draw)).item())
 
-    return {name: case(i) for i, name in enumerate(("first", "second", "third"))}
+    return {name: case(i, sure) for i, (name, sure) in enumerate((("first", 1.0), ("second", 0.15), ("third", 5.0)))}
 
 
 dense_chain = loss(families, guided, "two", "three", "four", at="")

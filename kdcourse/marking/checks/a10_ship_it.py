@@ -63,19 +63,19 @@ def timed(seed: int) -> dict[str, Case]:
 
 
 def exits(seed: int) -> dict[str, Case]:
-    """Logits of three exits, what leaving at each costs, and a threshold for each exit but the last: once it is 1, the
-    margin of some images to the last digit."""
-    def case(i: int, n: int) -> Case:
-        draw = generator(seed, i, 1004)
+    """Logits of two, three or four exits, what leaving at each costs, and a threshold for each exit but the last: once
+    it is 1, the margin of some images to the last digit."""
+    def case(i: int, exits: int, n: int) -> Case:
+        draw, places = generator(seed, i, 1004), torch.arange(exits)
         y = torch.randint(4, (n,), generator=draw)
-        told = torch.tensor([0.8, 1.5, 2.5])[:, None, None] * torch.eye(4)[y]
-        z, thresholds = told + 1.3 * torch.randn(3, n, 4, generator=draw), torch.tensor([0.55, 0.35]) + 0.03 * i
+        told = (0.8 + 1.7 * places / (exits - 1))[:, None, None] * torch.eye(4)[y]
+        z, thresholds = told + 1.3 * torch.randn(exits, n, 4, generator=draw), 0.55 + 0.03 * i - 0.2 * places[:-1]
         if i == 2:
             z[0, ::3], thresholds[0] = 300 * torch.eye(4)[(y[::3] + torch.arange(len(y[::3])) % 2) % 4], 1.0
-        return Case(z=z, y=y, costs=torch.tensor([10.0, 27.0, 75.0]) + i, thresholds=thresholds,
+        return Case(z=z, y=y, costs=10 * 2.7**places + i, thresholds=thresholds,
                     probe=torch.tensor([40.0, 1.0]) + torch.rand(2, generator=draw))
 
-    return {name: case(i, n) for i, (name, n) in enumerate(zip(NAMES, (25, 32, 47), strict=True))}
+    return {name: case(i, *size) for i, (name, size) in enumerate(zip(NAMES, ((3, 25), (4, 32), (2, 47)), strict=True))}
 
 
 def systems(seed: int) -> dict[str, Case]:

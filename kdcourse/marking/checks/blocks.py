@@ -34,10 +34,11 @@ def block(build, case: Case) -> torch.Tensor:
     """What a block makes of the images with weights of the case, in eval and then in training mode, as one number."""
     made, total = build(case.channels, case.out, case.stride), 0.0
     for layer in made.modules():
-        if isinstance(layer, nn.Conv2d):
-            layer.weight.data.copy_(case.weights(tuple(layer.weight.shape)))
-            if layer.bias is not None:
-                layer.bias.data.zero_()
+        for name, weight in layer.named_parameters(recurse=False):
+            if weight.ndim == 4:  # a kernel: of a layer, or of one's own for `F.conv2d`
+                weight.data.copy_(case.weights(tuple(weight.shape)))
+            elif isinstance(layer, nn.Conv2d) and name == "bias":
+                weight.data.zero_()
     for mode, probe in zip((False, True), case.probes, strict=True):
         f = made.train(mode)(case.x)
         if f.shape != probe.shape:

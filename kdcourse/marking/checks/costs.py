@@ -8,7 +8,8 @@ from kdcourse.marking.record import Case
 
 
 def networks(seed: int) -> dict[str, Case]:
-    """Two networks of convolutions and dense layers, each with the shape of its images."""
+    """Two networks of convolutions, whose kernels need not be squares, and dense layers, each with the shape of its
+    images."""
     draw = generator(seed, 8)
 
     def integer(low: int, high: int) -> int:
@@ -16,8 +17,8 @@ def networks(seed: int) -> dict[str, Case]:
 
     def drawn(bias: bool) -> Case:
         shape = (integer(2, 3), integer(11, 14), integer(15, 18))
-        a, b, hidden = integer(4, 6), integer(7, 9), integer(10, 12)
-        layers = [nn.Conv2d(shape[0], a, integer(2, 3), stride=2, padding=1), nn.ReLU(), nn.MaxPool2d(2, stride=1),
+        a, b, hidden, side = integer(4, 6), integer(7, 9), integer(10, 12), integer(2, 3)
+        layers = [nn.Conv2d(shape[0], a, (side, 5 - side), stride=2, padding=1), nn.ReLU(), nn.MaxPool2d(2, stride=1),
                   nn.Conv2d(a, b, integer(2, 3), bias=bias), nn.ReLU(), nn.Flatten(), nn.Dropout(0.5)]
         with torch.no_grad():
             features = nn.Sequential(*layers)(torch.zeros(1, *shape)).shape[1]

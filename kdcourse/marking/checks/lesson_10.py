@@ -49,16 +49,17 @@ def depending(c: Case) -> torch.Tensor:
 
 
 def sure(seed: int) -> dict[str, Case]:
-    """How sure three exits are about some images, what each costs, and a threshold that one of them meets exactly."""
-    def case(i: int, n: int) -> Case:
-        draw = generator(seed, i, 104)
-        confidence = 0.3 + 0.7 * torch.rand(3, n, generator=draw)
-        confidence[:, 0] = torch.tensor([0.4, 0.45, 0.5])       # of this image nobody is sure
+    """How sure two, three or four exits are about some images, what each costs, and a threshold that one of them meets
+    exactly."""
+    def case(i: int, exits: int, n: int) -> Case:
+        draw, places = generator(seed, i, 104), torch.arange(exits)
+        confidence = 0.3 + 0.7 * torch.rand(exits, n, generator=draw)
+        confidence[:, 0] = 0.4 + 0.05 * places                   # of this image nobody is sure
         confidence[0, 1], confidence[1, 1] = 0.8, 0.99          # of this one the first is just sure enough
-        confidence[:, 2] = torch.tensor([0.4, 0.9, 0.99])
-        return Case(confidence=confidence, costs=torch.tensor([10.0, 25.0, 70.0]) + i, threshold=0.8)
+        confidence[:, 2] = torch.tensor([0.4, 0.9, 0.99, 0.99])[:exits]
+        return Case(confidence=confidence, costs=torch.tensor([10.0, 25.0, 70.0, 180.0])[:exits] + i, threshold=0.8)
 
-    return {name: case(i, n) for i, (name, n) in enumerate(zip(NAMES, (6, 9, 15), strict=True))}
+    return {name: case(i, *size) for i, (name, size) in enumerate(zip(NAMES, ((3, 6), (4, 9), (2, 15)), strict=True))}
 
 
 stored = loss(values, lambda f, c: f(c.x, c.low, c.high, c.bits), *NAMES, at="")

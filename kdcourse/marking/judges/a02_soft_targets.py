@@ -197,4 +197,4 @@ exchanged = loss(Formula(probed(lambda c, kind: kind(c)), kind={
     "the images come back sorted by their labels: each stays in its own row":
         lambda c: turned(c, 1)[c.y.argsort(stable=True)],
 }), *CASES, at="", where=CONTROLS, marks=(1, 0), near=2e-4,
-    of=lambda c: f"{len(c.y)} images of four labels, summed with random factors,")
+    of=lambda c: f"{len(c.y)} images of the labels {c.y.unique().tolist()}, summed with random factors,")

@@ -171,8 +171,8 @@ TOP = Formula(lambda c, hit, scale: torch.tensor(scale(hit(c, *above(c.z, c.y)).
     "this is the number of images, not their share": lambda share, c: len(c.y) * share,
     "this is the share of errors": lambda share, c: 1 - share,
 })
-top_k_accuracy = loss(TOP, "three of nine", "five of twelve", "one of six", at="", where=TABLES, marks=(1, 0),
-                      near=1e-4, of=lambda c: f"{len(c.y)} images, {c.z.shape[1]} classes and k = {c.k}")
+top_k_accuracy = loss(TOP, "three of nine", "five of twelve", "one of six", "all of four", at="", where=TABLES,
+                      marks=(1, 0), near=1e-4, of=lambda c: f"{len(c.y)} images, {c.z.shape[1]} classes and k = {c.k}")
 
 
 def gains(c, kd=1):

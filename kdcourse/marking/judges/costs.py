@@ -101,6 +101,8 @@ MULTIPLY_ADDS = Formula(lambda c, count: count(c), count={
         lambda c: of_each(c, lambda w, h, v: w[0, 0].numel() * h * v),
     "the size of the kernels is missing": lambda c: of_each(c, lambda w, h, v: w[:, :, 0, 0].numel() * h * v),
     "only one side of the kernels was counted": lambda c: of_each(c, lambda w, h, v: w[:, :, 0].numel() * h * v),
+    "the kernels were taken for squares: height and width of one may differ":
+        lambda c: of_each(c, lambda w, h, v: w[:, :, 0, 0].numel() * w.shape[2]**2 * h * v),
     "the numbers that come into each layer were multiplied by those that leave it": lambda c: sum(
         pixels * layer.weight.shape[1] * len(layer.weight) * h * w
         for (layer, pixels), (_, (h, w)) in zip(places(c), layers(c), strict=True)),
@@ -112,9 +114,15 @@ MULTIPLY_ADDS = Formula(lambda c, count: count(c), count={
 })
 
 
+def _side(convolution: nn.Conv2d) -> int | tuple[int, int]:
+    """Its kernel's size as one writes it."""
+    height, width = convolution.kernel_size
+    return height if height == width else (height, width)
+
+
 def of(c) -> str:
     """The network in words."""
-    parts = [f"Conv2d({m.in_channels}, {m.out_channels}, {m.kernel_size[0]}, stride={m.stride[0]}, "
+    parts = [f"Conv2d({m.in_channels}, {m.out_channels}, {_side(m)}, stride={m.stride[0]}, "
              f"padding={m.padding[0]}, bias={m.bias is not None})" if isinstance(m, nn.Conv2d)
              else f"Linear({m.in_features}, {m.out_features}, bias={m.bias is not None})" if isinstance(m, nn.Linear)
              else "MaxPool2d(2, stride=1)" if isinstance(m, nn.MaxPool2d) else "" for m in c.network]

@@ -97,14 +97,14 @@ mean_cost = loss(Formula(lambda c, place, price, over: over(price(c)[place(c)]),
     "each image leaves at its surest exit: it leaves at the first that is sure":
         lambda c: c.confidence.argmax(dim=0),
     "each image leaves at the first exit that is *not* sure": lambda c: _first(c, c.confidence < c.threshold),
-    "every image leaves at the last exit": lambda c: torch.full_like(c.confidence[0], 2).long(),
+    "every image leaves at the last exit": lambda c: torch.full_like(c.confidence[0], len(c.costs) - 1).long(),
     "every image leaves at the first exit": lambda c: torch.zeros_like(c.confidence[0]).long(),
 }, price={
     "": lambda c: c.costs.double(),
     "the costs were added up: what leaving at an exit costs has the earlier stages and exits in it already":
         lambda c: c.costs.double().cumsum(0),
-    "the places of the exits were averaged, not what they cost": lambda c: torch.arange(3).double(),
+    "the places of the exits were averaged, not what they cost": lambda c: torch.arange(len(c.costs)).double(),
 }, over={
     "": lambda each: each.mean(), "summed over the images, not averaged": lambda each: each.sum(),
 }), *CASES, at="", where="notebook 10, section 7", marks=(1, 0), near=1e-3,
-    of=lambda c: f"{c.confidence.shape[1]} images,")
+    of=lambda c: "{} exits and {} images,".format(*c.confidence.shape))

@@ -35,7 +35,7 @@ INPUT = {
     "images are divided by 255 inside: they lie in [0, 1] as they come": lambda x: x / 255,
 }
 OTHER = {"tanh": torch.tanh, "leaky ReLUs": F.leaky_relu, "GELUs": F.gelu, "sigmoids": torch.sigmoid, "ELUs": F.elu,
-         "SiLUs": F.silu}
+         "SiLUs": F.silu, "ReLU6s": F.relu6}
 
 
 def straight(relu, f, before):
