@@ -3,7 +3,9 @@
 Every answer goes both ways with its first seed: checked at home, and recorded in one place and judged in another.
 """
 
+import cProfile
 import re
+import sys
 import time
 from collections import Counter
 from functools import cache
@@ -342,6 +344,15 @@ def test_what_is_right_with_large_logits_is_not_said_to_overflow(loss):
     message = checks.distillation_loss.verdict(3, checks.distillation_loss.record(3, loss)).message
     assert "no gradient reaches" in message
     assert "in the hundreds" not in message and "infinite" not in message
+
+
+def test_a_profiler_that_is_running_keeps_no_check_from_asking_or_from_seeing_what_is_called():
+    asked = checks.teacher_loss, checks.reverse_gradient
+    answers = losses.F.cross_entropy, lambda z_s, z_t, T: torch.func.jacrev(lambda z: z.sum())(z_s)
+    with cProfile.Profile():
+        right, called = (check.record(3, answer) for check, answer in zip(asked, answers, strict=True))
+    assert checks.teacher_loss.verdict(3, right) == (1.0, "right")
+    assert "used" in called.notes and sys.getprofile() is None
 
 
 def test_a_finite_value_with_another_mistake_is_not_said_to_overflow():

@@ -101,10 +101,12 @@ def _noted(record: Record, module: str) -> Iterator[None]:
                 frame.f_back and frame.f_back.f_globals.get("__name__") not in names):
             record.notes["used"] = frame.f_code.co_name if name == module else "forward_ad"
 
+    if not module:
+        yield
+        return
     before = sys.getprofile()
-    if module:
-        sys.setprofile(note)
+    sys.setprofile(note)
     try:
         yield
     finally:
-        sys.setprofile(before)
+        sys.setprofile(before if callable(before) else None)  # cProfile cannot be put back: it ends here
