@@ -92,7 +92,7 @@ def flow_as_a_sum(f_a, f_b):
 
 @wrong("flow_matrix", 0.0, "a tensor of shape (4, 4) was returned, not (4, 3, 4)")
 def gram_matrix_of_the_images(f_a, f_b):
-    a, b = (f.flatten(1) for f in brought_down(f_a, torch.cat([f_b, f_b], dim=1)[:, :3]))
+    a, b = (f.flatten(1) for f in brought_down(f_a, torch.cat([f_b, f_b, f_b], dim=1)[:, :f_a.shape[1]]))
     return a @ b.T / f_b[0].numel()
 
 

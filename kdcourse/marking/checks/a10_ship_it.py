@@ -33,18 +33,20 @@ def channels(seed: int) -> dict[str, Case]:
 
 
 def layers(seed: int) -> dict[str, Case]:
-    """Bytes of images and weights, and scales so that no output lies near the middle of two steps; the first outputs
-    of two images lie beyond both ends."""
+    """Bytes of images and weights, and scales so that no output lies near a step or the middle of two; the first
+    outputs of two images lie beyond both ends."""
     def case(i: int, n: int) -> Case:
         draw = generator(seed, i, 1002)
         s_x, s_y = (0.005 + 0.01 * torch.rand((), generator=draw).item() for _ in range(2))
         q_x, q_w = torch.randint(256, (n, 6), generator=draw), torch.randint(-127, 128, (4, 6), generator=draw)
         q_x[:2], q_w[0] = torch.tensor([[250], [5]]), 120
+        q_b, steps = torch.randint(-6000, 12000, (4,), generator=draw), torch.tensor([151, 189, 213, 277])
+        zero_x = 90 + 20 * i
+        while (whole := ((q_x - zero_x) @ q_w.T + q_b).remainder(steps).eq(0).any(dim=0)).any():
+            q_b += whole
         return Case(
-            q_x=q_x.to(torch.uint8), q_w=q_w.to(torch.int8),
-            q_b=torch.randint(-6000, 12000, (4,), generator=draw).int(),
-            s_x=s_x, s_w=s_y / s_x / torch.tensor([151.0, 189.0, 213.0, 277.0]), zero_x=90 + 20 * i, s_y=s_y,
-            zero_y=30 + 11 * i, probe=torch.rand(n, 4, generator=draw) + 0.5)
+            q_x=q_x.to(torch.uint8), q_w=q_w.to(torch.int8), q_b=q_b.int(), s_x=s_x, s_w=s_y / s_x / steps,
+            zero_x=zero_x, s_y=s_y, zero_y=30 + 11 * i, probe=torch.rand(n, 4, generator=draw) + 0.5)
 
     return {name: case(i, n) for i, (name, n) in enumerate(zip(NAMES, (5, 6, 9), strict=True))}
 
