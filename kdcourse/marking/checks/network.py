@@ -25,12 +25,12 @@ def images(*shape: int, n: int = 5):
 
 def _weights(seed: int, shapes: list[tuple[int, ...]]) -> list[Tensor]:
     """The values for parameters of these shapes, in their order: those of the n-th of one shape depend on nothing else.
-    The biases are large, so that an activation that is cut off at 6 is seen."""
+    They are large, so that an activation that is cut off at 6 is seen."""
     occurrences, drawn = {}, []
     for shape in shapes:
         nth = next(occurrences.setdefault(shape, count()))
         values = torch.randn(shape, generator=generator(seed, 2, nth, *shape))
-        drawn.append(values * (2 / values[0].numel()) ** 0.5 if len(shape) > 1 else 3 * values)
+        drawn.append(values * (8 / values[0].numel()) ** 0.5 if len(shape) > 1 else values)
     return drawn
 
 

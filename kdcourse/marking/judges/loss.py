@@ -20,13 +20,13 @@ FARTHEST = 200  # what is further off than that has overflowed, or summed what d
 
 class Question:
     """What is compared: a formula, in these cases; `at` names the input of the gradient, `of(case)` says in words which
-    numbers these are, `near` is how far a value may be off, absolutely (None: as rounding needs it), and `most` how
-    many mistakes may explain it together (0: three, and two where `near` is given, since three explain nearly every
-    count)."""
+    numbers these are, `near` is how far a value may be off, absolutely (None: as rounding needs it), beside a share of
+    it, `relative`, and `most` how many mistakes may explain it together (0: three, and two where `near` is given, since
+    three explain nearly every count)."""
 
     def __init__(self, formula: Formula, cases: tuple[str, ...], at: str, of: Callable, near: float | None,
-                 most: int = 0):
-        self.formula, self.cases, self.at, self.of, self.near = formula, cases, at, of, near
+                 relative: float = SINGLE, most: int = 0):
+        self.formula, self.cases, self.at, self.of, self.near, self.relative = formula, cases, at, of, near, relative
         self.most = most or (MOST if near is None else 2)
 
     def agrees(self, record: Record, name: str, case: Case, value: Callable, *, exactly: bool = False) -> bool:
@@ -36,7 +36,7 @@ class Question:
         found, expected = found.item(), float(value(case))
         gap = abs(found - expected)  # NaN is near nothing
         if self.near is not None:
-            return gap <= self.near + SINGLE * abs(expected)
+            return gap <= self.near + self.relative * abs(expected)
         return gap < float("inf") and gap <= (EXACT if exactly else 1e-3) * abs(expected) + (1e-7 if exactly else 1e-5)
 
     def slope(self, case: Case) -> Tensor:
@@ -61,14 +61,14 @@ class Question:
 def loss(formula: Formula, *cases: str, where: str, at: str = "z_s", of: Callable = lambda c: "", marks=(0.4, 0.4),
          large: float = 0.2, depends_on: dict[str, tuple] | None = None, ends: dict[str, tuple] | None = None,
          shares: dict[str, float] | None = None, also: tuple = (), near: float | None = None,
-         most: int = 0, own: str = "", far: str = "") -> Callable:
+         relative: float = SINGLE, most: int = 0, own: str = "", far: str = "") -> Callable:
     """A judge: `marks` for value and gradient in these cases (no gradient without `at`), `large` for the case of that
     name, `ends` {case: (marks, what it leaves)}, and `also` (marks, problem(inputs, record) -> words, or "" if there is
     none). `depends_on` {argument: cases that differ in nothing else}. `shares` {place: share of the marks for the value
     that a mistake there costs}, where it is not all. `own` says what is to be written without the package's help.
     `far` names a case that was asked far from 0, where a formula holds and a difference of two losses does not.
     """
-    question = Question(formula, cases, at, of, near, most)
+    question = Question(formula, cases, at, of, near, relative, most)
 
     def judge(inputs: dict[str, Case], record: Record) -> Verdict:
         _asked(question, inputs, record, depends_on or {}, where)
