@@ -13,8 +13,9 @@ from IPython.display import Image, display
 from matplotlib.patches import FancyBboxPatch
 from torch import Tensor
 
-# Okabe & Ito 2008, "Color Universal Design"; in the order in which the course uses them
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+# Okabe & Ito 2008, "Color Universal Design", in the order in which the course uses them; in the place of their yellow,
+# which is hardly seen on white, the olive of Tol 2021, "Colour Schemes", figure 4
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933")
 MARKERS = "osD^vP*X"
 
 

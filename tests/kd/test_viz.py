@@ -8,7 +8,7 @@ import numpy as np
 import pandas
 import pytest
 import torch
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 
 from kdcourse import metrics, viz
 from kdcourse.viz import base
@@ -103,6 +103,12 @@ def test_reliability_draws_accuracy_over_confidence_with_dots_that_grow_with_the
 
 def bins(share=1.0):
     return [{"confidence": 0.5, "accuracy": 0.25, "share": share}]
+
+
+@pytest.mark.parametrize("colour", base.COLOURS)
+def test_every_colour_is_seen_on_white(colour):
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+    assert 1.05 / (0.05 + np.dot((0.2126, 0.7152, 0.0722), linear)) > 2  # contrast as WCAG 2.2 defines it; yellow: 1.3
 
 
 @pytest.mark.parametrize("n", [1, 8, 9, 22, 64, 70])
