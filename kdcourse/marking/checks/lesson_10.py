@@ -54,7 +54,7 @@ def sure(seed: int) -> dict[str, Case]:
     def case(i: int, exits: int, n: int) -> Case:
         draw, places = generator(seed, i, 104), torch.arange(exits)
         confidence = 0.3 + 0.7 * torch.rand(exits, n, generator=draw)
-        confidence[:, 0] = 0.4 + 0.05 * places                   # of this image nobody is sure
+        confidence[:, 0] = 0.4 + 0.05 * places                  # of this image nobody is sure
         confidence[0, 1], confidence[1, 1] = 0.8, 0.99          # of this one the first is just sure enough
         confidence[:, 2] = torch.tensor([0.4, 0.9, 0.99, 0.99])[:exits]
         return Case(confidence=confidence, costs=torch.tensor([10.0, 25.0, 70.0, 180.0])[:exits] + i, threshold=0.8)

@@ -88,8 +88,8 @@ def weights(networks: dict[str, Network], *, source: str, where: str, trained: f
     (marks, problem(record, w) -> words, "" if there is none) what else counts where a network has learnt.
 
     `suspects(record, w)` gives, of the weights w {name: list} that were recorded, (name, words, start, end) of
-    trainings that were not asked for. Who trained in exactly that way is told so; of another order of the images
-    nothing can be known.
+    trainings that were not asked for. Who trained in exactly that way is told so, and whoever knows other images
+    better than those of training.
     """
     def judge(inputs: dict, record: Record) -> Verdict:
         ran(record, ["networks"])
