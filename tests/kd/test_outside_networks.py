@@ -1263,16 +1263,20 @@ def test_a_stage_that_is_written_over_is_refused_and_the_one_after_it_is_taken()
     assert models.wrap(small_cnn(), mean=MEAN, std=STD, stages=("0",)).features(x)[0].min() < 0
 
 
+class Returning(nn.Module):
+    """A small network that returns `form(its logits, whether it trains)`."""
+
+    def __init__(self, form):
+        super().__init__()
+        self.layers, self.form = small_cnn(), form
+
+    def forward(self, x):
+        return self.form(self.layers(x), self.training)
+
+
 def test_logits_are_taken_out_of_a_plain_dictionary():
-    class Says(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layers = small_cnn()
-
-        def forward(self, x):
-            return {"logits": self.layers(x), "other": None}
-
-    network, x = models.wrap(Says(), mean=MEAN, std=STD), torch.rand(2, 3, 16, 16)
+    says = Returning(lambda z, training: {"logits": z, "other": None})
+    network, x = models.wrap(says, mean=MEAN, std=STD), torch.rand(2, 3, 16, 16)
     assert network(x).shape == (2, 5)
 
 
@@ -1291,15 +1295,8 @@ def test_a_network_that_insists_on_a_size_nobody_told_asks_for_it():
 
 
 def test_a_network_that_returns_more_while_it_trains_is_named():
-    class Auxiliary(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layers = small_cnn()
-
-        def forward(self, x):
-            return (self.layers(x), None) if self.training else self.layers(x)
-
+    auxiliary = Returning(lambda z, training: (z, None) if training else z)
     x, y = np.random.default_rng(0).integers(0, 256, (60, 3, 16, 16), dtype=np.uint8), np.arange(60) % 5
     source = data.from_arrays("own", x, y, classes="abcde")
     with pytest.raises(TypeError, match=r"logits are a tensor .* not a tuple\. A network may return more"):
-        train.fit(distillers.Supervised(Auxiliary()), source, epochs=1, lr=1e-3)
+        train.fit(distillers.Supervised(auxiliary), source, epochs=1, lr=1e-3)
