@@ -28,8 +28,8 @@ LESSON = ROOT / "notebooks" / "02_soft_targets.ipynb"    # one that has explorer
 CELLS = (       # a notebook that has all of them, about networks that know nothing
     """import torch
 from kdcourse import data
-from kdcourse.widgets import CorrelationExplorer, EmbeddingExplorer, FidelityExplorer, SweepExplorer
-from kdcourse.widgets import TemperatureExplorer
+from kdcourse.widgets import CorrelationExplorer, EmbeddingExplorer, FidelityExplorer, LatencyExplorer
+from kdcourse.widgets import SweepExplorer, TemperatureExplorer
 
 draw = torch.Generator().manual_seed(0)
 test, classes = data.load("digits").test, data.load("digits").classes
@@ -42,6 +42,11 @@ SweepExplorer(rows, "valid_accuracy", baseline=alone, images=100)""",
     "EmbeddingExplorer({'teacher': z_t, 'student': z_s}, test.y[:40], test.x[:40], classes)",
     "CorrelationExplorer(z_t, {'hard labels': z_s, 'KD': other}, test.y[:40], classes)",
     "FidelityExplorer({'teacher': z_t, 'hard labels': z_s, 'KD': other}, test.x[:40], test.y[:40], classes)",
+    """times = [{"family": family, "network": network, "runtime": runtime, "batch": batch, "threads": threads,
+          **dict(zip(("p10", "median", "p90"), (1e-3 + torch.rand(3, generator=draw)).sort().values.tolist()))}
+         for family, network in (("digits", "large"), ("digits", "small"), ("clothes", "thin"))
+         for runtime in ("torch", "onnx") for batch in (8, 64) for threads in (2, 4)]
+LatencyExplorer(times)""",
 )
 DROPDOWNS = {   # of each explorer, with the slider that moves with it
     "TemperatureExplorer": {"Image": None, "Temperature T": "T (slider)"},
@@ -49,6 +54,7 @@ DROPDOWNS = {   # of each explorer, with the slider that moves with it
     "EmbeddingExplorer": {"Point": "Point (slider)", "Perplexity": None},
     "CorrelationExplorer": {"Student": None, "Correlations between": None, "Temperature T": "T (slider)"},
     "FidelityExplorer": {"First network": None, "Second network": None, "Rank by KL": "Rank (slider)"},
+    "LatencyExplorer": {"Compared with": None, "Images at once": None, "Threads": None},
 }
 SLIDERS = [(kind, slider) for kind, controls in DROPDOWNS.items() for slider in controls.values() if slider]
 TABLE = "Numbers as a table"
@@ -75,7 +81,15 @@ def said(kind: str, chosen: dict[str, str]) -> list[str]:
     if kind == "FidelityExplorer":
         found += [f"{chosen['First network']} and {chosen['Second network']} give the same prediction for ",
                   f"At rank {chosen['Rank by KL']} is image "]
+    if kind == "LatencyExplorer":
+        found += [f"For {chosen['Images at once']} images at once on {chosen['Threads']} threads the quickest is ",
+                  f"A tenth of the turns of {_named(chosen['Compared with'])} took less than "]
     return found
+
+
+def _named(option: str) -> str:
+    """What a text calls this option: the number of an image, a network in its runtime."""
+    return re.sub(r"(.+), (.+) · .+", r"\1 in \2", option.split(":")[0])
 
 
 class Explorer:
@@ -133,7 +147,7 @@ class Explorer:
         assert self.words() != other_words
         alt = self.root.locator("img").get_attribute("alt")
         for option in now.values():
-            assert re.search(rf"(?<![\d.]){re.escape(option.split(':')[0])}(?![\d])", alt), (option, alt)
+            assert re.search(rf"(?<![\d.]){re.escape(_named(option))}(?![\d])", alt), (option, alt)
         for name, slider in self.controls.items():
             if slider:
                 place = self.options(name).index(now[name])
@@ -442,15 +456,17 @@ CONTRAST = """it => {     // of a text with what is behind it, as WCAG 2 defines
 
 @pytest.mark.timed
 def test_from_a_key_to_the_picture_it_takes_no_time_that_a_reader_would_notice(explorer, record_property):
-    slider = next(filter(None, explorer.controls.values()))
-    handle, times = explorer.slider(slider), []
+    name, slider = next((both for both in explorer.controls.items() if both[1]), next(iter(explorer.controls.items())))
+    handle, keys = (explorer.slider(slider), ("ArrowRight", "ArrowLeft")) if slider else (
+        explorer.dropdown(name), ("End", "Home"))
+    times = []
     handle.focus()
     _press(explorer.page, "Home")
-    _until(explorer.page, lambda: explorer.at(slider) == 0, "not at its beginning")
+    _until(explorer.page, lambda: explorer.chosen()[name] == explorer.options(name)[0], "not at its beginning")
     explorer.page.wait_for_timeout(500)
     for i in range(12):
         explorer.root.evaluate(STOPWATCH)
-        _press(explorer.page, "ArrowLeft" if i % 2 else "ArrowRight")
+        _press(explorer.page, keys[i % 2])
         times.append(explorer.root.evaluate("it => it.stopwatch") / 1000)
         explorer.page.wait_for_timeout(100)
     median = statistics.median(times[1:])
