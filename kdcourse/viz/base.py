@@ -17,6 +17,7 @@ from torch import Tensor
 # which is hardly seen on white, the olive of Tol 2021, "Colour Schemes", figure 4
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933")
 MARKERS = "osD^vP*X"
+LINES = ("-", "--", ":", "-.")
 
 
 def look(i: int) -> dict:

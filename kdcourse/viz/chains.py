@@ -35,12 +35,12 @@ def who_teaches(plans: Mapping[str, Sequence[tuple[str, str]]], networks: Sequen
 
 
 def one_vector(panels: Mapping[str, Sequence[float]], classes: Sequence[str], *, label: int,
-               notes: Mapping[str, str] | None = None):
+               notes: Mapping[str, str] | None = None, ylabel: str = ""):
     """A small chart for each loss: the numbers that it compares with the student's, made of one teacher's logits.
 
     `panels[name]` has a number for each class, NaN for a class that the loss does not see there: it is marked "not
-    seen". The bar of `label` has a colour of its own. `notes[name]` is written above the bars. Probabilities have one
-    axis in all charts, and can be compared. Returns the axes.
+    seen". The bar of `label` has a colour of its own. `notes[name]` is written above the bars, and `ylabel`
+    beside the charts on the left. Probabilities have one axis in all charts, and can be compared. Returns the axes.
     """
     for name, values in panels.items():
         if len(values) != len(classes):
@@ -61,9 +61,11 @@ def one_vector(panels: Mapping[str, Sequence[float]], classes: Sequence[str], *,
         if top:
             ax.set_ylim(0, top)
         ax.set_title(f"{name}\n{(notes or {}).get(name, '')}".strip(), fontsize=9)
-        ax.set_xticks(range(len(classes)), classes, rotation=90, fontsize=7)
+        ax.set_xticks(range(len(classes)), classes, rotation=90 if max(map(len, classes)) > 2 else 0, fontsize=7)
         ax.tick_params(axis="x", labelbottom=place + columns >= len(panels))  # the lowest of its column
         ax.tick_params(axis="y", labelsize=7)
+    for ax in axes[:, 0]:
+        ax.set_ylabel(ylabel, fontsize=8)
     for ax in list(axes.flat)[len(panels):]:
         ax.axis("off")
     return axes

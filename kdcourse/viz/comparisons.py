@@ -3,12 +3,12 @@ of mistakes, the terms of a loss, and what an accuracy costs."""
 
 from collections.abc import Mapping, Sequence
 
-from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import Bbox
 
 from kdcourse.core import Choices
 from kdcourse.metrics import interval
-from kdcourse.viz.base import COLOURS, MARKERS, axis, check_share
+from kdcourse.viz.base import COLOURS, LINES, MARKERS, axis, check_share
 
 
 def seeds(accuracy: Mapping[str, Sequence[float]], *, baseline: str | None = None, ax=None):
@@ -76,8 +76,10 @@ def terms(rows: Sequence[Mapping], *, ax=None):
     for i, name in enumerate(names):
         there = [row for row in rows if name in row]
         ax.plot([row["epoch"] for row in there], [row[name] for row in there], color=COLOURS[i % len(COLOURS)],
-                marker=MARKERS[i % len(MARKERS)], markevery=max(1, len(there) // 8), markersize=4, label=name)
+                linestyle=LINES[i % len(LINES)], marker=MARKERS[i % len(MARKERS)],
+                markevery=max(1, len(there) // 8), markersize=4, label=name)
     ax.set(xlabel="epoch", ylabel="value of the term", ylim=(0, None))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.legend(frameon=False)
     return ax
 

@@ -59,8 +59,8 @@ def hint(student: Sequence[str], teacher: Sequence[str], pair: tuple[int, int], 
 
 
 def exits(stages: Sequence[str]):
-    """A network whose every stage but the last has an exit: an image leaves where the exit is sure enough, and the
-    stages behind it are not computed."""
+    """A network whose every stage has an exit: an image leaves where the exit is sure enough, and the stages behind it
+    are not computed; at the last exit all others leave."""
     figure, ax = _canvas(6.6, 2.4)
     xs = [1.9 + 2.5 * k for k in range(len(stages))]
     _images(ax, 0.5, 1.9)
@@ -69,10 +69,10 @@ def exits(stages: Sequence[str]):
         arrow(ax, (xs[k - 1] + 0.6 if k else 0.85, 1.9), (x - 0.6, 1.9), "0.5")
         box(ax, x, 1.9, 0.6, 0.4, words, "0.92")
         arrow(ax, (x, 1.5), (x, 0.95), COLOURS[k])
-        box(ax, x, 0.65, 0.75, 0.3, "its own head" if last else f"exit {k + 1}: sure?", "white")
+        box(ax, x, 0.65, 0.75, 0.3, "last exit" if last else f"exit {k + 1}: sure?", "white")
         if not last:
             ax.text(x + 1.25, 2.05, "no", fontsize=9, ha="center", color="0.35")
-        ax.text(x, 0.12, "every image left" if last else "yes: leaves", fontsize=9, ha="center", color="0.35")
+        ax.text(x, 0.12, "all others leave" if last else "yes: leaves", fontsize=9, ha="center", color="0.35")
     ax.set(xlim=(0, xs[-1] + 0.9), ylim=(0, 2.6))
     return figure
 

@@ -85,7 +85,7 @@ class LatencyExplorer(Explorer):
         self.most = max(counts)
         figure = canvas(9.4, 1.1 + 0.34 * self.most)
         ax = figure.subplots()
-        ax.set(xscale="log", ylim=(self.most - 0.4, -0.6), xlabel="times as long, on a logarithmic axis")
+        ax.set(xscale="log", ylim=(self.most - 0.4, -0.6), xlabel="time; that of the network in bold is 1 (logarithmic)")
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.xaxis.set_major_formatter(FormatStrFormatter("%g"))
         ax.xaxis.set_minor_locator(NullLocator())
